@@ -1,0 +1,54 @@
+# One function a kind of target, so that the root file reads as the plan of the house.
+find_package(Threads REQUIRED)
+find_package(PkgConfig REQUIRED)
+find_package(nlohmann_json REQUIRED)
+find_package(CLI11 REQUIRED)
+pkg_check_modules(pcre2 REQUIRED IMPORTED_TARGET libpcre2-8)
+pkg_check_modules(utf8proc REQUIRED IMPORTED_TARGET libutf8proc)
+pkg_check_modules(openblas REQUIRED IMPORTED_TARGET openblas)
+pkg_check_modules(lapacke REQUIRED IMPORTED_TARGET lapacke)
+if(RONDO_TESTS)
+  find_package(GTest REQUIRED)
+  include(GoogleTest)
+  enable_testing()
+endif()
+
+add_library(rondo_flags INTERFACE)
+target_include_directories(rondo_flags INTERFACE ${PROJECT_SOURCE_DIR}/include
+                                                 ${PROJECT_SOURCE_DIR}/src)
+target_compile_options(rondo_flags INTERFACE -Wall -Wextra -Wshadow -fno-math-errno
+                                             -ffp-contract=off)
+if(RONDO_SANITIZE)
+  target_compile_options(rondo_flags INTERFACE -fsanitize=${RONDO_SANITIZE}
+                                               -fno-sanitize-recover=all -fno-omit-frame-pointer)
+  target_link_options(rondo_flags INTERFACE -fsanitize=${RONDO_SANITIZE})
+endif()
+target_link_libraries(rondo_flags INTERFACE Threads::Threads)
+
+# rondo_room(NAME [USES room…] [PRIVATE library…]): src/NAME/*.cc except main.cc, and tests/NAME/*_test.cc.
+function(rondo_room name)
+  cmake_parse_arguments(ARG "" "" "USES;PRIVATE" ${ARGN})
+  file(GLOB sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/${name}/*.cc)
+  list(FILTER sources EXCLUDE REGEX "/main\\.cc$")
+  add_library(rondo_${name} STATIC ${sources})
+  list(TRANSFORM ARG_USES PREPEND rondo_)
+  target_link_libraries(rondo_${name} PUBLIC rondo_flags ${ARG_USES} PRIVATE ${ARG_PRIVATE})
+
+  file(GLOB tests CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tests/${name}/*_test.cc)
+  if(RONDO_TESTS AND tests)
+    add_executable(rondo_${name}_test ${tests})
+    target_link_libraries(rondo_${name}_test PRIVATE rondo_${name} ${ARG_PRIVATE} GTest::gmock
+                                                     GTest::gtest_main)
+    target_include_directories(rondo_${name}_test PRIVATE ${PROJECT_SOURCE_DIR}/tests)
+    target_compile_definitions(rondo_${name}_test PRIVATE
+                               RONDO_TEST_DATA="${PROJECT_SOURCE_DIR}/tests/data")
+    gtest_discover_tests(rondo_${name}_test DISCOVERY_TIMEOUT 60)
+  endif()
+endfunction()
+
+# rondo_program(NAME room): src/ROOM/main.cc linked with its room.
+function(rondo_program name room)
+  add_executable(${name} ${PROJECT_SOURCE_DIR}/src/${room}/main.cc)
+  target_link_libraries(${name} PRIVATE rondo_${room})
+  install(TARGETS ${name})
+endfunction()

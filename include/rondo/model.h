@@ -1,0 +1,36 @@
+// A model as read from disk: what it is (config), how its layers share (plan), its tensors (weights).
+//
+//   Model model = LoadModel("models/smollm2");   // HF directory, native directory or GGUF file
+//   SaveModel(model, "out");                      // native directory, written atomically
+//
+// Immutable after loading; may be read from any number of threads.
+#pragma once
+
+#include <string>
+
+#include "rondo/model_config.h"
+#include "rondo/sharing_plan.h"
+#include "rondo/weights.h"
+
+namespace rondo {
+
+struct Model {
+  ModelConfig config;
+  SharingPlan plan;
+  Weights weights;     // empty when loaded with LoadParts::kConfig
+  std::string path;    // where it came from; the tokenizer is loaded from here
+};
+
+enum class LoadParts { kAll, kConfig };
+
+// Reads any supported model. `path` is a directory with config.json (with or without "rondo"), a
+// .gguf file, or a llama2.c .bin file. kConfig also accepts a bare config.json and needs no weights.
+// Throws rondo::Error for anything unknown, malformed or missing.
+Model LoadModel(const std::string& path, LoadParts parts = LoadParts::kAll);
+
+// Writes config.json, model.safetensors (unique tensors, canonical names) and the tokenizer files of
+// model.path as a directory at `directory`, atomically. Linears keep their type; quantised ones are
+// written as `store` (f32, f16 or bf16), residuals too. Norms and other vectors are f32.
+void SaveModel(const Model& model, const std::string& directory, DType store);
+
+}  // namespace rondo

@@ -1,0 +1,88 @@
+// What a transformer decoder is, as data. Families (Llama, Gemma, Qwen, …) differ only in the values
+// of these fields; nothing downstream branches on `family`, which is kept to write files back.
+//
+// Loaders bring every family into one canonical form: linears are [out, in] and separate (no fused
+// QKV), rotary embedding pairs element i with i + rotary_dim/2 (Hugging Face order), norm gains are
+// the factor itself (Gemma's "1 + weight" is added up at load), so that the engine has one path.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "rondo/module.h"
+#include "rondo/tensor.h"
+
+namespace rondo {
+
+enum class NormKind { kRms, kLayer };  // RMSNorm (gain), LayerNorm (gain and bias)
+enum class PositionKind { kRope, kLearned };
+enum class Activation { kSilu, kGelu, kGeluTanh, kRelu };  // kGelu is the exact erf form
+enum class RopeScalingKind { kNone, kLinear, kLlama3 };
+
+struct RopeScaling {
+  RopeScalingKind kind = RopeScalingKind::kNone;
+  float factor = 1;
+  // Llama 3 only.
+  float low_freq_factor = 1;
+  float high_freq_factor = 4;
+  int original_max_positions = 0;
+  bool operator==(const RopeScaling&) const = default;
+};
+
+struct ModelConfig {
+  std::string family;  // HF model_type: llama, mistral, gemma, gemma3_text, qwen2, qwen3, gpt_neox, gpt2
+
+  int layers = 0;  // logical depth L
+  int d_model = 0;
+  int d_ff = 0;
+  int heads = 0;
+  int kv_heads = 0;
+  int head_dim = 0;
+  int vocab = 0;
+  int max_positions = 0;
+
+  NormKind norm = NormKind::kRms;
+  float norm_eps = 1e-5f;
+  bool qk_norm = false;            // q_norm and k_norm exist
+  bool post_norms = false;         // post_attn_norm and post_ffn_norm exist
+  bool parallel_residual = false;  // x + attn(norm(x)) + ffn(norm'(x)), GPT-NeoX
+
+  PositionKind positions = PositionKind::kRope;
+  int rotary_dim = 0;        // leading elements of each head that rotate
+  float rope_theta = 10000;
+  RopeScaling rope_scaling;  // not applied to local layers
+  float rope_local_theta = 0;  // theta of local (sliding-window) layers; 0: the same as rope_theta
+
+  Activation activation = Activation::kSilu;
+  bool gated_ffn = true;  // down(act(gate x) * up x); otherwise down(act(up x)) and no gate module
+
+  float embed_scale = 1;   // factor on the embedding (Gemma: sqrt(d_model))
+  float attn_scale = 0;    // factor on q·k; loaders set it, normally 1/sqrt(head_dim)
+  float attn_softcap = 0;  // 0: none
+  float logit_softcap = 0;
+
+  int sliding_window = 0;             // keys a local layer sees, including the current one
+  std::vector<uint8_t> local_layers;  // [layers], 1: uses the sliding window; empty: none does
+
+  bool qkv_bias = false;
+  bool o_bias = false;
+  bool ffn_bias = false;
+  bool tied_embeddings = false;  // head = embedding
+  bool head_bias = false;
+
+  int bos_token = -1;
+  std::vector<int> eos_tokens;
+
+  bool HasModule(Module m) const;
+  bool HasBias(Module m) const;          // linears with bias, and the norms of LayerNorm models
+  Shape ModuleShape(Module m) const;     // weight shape: [out, in] or [width]
+  bool IsLocal(int depth) const { return !local_layers.empty() && local_layers[depth] != 0; }
+
+  // Throws rondo::Error naming the first field that makes no sense (zero sizes, heads % kv_heads, …).
+  void Validate() const;
+
+  bool operator==(const ModelConfig&) const = default;
+};
+
+}  // namespace rondo

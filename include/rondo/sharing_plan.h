@@ -1,0 +1,86 @@
+// The sharing plan: which depth uses which stored tensors, and what each depth adds of its own.
+//
+//   y = S[tau(depth, module)] · x + R[depth, module](x)
+//
+//   SharingPlan plan = IdentityPlan(config);          // nothing shared
+//   plan = MakePlan(config, {.order = "cycle", .loops = 2});   // fold/strategies.h produces others
+//   plan.Validate(config);                            // names the field, what it got, what it wants
+//
+// Plain data without pointers; stored as JSON under the key "rondo" of config.json. Strategies are
+// functions that produce a plan; nothing downstream knows which one did.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "rondo/model_config.h"
+#include "rondo/module.h"
+
+namespace rondo {
+
+// How a depth corrects the shared matrix S' it uses. Tensor names are residual.<depth>.<module>.<part>.
+enum class ResidualKind {
+  kNone,
+  kLora,      // y = S'x + B(Ax);                     a [rank, in], b [out, rank]
+  kLoraDiag,  // y = S'x + B(Ax) + D x;               … and diag [min(in, out)] (ResidualTransformer)
+  kDora,      // y = m ⊙ (S' + BA)x / ‖rows of S' + BA‖; … and magnitude [out]
+  kMulDiag,   // y = S'(d ⊙ x);                       scale [in] (Terraformer); rank is ignored
+  kKronecker, // y = S'x + Σ_r (A_r ⊗ B_r)x;          a [rank, out_a, in_a], b [rank, out/out_a, in/in_a]
+};
+
+std::string_view Name(ResidualKind kind);  // none, lora, lora-diag, dora, muldiag, kronecker
+ResidualKind ResidualKindFromName(std::string_view name);
+
+// A norm whose gain and bias were absorbed into the linears that read it has no tensor.
+inline constexpr int kAbsorbed = -1;
+
+struct ModulePlan {
+  // [depths] block of each depth; block ids of a module are 0..K-1 without gaps, in order of first use.
+  // For norms all entries may be kAbsorbed. Empty when the model has no such module.
+  std::vector<int> blocks;
+  // Linears with bias (and LayerNorm norms): true gives each depth its own bias
+  // (residual.<depth>.<module>.bias), false ties it along with the weight.
+  bool own_bias = false;
+  ResidualKind residual = ResidualKind::kNone;
+  std::vector<int> ranks;  // [depths] residual rank; 0: no residual at that depth. Empty with kNone.
+
+  int BlockCount() const;  // K: unique blocks
+  bool operator==(const ModulePlan&) const = default;
+};
+
+struct SharingPlan {
+  static constexpr int kFormat = 1;
+
+  std::string order = "identity";  // what produced it, for people: cycle, sequence, …, custom
+  int loops = 1;                   // B, for people; the tie maps below are what counts
+  int depths = 0;                  // L
+  std::array<ModulePlan, kModuleCount> modules;
+
+  ModulePlan& operator[](Module m) { return modules[static_cast<size_t>(m)]; }
+  const ModulePlan& operator[](Module m) const { return modules[static_cast<size_t>(m)]; }
+
+  // Whether any tensor is used by more than one depth.
+  bool SharesAnything() const;
+  // Whether `depth` adds a residual to linear `m`: kind is not none and, where rank counts, rank > 0.
+  bool HasResidual(Module m, int depth) const;
+  void Validate(const ModelConfig& config) const;
+  bool operator==(const SharingPlan&) const = default;
+};
+
+// Every depth has its own tensors.
+SharingPlan IdentityPlan(const ModelConfig& config);
+
+// JSON object {"format": 1, "order": …, "loops": …, "depths": …, "modules": {"q": {"blocks": […],
+// "residual": "lora", "rank": 64 or […]}, …}}. Parse refuses unknown keys and versions; `file` is
+// named in errors.
+std::string PlanToJson(const SharingPlan& plan);
+SharingPlan PlanFromJson(std::string_view json, const std::string& file);
+
+// Output and input sizes (out_a, in_a) of the first Kronecker factor for a matrix [out, in]: the
+// divisors nearest to the square roots.
+std::array<int64_t, 2> KroneckerFactor(int64_t out, int64_t in);
+
+}  // namespace rondo

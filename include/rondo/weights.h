@@ -1,0 +1,63 @@
+// The unique tensors of a model by canonical name, each stored once.
+//
+//   embed.weight [vocab, d_model]        positions.weight [max_positions, d_model] (GPT-2)
+//   blocks.<k>.<module>.weight / .bias   residual.<depth>.<module>.<a|b|diag|scale|magnitude|bias>
+//   final_norm.weight / .bias            head.weight / .bias (absent when tied to the embedding)
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "rondo/model_config.h"
+#include "rondo/sharing_plan.h"
+#include "rondo/tensor.h"
+
+namespace rondo {
+
+std::string BlockTensor(int block, Module module, std::string_view part = "weight");
+std::string ResidualTensor(int depth, Module module, std::string_view part);
+
+class Weights {
+ public:
+  bool Has(std::string_view name) const { return tensors_.find(name) != tensors_.end(); }
+  // Throws naming the tensor if it is missing.
+  const Tensor& Get(std::string_view name) const;
+  const Tensor* Find(std::string_view name) const;
+  void Set(std::string name, Tensor tensor) { tensors_[std::move(name)] = std::move(tensor); }
+  void Erase(std::string_view name);
+  size_t size() const { return tensors_.size(); }
+  uint64_t bytes() const;
+  auto begin() const { return tensors_.begin(); }
+  auto end() const { return tensors_.end(); }
+
+ private:
+  std::map<std::string, Tensor, std::less<>> tensors_;
+};
+
+struct TensorSpec {
+  std::string name;
+  Shape shape;
+};
+
+// Every tensor that a model with this configuration and plan has: no more, no fewer.
+std::vector<TensorSpec> ExpectedTensors(const ModelConfig& config, const SharingPlan& plan);
+
+// Throws naming the first missing, surplus or misshapen tensor.
+void CheckWeights(const ModelConfig& config, const SharingPlan& plan, const Weights& weights,
+                  const std::string& file);
+
+struct ParameterCount {
+  int64_t embedding = 0;  // embedding, learned positions, and the head unless tied to the embedding
+  int64_t shared = 0;     // blocks.* (all linears and norms) and the final norm
+  int64_t residual = 0;   // residual.*
+  int64_t logical = 0;    // non-embedding parameters of the unrolled model
+  int64_t NonEmbedding() const { return shared + residual; }
+  int64_t Total() const { return embedding + shared + residual; }
+};
+
+ParameterCount CountParameters(const ModelConfig& config, const SharingPlan& plan);
+
+}  // namespace rondo

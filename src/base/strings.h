@@ -1,0 +1,27 @@
+// Small string helpers shared by all rooms.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace rondo {
+
+std::vector<std::string> Split(std::string_view text, char separator);
+std::string Join(std::span<const std::string> parts, std::string_view separator);
+std::string_view Trim(std::string_view text);
+
+// The candidate nearest to `name` by edit distance, for "did you mean" hints; empty if none is
+// within a third of the name's length (at least 2 edits are always allowed).
+std::string NearestName(std::string_view name, std::span<const std::string> candidates);
+
+// "unknown value 'cylce'; did you mean 'cycle'?" style hint; lists all candidates when none is near.
+std::string UnknownNameHint(std::string_view name, std::span<const std::string> candidates);
+
+// 1234567 -> "1,234,567"; 1536 bytes -> "1.5 KiB".
+std::string WithThousands(int64_t value);
+std::string HumanBytes(uint64_t bytes);
+
+}  // namespace rondo

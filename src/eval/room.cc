@@ -1,0 +1,1 @@
+// Keeps the target buildable until the room's first source arrives.

@@ -1,0 +1,74 @@
+// GGUF v2/v3 container: metadata and tensors. Knows nothing about models.
+//
+// No size, count or offset in the file is trusted: everything is checked against the file's length
+// before use, and every violation is a rondo::Error naming file and field.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "rondo/tensor.h"
+
+namespace rondo {
+
+// Integers of all widths become int64/uint64; f32/f64 become double; arrays are homogeneous.
+using GgufValue = std::variant<int64_t, uint64_t, double, bool, std::string, std::vector<int64_t>,
+                               std::vector<double>, std::vector<bool>, std::vector<std::string>>;
+
+class GgufFile {
+ public:
+  static GgufFile Open(const std::string& path);
+
+  const std::string& path() const { return path_; }
+  const std::map<std::string, GgufValue, std::less<>>& metadata() const { return metadata_; }
+  // Tensors by name, shape outermost first ([out, in]), memory-mapped.
+  const std::map<std::string, Tensor, std::less<>>& tensors() const { return tensors_; }
+
+  bool Has(std::string_view key) const;
+  // Typed access; the value must have (or losslessly convert to) the type. Without a fallback a missing
+  // key is an error naming it.
+  int64_t Int(std::string_view key) const;
+  int64_t Int(std::string_view key, int64_t fallback) const;
+  double Float(std::string_view key) const;
+  double Float(std::string_view key, double fallback) const;
+  bool Bool(std::string_view key, bool fallback) const;
+  const std::string& String(std::string_view key) const;
+  std::string String(std::string_view key, const std::string& fallback) const;
+  const std::vector<std::string>& Strings(std::string_view key) const;
+  const std::vector<int64_t>& Ints(std::string_view key) const;
+  const std::vector<double>& Floats(std::string_view key) const;
+
+ private:
+  std::string path_;
+  std::map<std::string, GgufValue, std::less<>> metadata_;
+  std::map<std::string, Tensor, std::less<>> tensors_;
+};
+
+// Collects metadata (with GGUF's exact value types) and tensors, then writes the file atomically.
+class GgufWriter {
+ public:
+  void SetU32(const std::string& key, uint32_t value);
+  void SetI32(const std::string& key, int32_t value);
+  void SetF32(const std::string& key, float value);
+  void SetBool(const std::string& key, bool value);
+  void SetString(const std::string& key, std::string value);
+  void SetStrings(const std::string& key, std::vector<std::string> values);
+  void SetI32s(const std::string& key, std::vector<int32_t> values);
+  void SetF32s(const std::string& key, std::vector<float> values);
+  void AddTensor(const std::string& name, Tensor tensor);
+  void Write(const std::string& path) const;
+
+ private:
+  using WriterValue =
+      std::variant<uint32_t, int32_t, float, bool, std::string, std::vector<std::string>,
+                   std::vector<int32_t>, std::vector<float>>;
+  std::vector<std::pair<std::string, WriterValue>> metadata_;
+  std::vector<std::pair<std::string, Tensor>> tensors_;
+};
+
+}  // namespace rondo

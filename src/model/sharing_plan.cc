@@ -1,0 +1,158 @@
+#include "rondo/sharing_plan.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+#include <set>
+
+#include "base/strings.h"
+#include "rondo/error.h"
+
+namespace rondo {
+namespace {
+
+constexpr std::string_view kResidualNames[] = {"none", "lora",    "lora-diag",
+                                               "dora", "muldiag", "kronecker"};
+
+[[noreturn]] void Fail(const std::string& field, std::string problem, std::string expected) {
+  throw Error({.function = "SharingPlan::Validate",
+               .problem = std::move(problem),
+               .expected = std::move(expected),
+               .file = {},
+               .field = field});
+}
+
+void ValidateBlocks(const std::string& field, const ModulePlan& module, bool may_absorb,
+                    int depths) {
+  if (module.blocks.size() != static_cast<size_t>(depths)) {
+    Fail(field, std::to_string(module.blocks.size()) + " entries",
+         "one per depth, " + std::to_string(depths));
+  }
+  const bool absorbed = module.blocks[0] == kAbsorbed;
+  if (absorbed && !may_absorb) {
+    Fail(field, "absorbed", "blocks: only attn_norm and ffn_norm can be absorbed");
+  }
+  int next = 0;
+  for (const int block : module.blocks) {
+    if (absorbed ? block != kAbsorbed : block < 0 || block > next) {
+      Fail(field, "block " + std::to_string(block),
+           absorbed ? "all depths absorbed, or none"
+                    : "ids from 0 without gaps in order of first use; next new id is " +
+                          std::to_string(next));
+    }
+    if (block == next) ++next;
+  }
+}
+
+void ValidateRanks(const std::string& field, const ModulePlan& module, const Shape& shape,
+                   int depths) {
+  if (module.residual == ResidualKind::kNone || module.residual == ResidualKind::kMulDiag) {
+    if (!module.ranks.empty()) Fail(field, "ranks given", "none for this kind of residual");
+    return;
+  }
+  if (module.ranks.size() != static_cast<size_t>(depths)) {
+    Fail(field, std::to_string(module.ranks.size()) + " entries", "one rank per depth");
+  }
+  int64_t limit = std::min(shape[0], shape[1]);
+  if (module.residual == ResidualKind::kKronecker) {
+    const auto [out_a, in_a] = KroneckerFactor(shape[0], shape[1]);
+    limit = std::min(out_a * in_a, shape[0] / out_a * (shape[1] / in_a));
+  }
+  for (const int rank : module.ranks) {
+    if (rank < 0 || rank > limit) {
+      Fail(field, "rank " + std::to_string(rank), "0 to " + std::to_string(limit));
+    }
+  }
+}
+
+int64_t DivisorNearRoot(int64_t n) {
+  int64_t divisor = 1;
+  for (int64_t d = 1; d * d <= n; ++d) {
+    if (n % d == 0) divisor = d;
+  }
+  return divisor;
+}
+
+}  // namespace
+
+std::string_view Name(ResidualKind kind) { return kResidualNames[static_cast<int>(kind)]; }
+
+ResidualKind ResidualKindFromName(std::string_view name) {
+  for (size_t i = 0; i < std::size(kResidualNames); ++i) {
+    if (kResidualNames[i] == name) return static_cast<ResidualKind>(i);
+  }
+  const std::vector<std::string> names(std::begin(kResidualNames), std::end(kResidualNames));
+  throw Error({.function = "ResidualKindFromName",
+               .problem = "unknown residual '" + std::string(name) + "'",
+               .expected = UnknownNameHint(name, names)});
+}
+
+int ModulePlan::BlockCount() const {
+  return blocks.empty() ? 0 : *std::max_element(blocks.begin(), blocks.end()) + 1;
+}
+
+bool SharingPlan::SharesAnything() const {
+  return std::any_of(modules.begin(), modules.end(), [&](const ModulePlan& module) {
+    return !module.blocks.empty() && module.blocks[0] != kAbsorbed &&
+           module.BlockCount() < depths;
+  });
+}
+
+bool SharingPlan::HasResidual(Module m, int depth) const {
+  const ModulePlan& module = (*this)[m];
+  switch (module.residual) {
+    case ResidualKind::kNone: return false;
+    case ResidualKind::kLora:
+    case ResidualKind::kKronecker: return module.ranks[static_cast<size_t>(depth)] > 0;
+    // A diagonal or a magnitude is worth keeping at rank 0, but only where the block is shared.
+    case ResidualKind::kLoraDiag:
+    case ResidualKind::kDora:
+      if (module.ranks[static_cast<size_t>(depth)] > 0) return true;
+      [[fallthrough]];
+    case ResidualKind::kMulDiag:
+      return std::count(module.blocks.begin(), module.blocks.end(),
+                        module.blocks[static_cast<size_t>(depth)]) > 1;
+  }
+  return false;
+}
+
+void SharingPlan::Validate(const ModelConfig& config) const {
+  if (depths != config.layers) {
+    Fail("depths", std::to_string(depths), "the model's " + std::to_string(config.layers));
+  }
+  for (const Module m : kAllModules) {
+    const ModulePlan& module = (*this)[m];
+    const std::string field = "modules." + std::string(Name(m));
+    if (!config.HasModule(m)) {
+      if (module != ModulePlan{}) Fail(field, "given", "nothing: the model has no such module");
+      continue;
+    }
+    const bool may_absorb = m == Module::kAttnNorm || m == Module::kFfnNorm;
+    ValidateBlocks(field + ".blocks", module, may_absorb, depths);
+    if (module.own_bias && (!config.HasBias(m) || module.blocks[0] == kAbsorbed)) {
+      Fail(field + ".own_bias", "true", "false: the module has no bias");
+    }
+    if (IsLinear(m)) {
+      ValidateRanks(field + ".rank", module, config.ModuleShape(m), depths);
+    } else if (module.residual != ResidualKind::kNone || !module.ranks.empty()) {
+      Fail(field + ".residual", std::string(Name(module.residual)), "none: norms have no residual");
+    }
+  }
+}
+
+SharingPlan IdentityPlan(const ModelConfig& config) {
+  SharingPlan plan;
+  plan.depths = config.layers;
+  for (const Module m : kAllModules) {
+    if (!config.HasModule(m)) continue;
+    plan[m].blocks.resize(static_cast<size_t>(config.layers));
+    std::iota(plan[m].blocks.begin(), plan[m].blocks.end(), 0);
+  }
+  return plan;
+}
+
+std::array<int64_t, 2> KroneckerFactor(int64_t out, int64_t in) {
+  return {DivisorNearRoot(out), in / DivisorNearRoot(in)};
+}
+
+}  // namespace rondo
