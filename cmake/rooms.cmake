@@ -16,7 +16,8 @@ endif()
 add_library(rondo_flags INTERFACE)
 target_include_directories(rondo_flags INTERFACE ${PROJECT_SOURCE_DIR}/include
                                                  ${PROJECT_SOURCE_DIR}/src)
-target_compile_options(rondo_flags INTERFACE -Wall -Wextra -Wshadow -fno-math-errno
+target_compile_options(rondo_flags INTERFACE -Wall -Wextra -Wshadow -Wno-missing-field-initializers
+                                             -Wno-restrict -fno-math-errno
                                              -ffp-contract=off)
 if(RONDO_SANITIZE)
   target_compile_options(rondo_flags INTERFACE -fsanitize=${RONDO_SANITIZE}
