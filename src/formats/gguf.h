@@ -1,7 +1,8 @@
 // GGUF v2/v3 container: metadata and tensors. Knows nothing about models.
 //
 // No size, count or offset in the file is trusted: everything is checked against the file's length
-// before use, and every violation is a rondo::Error naming file and field.
+// before use, and every violation is a rondo::Error naming file and field. Parts of split models
+// and big-endian files are refused.
 #pragma once
 
 #include <cstdint>
@@ -9,6 +10,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -30,8 +32,8 @@ class GgufFile {
   const std::map<std::string, Tensor, std::less<>>& tensors() const { return tensors_; }
 
   bool Has(std::string_view key) const;
-  // Typed access; the value must have (or losslessly convert to) the type. Without a fallback a missing
-  // key is an error naming it.
+  // Typed access; the value must have (or losslessly convert to) the type. Without a fallback a
+  // missing key is an error naming it.
   int64_t Int(std::string_view key) const;
   int64_t Int(std::string_view key, int64_t fallback) const;
   double Float(std::string_view key) const;
@@ -49,7 +51,8 @@ class GgufFile {
   std::map<std::string, Tensor, std::less<>> tensors_;
 };
 
-// Collects metadata (with GGUF's exact value types) and tensors, then writes the file atomically.
+// Collects metadata (with GGUF's exact value types) and tensors, then writes the file atomically as
+// version 3. Setting a key again replaces its value; a second tensor of the same name is an error.
 class GgufWriter {
  public:
   void SetU32(const std::string& key, uint32_t value);
@@ -67,6 +70,8 @@ class GgufWriter {
   using WriterValue =
       std::variant<uint32_t, int32_t, float, bool, std::string, std::vector<std::string>,
                    std::vector<int32_t>, std::vector<float>>;
+  void Set(const std::string& key, WriterValue value);
+
   std::vector<std::pair<std::string, WriterValue>> metadata_;
   std::vector<std::pair<std::string, Tensor>> tensors_;
 };
