@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 #include <string>
 
 #include "base/checked.h"
@@ -64,6 +65,44 @@ GemmSizes CheckGemm(Op op_a, Op op_b, const Matrix<T>& a, const Matrix<T>& b, co
           stride(a),
           stride(b),
           stride(c)};
+}
+
+// Eigenvectors come back as columns of a column-major matrix, which are rows of ours, smallest
+// eigenvalue first; a symmetric matrix reads the same in both orders.
+Eigen Descending(const std::vector<double>& values, const double* vectors, int64_t n,
+                 int64_t count) {
+  Eigen eigen{{values.end() - count, values.end()}, MatrixF64(count, n)};
+  std::reverse(eigen.values.begin(), eigen.values.end());
+  for (int64_t i = 0; i < count; ++i) {
+    const double* source = vectors + (static_cast<int64_t>(values.size()) - 1 - i) * n;
+    std::copy(source, source + n, eigen.vectors.row(i));
+  }
+  return eigen;
+}
+
+// Only the wanted vectors; nothing when inverse iteration did not converge.
+std::optional<Eigen> EigenSubset(MatrixF64 symmetric, int64_t count) {
+  const auto n = CheckedCast<lapack_int>(symmetric.rows());
+  std::vector<double> values(static_cast<size_t>(n));
+  std::vector<lapack_int> support(static_cast<size_t>(2 * n));
+  MatrixF64 vectors(count, n);
+  lapack_int found = 0;
+  const lapack_int info = LAPACKE_dsyevr(LAPACK_COL_MAJOR, 'V', 'I', 'L', n, symmetric.data(), n, 0,
+                                         0, static_cast<lapack_int>(n - count + 1), n, 0, &found,
+                                         values.data(), vectors.data(), n, support.data());
+  if (info != 0 || found != count) return std::nullopt;
+  values.resize(static_cast<size_t>(count));
+  return Descending(values, vectors.data(), n, count);
+}
+
+Eigen EigenAll(MatrixF64 symmetric, int64_t count) {
+  const auto n = CheckedCast<lapack_int>(symmetric.rows());
+  std::vector<double> values(static_cast<size_t>(n));
+  const lapack_int info =
+      LAPACKE_dsyevd(LAPACK_COL_MAJOR, 'V', 'L', n, symmetric.data(), n, values.data());
+  Require(info == 0, "SymmetricEigen", "LAPACK dsyevd status " + std::to_string(info),
+          "convergence");
+  return Descending(values, symmetric.data(), n, count);
 }
 
 // Normalises the rows of `a`, moving their lengths (the singular values) into the columns of `b`.
@@ -150,30 +189,16 @@ void AddGram(double alpha, const MatrixF64& x, MatrixF64& gram) {
 Eigen SymmetricEigen(MatrixF64 symmetric, int64_t count) {
   UseOneBlasThread();
   RequireSquare(symmetric, "SymmetricEigen");
-  const auto n = CheckedCast<lapack_int>(symmetric.rows());
+  const int64_t n = symmetric.rows();
   Require(count >= 0 && count <= n, "SymmetricEigen", std::to_string(count) + " eigenvalues",
           "0 to the size of the matrix");
   RequireFinite(symmetric, "SymmetricEigen");
-  Eigen eigen{{}, MatrixF64(count, n)};
-  if (count == 0) return eigen;
-  // Column-major eigenvector columns are our rows; a symmetric matrix reads the same either way.
-  std::vector<double> values(static_cast<size_t>(n));
-  std::vector<lapack_int> support(static_cast<size_t>(2 * n));
-  lapack_int found = 0;
-  const auto first = static_cast<lapack_int>(n - count + 1);
-  const lapack_int info = LAPACKE_dsyevr(LAPACK_COL_MAJOR, 'V', count == n ? 'A' : 'I', 'L', n,
-                                         symmetric.data(), n, 0, 0, first, n, 0, &found,
-                                         values.data(), eigen.vectors.data(), n, support.data());
-  Require(info == 0 && found == count, "SymmetricEigen",
-          "LAPACK dsyevr status " + std::to_string(info), "convergence");
-  values.resize(static_cast<size_t>(count));
-  std::reverse(values.begin(), values.end());
-  for (int64_t i = 0; i < count / 2; ++i) {
-    std::swap_ranges(eigen.vectors.row(i), eigen.vectors.row(i) + n,
-                     eigen.vectors.row(count - 1 - i));
+  if (count == 0) return {{}, MatrixF64(0, n)};
+  // Bisection and inverse iteration win for a few vectors, divide and conquer for many.
+  if (count * 3 <= n) {
+    if (std::optional<Eigen> top = EigenSubset(symmetric, count)) return *std::move(top);
   }
-  eigen.values = std::move(values);
-  return eigen;
+  return EigenAll(std::move(symmetric), count);
 }
 
 LowRank TruncatedSvd(const MatrixF64& r, int64_t rank) {
