@@ -1,1 +1,16 @@
-int main() { return 0; }
+#include <cstdio>
+#include <exception>
+#include <new>
+
+#include "cli/flags.h"
+
+int main(int argc, char** argv) {
+  try {
+    return rondo::cli::ParseAndRun(argc, argv);
+  } catch (const std::bad_alloc&) {
+    std::fprintf(stderr, "rondo: out of memory\n");
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "rondo: %s\n", error.what());
+  }
+  return 1;
+}

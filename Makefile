@@ -1,0 +1,56 @@
+# The two commands of the README, and what they are made of. Everything is idempotent.
+SHELL := /bin/bash
+BUILD := build/release
+RONDO := $(BUILD)/bin/rondo
+PYTHON := .venv/bin/python
+# CMake may have been asked for by hand with other options; these are the release ones.
+CMAKE_FLAGS := -G Ninja -DCMAKE_BUILD_TYPE=Release
+
+.PHONY: demo test test-slow build packages python oracles models sanitize format clean help
+
+help:
+	@echo "make demo       install what is missing, build, get SmolLM2, fold it, show the result"
+	@echo "make test       the same set-up, then all fast tests"
+	@echo "make test-slow  real models against transformers and llama.cpp (about half an hour)"
+	@echo "make build      build $(RONDO)"
+	@echo "make sanitize   the C++ tests under the address and undefined-behaviour sanitizers"
+	@echo "make format     clang-format every C++ file"
+
+demo: build models
+	@scripts/demo.sh
+
+test: build oracles models
+	@scripts/test.sh fast
+
+test-slow: build oracles models
+	@scripts/test.sh slow
+
+build: packages
+	@echo "== building $(RONDO)"
+	@cmake -S . -B $(BUILD) $(CMAKE_FLAGS) > $(BUILD).log 2>&1 || (cat $(BUILD).log; exit 1)
+	@cmake --build $(BUILD)
+
+packages:
+	@scripts/install_packages.sh
+	@mkdir -p build models
+
+python: packages
+	@test -x $(PYTHON) || { echo "== creating .venv"; python3 -m venv .venv; }
+
+oracles: python
+	@scripts/install_oracles.sh
+
+models: python
+	@scripts/get_model.sh smollm2
+
+sanitize: packages
+	@cmake -S . -B build/sanitize -G Ninja -DCMAKE_BUILD_TYPE=RelWithDebInfo \
+	  -DRONDO_SANITIZE=address,undefined > /dev/null
+	@cmake --build build/sanitize
+	@ctest --test-dir build/sanitize --output-on-failure
+
+format:
+	@git ls-files '*.h' '*.cc' | xargs clang-format -i
+
+clean:
+	rm -rf build

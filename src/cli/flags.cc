@@ -1,0 +1,197 @@
+#include "cli/flags.h"
+
+#include <CLI/CLI.hpp>
+#include <functional>
+#include <string>
+
+#include "cli/options.h"
+
+#ifndef RONDO_VERSION
+#error "RONDO_VERSION is set by the build"
+#endif
+
+namespace rondo::cli {
+namespace {
+
+void AddCommon(CLI::App* app, CommonOptions* common) {
+  app->add_flag("--json", common->json, "print one JSON object");
+  app->add_flag("--quiet,-q", common->quiet, "no progress bars");
+  app->add_option("--threads,-t", common->threads, "threads; 0: one per CPU")
+      ->check(CLI::Range(0, 1024));
+}
+
+void AddPlan(CLI::App* app, PlanFlags* plan) {
+  app->add_option("--order", plan->order,
+                  "identity, cycle, sequence, middle-cycle or middle-sequence; "
+                  "or attention=ORDER,ffn=ORDER,norms=ORDER")
+      ->capture_default_str();
+  app->add_option("--loops", plan->loops, "times each block runs; or attention=N,ffn=N,norms=N")
+      ->capture_default_str();
+  app->add_option("--keep-first", plan->keep_first, "middle-*: leading layers of their own")
+      ->capture_default_str();
+  app->add_option("--keep-last", plan->keep_last, "middle-*: trailing layers of their own")
+      ->capture_default_str();
+  app->add_option("--plan", plan->plan_file, "JSON file with a sharing plan (see docs/plans.md)")
+      ->excludes("--order")
+      ->excludes("--loops");
+  app->add_option("--init", plan->init,
+                  "shared tensors: stepwise, average, lower, upper or random "
+                  "(default: average with residuals, stepwise without)");
+  app->add_option("--residual", plan->residual, "none, lora, lora-diag, dora, muldiag or kronecker")
+      ->capture_default_str();
+  app->add_option("--rank", plan->rank, "residual rank; or q=32,ffn=128,… by module or group")
+      ->capture_default_str();
+  app->add_option("--norms", plan->norms, "own, absorbed or tied")->capture_default_str();
+  app->add_flag("--tie-biases", plan->tie_biases, "tie biases along with the weights");
+  app->add_option("--seed", plan->seed, "seed of --init random")->capture_default_str();
+}
+
+void AddText(CLI::App* app, TextOptions* text) {
+  app->add_option("--text", text->text, "UTF-8 text file")->required();
+  app->add_option("--context", text->context, "tokens of a window")->capture_default_str();
+  app->add_option("--stride", text->stride, "tokens a window advances; 0: the context");
+  app->add_option("--max-tokens", text->max_tokens, "use the first so many tokens; 0: all");
+  app->add_option("--type", text->type, "weights in f32 or bf16")->capture_default_str();
+}
+
+void AddSampling(CLI::App* app, SampleFlags* sample) {
+  app->add_option("--temperature", sample->temperature, "0: greedy")->capture_default_str();
+  app->add_option("--top-k", sample->top_k, "keep the k most likely tokens; 0: all");
+  app->add_option("--top-p", sample->top_p, "keep the smallest set of this probability");
+  app->add_option("--min-p", sample->min_p, "drop tokens below this share of the most likely one");
+  app->add_option("--repetition-penalty", sample->repetition_penalty, "1: none");
+  app->add_option("--seed", sample->seed, "seed of the sampler")->capture_default_str();
+  app->add_option("--max-tokens,-n", sample->max_tokens, "new tokens at most")
+      ->capture_default_str();
+  app->add_option("--context", sample->context, "positions of the cache; 0: as needed");
+  app->add_option("--stop", sample->stop, "stop before this text; may be repeated")
+      ->allow_extra_args(false);
+  app->add_option("--type", sample->type, "weights in f32 or bf16")->capture_default_str();
+}
+
+CLI::Option* AddModel(CLI::App* app, std::string* model) {
+  return app->add_option("model", *model, "Hugging Face directory, rondo directory or GGUF file")
+      ->required();
+}
+
+// Everything a run may need; one of them is used.
+struct AllOptions {
+  CommonOptions common;
+  InspectOptions inspect;
+  FoldCommandOptions fold;
+  EvalOptions eval;
+  CompareOptions compare;
+  GenerateCommandOptions generate;
+  ChatCommandOptions chat;
+  ExportCommandOptions export_model;
+};
+
+void AddInspect(CLI::App& app, AllOptions& all, std::function<int()>* run) {
+  CLI::App* command = app.add_subcommand("inspect", "layers, ties, parameters, bytes");
+  AddModel(command, &all.inspect.model);
+  AddPlan(command, &all.inspect.plan);
+  AddCommon(command, &all.common);
+  command->footer("With any plan option, shows that plan applied to the model's configuration.");
+  command->callback([command, &all, run] {
+    for (const char* flag : {"--order", "--loops", "--plan", "--residual", "--rank", "--norms"}) {
+      all.inspect.what_if |= command->count(flag) > 0;
+    }
+    *run = [&all] { return RunInspect(all.inspect, all.common); };
+  });
+}
+
+void AddFold(CLI::App& app, AllOptions& all, std::function<int()>* run) {
+  CLI::App* command = app.add_subcommand("fold", "fold a model into a relaxed recursive one");
+  FoldCommandOptions& fold = all.fold;
+  AddModel(command, &fold.model);
+  command->add_option("--out,-o", fold.out, "directory to write")->required();
+  AddPlan(command, &fold.plan);
+  command->add_option("--calibrate", fold.calibrate,
+                      "text file: fit shared tensors and residuals to its activations");
+  command->add_option("--calibrate-tokens", fold.calibrate_tokens, "tokens of it to use")
+      ->capture_default_str();
+  command->add_option("--calibrate-context", fold.calibrate_context, "tokens of one sequence")
+      ->capture_default_str();
+  command->add_flag("--suggest", fold.suggest,
+                    "measure layers on the --calibrate text and write plans to --out instead");
+  command->add_option("--store", fold.store, "type of stored matrices: f32, bf16 or f16")
+      ->capture_default_str();
+  AddCommon(command, &all.common);
+  command->callback([&all, run] { *run = [&all] { return RunFold(all.fold, all.common); }; });
+}
+
+void AddMeasures(CLI::App& app, AllOptions& all, std::function<int()>* run) {
+  CLI::App* eval = app.add_subcommand("eval", "perplexity of a model on text");
+  AddModel(eval, &all.eval.model);
+  AddText(eval, &all.eval.text);
+  AddCommon(eval, &all.common);
+  eval->callback([&all, run] { *run = [&all] { return RunEval(all.eval, all.common); }; });
+
+  CLI::App* compare = app.add_subcommand("compare", "how far two models' outputs are apart");
+  compare->add_option("model_a", all.compare.model_a, "reference model")->required();
+  compare->add_option("model_b", all.compare.model_b, "other model")->required();
+  AddText(compare, &all.compare.text);
+  AddCommon(compare, &all.common);
+  compare->callback([&all, run] { *run = [&all] { return RunCompare(all.compare, all.common); }; });
+}
+
+void AddWriters(CLI::App& app, AllOptions& all, std::function<int()>* run) {
+  CLI::App* generate = app.add_subcommand("generate", "continue a prompt");
+  AddModel(generate, &all.generate.model);
+  auto* prompt = generate->add_option("--prompt,-p", all.generate.prompt, "text to continue");
+  generate->add_option("--prompt-file", all.generate.prompt_file, "file with the text to continue")
+      ->excludes(prompt);
+  generate->add_flag("--chat", all.generate.chat, "the prompt is a user's message in a chat");
+  AddSampling(generate, &all.generate.sample);
+  AddCommon(generate, &all.common);
+  generate->callback(
+      [&all, run] { *run = [&all] { return RunGenerate(all.generate, all.common); }; });
+
+  CLI::App* chat = app.add_subcommand("chat", "talk with a model, a line at a time");
+  AddModel(chat, &all.chat.model);
+  chat->add_option("--system", all.chat.system, "system message");
+  all.chat.sample.max_tokens = 512;
+  AddSampling(chat, &all.chat.sample);
+  AddCommon(chat, &all.common);
+  chat->callback([&all, run] { *run = [&all] { return RunChat(all.chat, all.common); }; });
+}
+
+void AddExport(CLI::App& app, AllOptions& all, std::function<int()>* run) {
+  CLI::App* command =
+      app.add_subcommand("export", "unrolled and merged, for transformers or llama.cpp");
+  AddModel(command, &all.export_model.model);
+  command->add_option("--format", all.export_model.format, "hf or gguf")->capture_default_str();
+  command->add_option("--out,-o", all.export_model.out, "directory (hf) or file (gguf)")
+      ->required();
+  command->add_option("--type", all.export_model.type, "type of matrices: f32, bf16 or f16")
+      ->capture_default_str();
+  AddCommon(command, &all.common);
+  command->callback(
+      [&all, run] { *run = [&all] { return RunExport(all.export_model, all.common); }; });
+}
+
+}  // namespace
+
+int ParseAndRun(int argc, char** argv) {
+  CLI::App app("rondo: fold a transformer into layers that return");
+  app.set_version_flag("--version", RONDO_VERSION);
+  app.require_subcommand(1);
+  AllOptions all;
+  std::function<int()> run;
+  AddInspect(app, all, &run);
+  AddFold(app, all, &run);
+  AddMeasures(app, all, &run);
+  AddWriters(app, all, &run);
+  AddExport(app, all, &run);
+  CLI::App* doctor = app.add_subcommand("doctor", "what this machine has and what is missing");
+  AddCommon(doctor, &all.common);
+  doctor->callback([&] { run = [&all] { return RunDoctor(all.common); }; });
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error);
+  }
+  return run();
+}
+
+}  // namespace rondo::cli

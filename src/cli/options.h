@@ -1,0 +1,110 @@
+// The options of every command, as plain structs with defaults. flags.cc binds them to flags; the
+// commands read nothing else.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace rondo::cli {
+
+struct CommonOptions {
+  bool json = false;   // print one JSON object instead of text
+  bool quiet = false;  // no progress on standard error
+  int threads = 0;     // 0: one per CPU
+};
+
+// How to share; text forms are parsed by plan_flags.cc.
+struct PlanFlags {
+  std::string order = "cycle";    // one order, or attention=…,ffn=…,norms=…
+  std::string loops = "2";        // one number, or attention=…,ffn=…,norms=…
+  int keep_first = 1;             // middle-* orders: leading layers of their own
+  int keep_last = 1;              // and trailing ones
+  std::string plan_file;          // JSON plan instead of the above
+  std::string init;               // empty: average with residuals, stepwise without
+  std::string residual = "lora";  // none, lora, lora-diag, dora, muldiag, kronecker
+  std::string rank = "64";        // one number, or q=32,ffn=128,…
+  std::string norms = "own";      // own, absorbed, tied
+  bool tie_biases = false;        // tie biases along with the weights
+  uint64_t seed = 0;              // of --init random
+};
+
+struct InspectOptions {
+  std::string model;
+  PlanFlags plan;
+  bool what_if = false;  // any plan flag given: show that plan instead of the model's own
+};
+
+struct FoldCommandOptions {
+  std::string model;
+  std::string out;
+  PlanFlags plan;
+  std::string calibrate;  // text file
+  int64_t calibrate_tokens = 32768;
+  int calibrate_context = 512;
+  bool suggest = false;
+  std::string store = "f32";  // f32, bf16 or f16
+};
+
+struct TextOptions {
+  std::string text;  // file
+  int context = 1024;
+  int stride = 0;
+  int64_t max_tokens = 0;
+  std::string type = "f32";  // compute type: f32 or bf16
+};
+
+struct EvalOptions {
+  std::string model;
+  TextOptions text;
+};
+
+struct CompareOptions {
+  std::string model_a, model_b;
+  TextOptions text;
+};
+
+struct SampleFlags {
+  double temperature = 0;  // 0: greedy
+  int top_k = 0;
+  double top_p = 1;
+  double min_p = 0;
+  double repetition_penalty = 1;
+  uint64_t seed = 0;
+  int max_tokens = 128;
+  int context = 0;  // positions of the cache; 0: what prompt and answer need, or 4096 in a chat
+  std::vector<std::string> stop;
+  std::string type = "f32";
+};
+
+struct GenerateCommandOptions {
+  std::string model;
+  std::string prompt;
+  std::string prompt_file;
+  bool chat = false;  // put the prompt through the model's chat template
+  SampleFlags sample;
+};
+
+struct ChatCommandOptions {
+  std::string model;
+  std::string system;
+  SampleFlags sample;
+};
+
+struct ExportCommandOptions {
+  std::string model;
+  std::string format = "hf";
+  std::string out;
+  std::string type = "f32";
+};
+
+int RunInspect(const InspectOptions& options, const CommonOptions& common);
+int RunFold(const FoldCommandOptions& options, const CommonOptions& common);
+int RunEval(const EvalOptions& options, const CommonOptions& common);
+int RunCompare(const CompareOptions& options, const CommonOptions& common);
+int RunGenerate(const GenerateCommandOptions& options, const CommonOptions& common);
+int RunChat(const ChatCommandOptions& options, const CommonOptions& common);
+int RunExport(const ExportCommandOptions& options, const CommonOptions& common);
+int RunDoctor(const CommonOptions& common);
+
+}  // namespace rondo::cli

@@ -1,0 +1,76 @@
+#include "cli/output.h"
+
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <nlohmann/json.hpp>
+
+#include "base/strings.h"
+
+namespace rondo::cli {
+
+void Output::Add(const std::string& name, double value) {
+  char text[40];
+  std::snprintf(text, sizeof(text), "%.6g", value);
+  // JSON has no infinities; a perplexity may overflow to one.
+  entries_.push_back({name, text, std::isfinite(value) ? nlohmann::json(value).dump() : "null"});
+}
+
+void Output::Add(const std::string& name, int64_t value) {
+  entries_.push_back({name, WithThousands(value), std::to_string(value)});
+}
+
+void Output::Add(const std::string& name, bool value) {
+  entries_.push_back({name, value ? "yes" : "no", value ? "true" : "false"});
+}
+
+void Output::Add(const std::string& name, const std::string& value) {
+  using Handler = nlohmann::json::error_handler_t;
+  entries_.push_back({name, value.empty() ? "-" : value,
+                      nlohmann::json(value).dump(-1, ' ', false, Handler::replace)});
+}
+
+void Output::AddJson(const std::string& name, const std::string& json) {
+  entries_.push_back({name, "", json});
+}
+
+void Output::Print(bool json) const {
+  const std::string text = json ? Json() + "\n" : Text();
+  std::fwrite(text.data(), 1, text.size(), stdout);
+  std::fflush(stdout);
+}
+
+std::string Output::Text() const {
+  size_t width = 0;
+  for (const Entry& entry : entries_) {
+    if (!entry.text.empty()) width = std::max(width, entry.name.size());
+  }
+  std::string text;
+  for (const Entry& entry : entries_) {
+    if (entry.text.empty()) continue;
+    std::string label = entry.name;
+    std::replace(label.begin(), label.end(), '_', ' ');
+    label.resize(width, ' ');
+    text += label + "  " + entry.text + "\n";
+  }
+  return text;
+}
+
+std::string Output::Json() const {
+  std::string text = "{";
+  for (const Entry& entry : entries_) {
+    if (text.size() > 1) text += ", ";
+    text += nlohmann::json(entry.name).dump() + ": " + entry.json;
+  }
+  return text + "}";
+}
+
+int64_t PeakMemoryBytes() {
+  struct rusage usage;
+  getrusage(RUSAGE_SELF, &usage);
+  return int64_t{usage.ru_maxrss} * 1024;  // Linux counts KiB
+}
+
+}  // namespace rondo::cli

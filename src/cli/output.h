@@ -1,0 +1,43 @@
+// What a command reports: named values, printed as aligned text or as one JSON object.
+//
+//   Output out;
+//   out.Add("perplexity", 18.85);
+//   out.Print(common.json);
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace rondo::cli {
+
+class Output {
+ public:
+  void Add(const std::string& name, double value);
+  void Add(const std::string& name, int64_t value);
+  void Add(const std::string& name, int value) { Add(name, int64_t{value}); }
+  void Add(const std::string& name, bool value);
+  void Add(const std::string& name, const std::string& value);
+  void Add(const std::string& name, const char* value) { Add(name, std::string(value)); }
+  // A value that is JSON already; left out of the text form.
+  void AddJson(const std::string& name, const std::string& json);
+
+  // Writes to standard output.
+  void Print(bool json) const;
+  std::string Text() const;
+  std::string Json() const;
+
+ private:
+  struct Entry {
+    std::string name;
+    std::string text;  // empty: JSON only
+    std::string json;
+  };
+  std::vector<Entry> entries_;
+};
+
+// Largest resident set of this process so far, in bytes.
+int64_t PeakMemoryBytes();
+
+}  // namespace rondo::cli
