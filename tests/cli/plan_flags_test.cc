@@ -1,0 +1,73 @@
+#include "cli/plan_flags.h"
+
+#include <gmock/gmock.h>
+
+#include "rondo/error.h"
+
+namespace rondo::cli {
+namespace {
+
+using ::testing::HasSubstr;
+
+std::string ErrorOf(const PlanFlags& flags) {
+  try {
+    ParseFoldOptions(flags);
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "";
+}
+
+TEST(PlanFlags, OneOrderServesAllGroupsAndNamedOnesOnlyTheirs) {
+  PlanFlags flags;
+  flags.order = "sequence";
+  flags.loops = "attention=2,ffn=3";
+  const FoldOptions options = ParseFoldOptions(flags);
+  for (const TieOrder& order : options.order) EXPECT_EQ(order.order, "sequence");
+  EXPECT_EQ(options.order[static_cast<size_t>(ModuleGroup::kAttention)].loops, 2);
+  EXPECT_EQ(options.order[static_cast<size_t>(ModuleGroup::kFfn)].loops, 3);
+}
+
+TEST(PlanFlags, ARankOfAModuleWinsOverItsGroupInAnyOrder) {
+  PlanFlags flags;
+  for (const char* text : {"attention=8,q=32", "q=32,attention=8"}) {
+    flags.rank = text;
+    const FoldOptions options = ParseFoldOptions(flags);
+    EXPECT_EQ(options.module_ranks.at(Module::kQ), 32) << text;
+    EXPECT_EQ(options.module_ranks.at(Module::kV), 8) << text;
+    EXPECT_EQ(options.module_ranks.count(Module::kUp), 0u) << text;
+  }
+}
+
+TEST(PlanFlags, InitFollowsTheResidualUnlessGiven) {
+  PlanFlags flags;
+  EXPECT_EQ(ParseFoldOptions(flags).init, InitKind::kAverage);
+  flags.residual = "none";
+  EXPECT_EQ(ParseFoldOptions(flags).init, InitKind::kStepwise);
+  flags.init = "upper";
+  EXPECT_EQ(ParseFoldOptions(flags).init, InitKind::kUpper);
+}
+
+TEST(PlanFlags, ErrorsNameTheFlagAndSuggest) {
+  PlanFlags flags;
+  flags.norms = "onw";
+  EXPECT_THAT(ErrorOf(flags), AllOf(HasSubstr("--norms"), HasSubstr("'onw'"), HasSubstr("'own'")));
+  flags = {};
+  flags.loops = "two";
+  EXPECT_THAT(ErrorOf(flags), AllOf(HasSubstr("--loops"), HasSubstr("'two'")));
+  flags = {};
+  flags.rank = "q=-1";
+  EXPECT_THAT(ErrorOf(flags), AllOf(HasSubstr("--rank"), HasSubstr("-1")));
+  flags = {};
+  flags.rank = "qq=4";
+  EXPECT_THAT(ErrorOf(flags), HasSubstr("'qq'"));
+  flags = {};
+  flags.order = "atention=cycle";
+  EXPECT_THAT(ErrorOf(flags), AllOf(HasSubstr("--order"), HasSubstr("'attention'")));
+  flags = {};
+  flags.residual = "lroa";
+  EXPECT_THAT(ErrorOf(flags), HasSubstr("'lora'"));
+}
+
+}  // namespace
+}  // namespace rondo::cli
