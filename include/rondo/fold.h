@@ -65,10 +65,6 @@ enum class InitKind {
   kUpper,     // layer D[n - K + k], the last K
   kRandom,    // normal with deviation 0.02; norms 1, biases 0
 };
-std::string_view Name(InitKind init);  // stepwise, average, lower, upper, random
-InitKind InitKindFromName(std::string_view name);
-std::string_view Name(NormPolicy policy);  // own, absorbed, tied
-NormPolicy NormPolicyFromName(std::string_view name);
 
 struct FoldOptions {
   std::array<TieOrder, 3> order;      // by ModuleGroup; norms are used only with NormPolicy::kTied

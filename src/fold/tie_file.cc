@@ -1,4 +1,5 @@
-// Names of the fold options, as flags and reports spell them, and hand-written tie maps.
+// Tie maps written by hand.
+#include <algorithm>
 #include <charconv>
 #include <string>
 #include <vector>
@@ -10,18 +11,7 @@
 namespace rondo {
 namespace {
 
-const std::vector<std::string> kInits = {"stepwise", "average", "lower", "upper", "random"};
-const std::vector<std::string> kPolicies = {"own", "absorbed", "tied"};
 const std::vector<std::string> kGroups = {"attention", "ffn", "norms", "all"};
-
-size_t IndexOf(const std::vector<std::string>& names, std::string_view name, const char* what) {
-  for (size_t i = 0; i < names.size(); ++i) {
-    if (names[i] == name) return i;
-  }
-  throw Error({.function = "FoldOptions",
-               .problem = "unknown " + std::string(what) + " '" + std::string(name) + "'",
-               .expected = UnknownNameHint(name, names)});
-}
 
 std::vector<int> ParseLabels(std::string text, const std::string& file, const std::string& field) {
   for (char& c : text) {
@@ -46,17 +36,14 @@ std::vector<int> ParseLabels(std::string text, const std::string& file, const st
 
 }  // namespace
 
-std::string_view Name(InitKind init) { return kInits[static_cast<size_t>(init)]; }
-InitKind InitKindFromName(std::string_view name) {
-  return static_cast<InitKind>(IndexOf(kInits, name, "initialisation"));
-}
-
-std::string_view Name(NormPolicy policy) { return kPolicies[static_cast<size_t>(policy)]; }
-NormPolicy NormPolicyFromName(std::string_view name) {
-  return static_cast<NormPolicy>(IndexOf(kPolicies, name, "norm policy"));
-}
-
 std::array<TieOrder, 3> TieOrdersFromText(std::string_view text, const std::string& file) {
+  const auto fail = [&](int number, std::string problem, std::string expected) {
+    throw Error({.function = "TieOrdersFromText",
+                 .problem = std::move(problem),
+                 .expected = std::move(expected),
+                 .file = file,
+                 .field = "line " + std::to_string(number)});
+  };
   std::array<TieOrder, 3> orders;
   for (TieOrder& order : orders) order.order = "custom";
   int number = 0;
@@ -65,16 +52,15 @@ std::array<TieOrder, 3> TieOrdersFromText(std::string_view text, const std::stri
     const std::string line(Trim(raw.substr(0, raw.find('#'))));
     if (line.empty()) continue;
     const size_t colon = line.find(':');
-    const std::string field = "line " + std::to_string(number);
-    if (colon == std::string::npos) {
-      throw Error({.function = "TieOrdersFromText",
-                   .problem = "no group name",
-                   .expected = "'all: 0 1 0 1', or attention, ffn, norms",
-                   .file = file,
-                   .field = field});
+    if (colon == std::string::npos) fail(number, "no group name", "all: 0 1 0 1");
+    const std::string name(Trim(line.substr(0, colon)));
+    const auto found = std::find(kGroups.begin(), kGroups.end(), name);
+    if (found == kGroups.end()) {
+      fail(number, "unknown module group '" + name + "'", UnknownNameHint(name, kGroups));
     }
-    const size_t group = IndexOf(kGroups, Trim(line.substr(0, colon)), "module group");
-    const std::vector<int> labels = ParseLabels(line.substr(colon + 1), file, field);
+    const auto group = static_cast<size_t>(found - kGroups.begin());
+    const std::vector<int> labels =
+        ParseLabels(line.substr(colon + 1), file, "line " + std::to_string(number));
     for (size_t g = 0; g < orders.size(); ++g) {
       if (g == group || group == orders.size()) orders[g].blocks = labels;
     }
