@@ -1,0 +1,109 @@
+#!/usr/bin/env python3
+"""Runs a folding recipe and writes its table: non-embedding parameters against perplexity.
+
+usage: fold_table.py RECIPE.toml
+
+Every finished point is kept in models/recipes/NAME.jsonl, so an interrupted run goes on where it was. The
+table is written to RECIPE.md. Folds are deleted after they were measured.
+"""
+
+import json
+import lzma
+import pathlib
+import shutil
+import subprocess
+import sys
+import tomllib
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+RONDO = ROOT / "build" / "release" / "bin" / "rondo"
+
+
+def rondo(*arguments) -> dict:
+    """Runs one rondo command with --json; stops with its message if it fails."""
+    command = [str(RONDO), *map(str, arguments), "--json", "--quiet"]
+    result = subprocess.run(command, capture_output=True, text=True)
+    if result.returncode != 0:
+        sys.exit(f"{' '.join(command)}\n{result.stderr}")
+    return json.loads(result.stdout)
+
+
+def unpacked(path: str, work: pathlib.Path) -> pathlib.Path:
+    """The text of an .xz file as a plain file in `work`."""
+    target = work / pathlib.Path(path).with_suffix("").name
+    target.write_bytes(lzma.open(ROOT / path).read())
+    return target
+
+
+class Runner:
+    def __init__(self, recipe: dict, work: pathlib.Path, log: pathlib.Path):
+        self.recipe, self.work, self.log = recipe, work, log
+        self.evaluate = unpacked(recipe["text"]["evaluate"], work)
+        self.calibrate = unpacked(recipe["text"]["calibrate"], work)
+        lines = log.read_text().splitlines() if log.exists() else []
+        self.done = {entry["key"]: entry for entry in map(json.loads, lines)}
+
+    def perplexity(self, model) -> float | None:
+        text = self.recipe["text"]
+        return rondo("eval", model, "--text", self.evaluate, "--context", text["context"],
+                     "--max-tokens", text["max_tokens"])["perplexity"]
+
+    def keep(self, key: str, entry: dict) -> dict:
+        self.done[key] = {"key": key, **entry}
+        with open(self.log, "a") as file:
+            file.write(json.dumps(self.done[key]) + "\n")
+        print(json.dumps(self.done[key]), flush=True)
+        return self.done[key]
+
+    def original(self) -> dict:
+        if "original" in self.done:
+            return self.done["original"]
+        model = ROOT / self.recipe["model"]
+        count = rondo("inspect", model)["parameters_non_embedding"]
+        return self.keep("original", {"parameters": count, "perplexity": self.perplexity(model)})
+
+    def point(self, order: str, rank: int, calibrated: bool) -> dict:
+        key = f"{order} rank {rank} {'calibrated' if calibrated else 'data-free'}"
+        if key in self.done:
+            return self.done[key]
+        residual = ["--residual", "none"] if rank == 0 else ["--rank", rank]
+        calibrate = ["--calibrate", self.calibrate] if calibrated else []
+        out = self.work / "fold"
+        fold = rondo("fold", ROOT / self.recipe["model"], "--out", out, "--order", order, "--loops",
+                     self.recipe["loops"], *residual, *calibrate)
+        entry = {"parameters": fold["parameters_non_embedding"], "perplexity": self.perplexity(out),
+                 "seconds": round(fold["seconds"], 1), "peak_memory_bytes": fold["peak_memory_bytes"]}
+        shutil.rmtree(out)
+        return self.keep(key, entry)
+
+
+def table(runner: Runner) -> str:
+    recipe = runner.recipe
+    original = runner.original()
+    lines = [f"Full model: {original['parameters'] / 1e6:.1f}M non-embedding parameters, perplexity "
+             f"{original['perplexity']:.2f}.", "",
+             "| order | rank | parameters | data-free | calibrated | fold time (data-free, calibrated) |",
+             "|---|---|---|---|---|---|"]
+    for order in recipe["orders"]:
+        for rank in recipe["ranks"]:
+            free, fitted = (runner.point(order, rank, flag) for flag in (False, True))
+            show = lambda p: "overflow" if p["perplexity"] is None else f"{p['perplexity']:,.1f}"
+            lines.append(f"| {order} | {rank} | {fitted['parameters'] / 1e6:.1f}M | {show(free)} | "
+                         f"{show(fitted)} | {free['seconds']:.0f} s, {fitted['seconds']:.0f} s |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    if len(sys.argv) != 2:
+        sys.exit(__doc__)
+    path = pathlib.Path(sys.argv[1])
+    work = ROOT / "models" / "recipes" / path.stem
+    work.mkdir(parents=True, exist_ok=True)
+    runner = Runner(tomllib.loads(path.read_text()), work, work / "points.jsonl")
+    text = f"# {path.stem}\n\nMade by `scripts/fold_table.py {path.name}`; see the recipe for data and settings.\n\n"
+    path.with_suffix(".md").write_text(text + table(runner))
+    print(f"written: {path.with_suffix('.md')}")
+
+
+if __name__ == "__main__":
+    main()
