@@ -64,6 +64,14 @@ class GgufWriter {
   void SetI32s(const std::string& key, std::vector<int32_t> values);
   void SetF32s(const std::string& key, std::vector<float> values);
   void AddTensor(const std::string& name, Tensor tensor);
+  // The value set under `key`; null if there is none or it is of another type.
+  template <typename T>
+  const T* Find(std::string_view key) const {
+    for (const auto& [known, value] : metadata_) {
+      if (known == key) return std::get_if<T>(&value);
+    }
+    return nullptr;
+  }
   void Write(const std::string& path) const;
 
  private:
