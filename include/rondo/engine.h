@@ -33,9 +33,9 @@ class KvCache {
   KvCache(KvCache&&) noexcept;
   KvCache& operator=(KvCache&&) noexcept;
   ~KvCache();
-  int length() const;          // positions computed at every depth
+  int length() const;  // positions computed at every depth
   int capacity() const;
-  void Truncate(int length);   // forgets later positions
+  void Truncate(int length);  // forgets later positions
 
  private:
   friend class Engine;
@@ -54,8 +54,8 @@ struct RowSpan {
 // The four places whose activations feed linears: q,k,v · o · gate,up · down.
 enum class TapPoint { kAttnInput, kOInput, kFfnInput, kDownInput };
 // Called with x [rows, width] as it enters the linears of a tap point.
-using Tap = std::function<void(int depth, TapPoint point, const float* x, int64_t rows,
-                               int64_t width)>;
+using Tap =
+    std::function<void(int depth, TapPoint point, const float* x, int64_t rows, int64_t width)>;
 
 class Engine {
  public:
@@ -65,20 +65,26 @@ class Engine {
   Engine& operator=(const Engine&) = delete;
 
   const ModelConfig& config() const;
+  // Bytes of weights held, each tensor counted once however many depths share it.
+  uint64_t weight_bytes() const;
+  // Room for `capacity` positions at every depth; memory is committed as positions are written.
   KvCache NewCache(int capacity) const;
 
-  // hidden[i, d_model] = embedding of tokens[i] at positions[i]. Throws on a token outside the vocabulary.
+  // hidden[i, d_model] = embedding of tokens[i] at positions[i]. Throws on a token outside the
+  // vocabulary.
   void Embed(std::span<const int32_t> tokens, std::span<const int> positions, float* hidden) const;
   // One layer at `depth` over all rows, in place; writes their keys and values into the caches.
   void RunDepth(int depth, std::span<const RowSpan> rows, float* hidden, const Tap& tap = {}) const;
   // Final norm and head: logits[rows, vocab].
   void Head(const float* hidden, int64_t rows, float* logits) const;
 
-  // Appends `tokens` to the sequence; returns the logits of the last one, or of all [tokens, vocab].
+  // Appends `tokens` to the sequence; returns the logits of the last one, or of all [tokens,
+  // vocab].
   std::vector<float> Prefill(KvCache& cache, std::span<const int32_t> tokens,
                              bool all_logits = false) const;
   // One token for each of several sequences; returns [caches, vocab].
-  std::vector<float> Decode(std::span<KvCache* const> caches, std::span<const int32_t> tokens) const;
+  std::vector<float> Decode(std::span<KvCache* const> caches,
+                            std::span<const int32_t> tokens) const;
 
  private:
   struct Impl;

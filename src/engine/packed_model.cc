@@ -1,0 +1,117 @@
+#include "engine/packed_model.h"
+
+#include "base/thread_pool.h"
+
+namespace rondo {
+
+PackedModel::PackedModel(const Model& model, DType type, ThreadPool& pool) {
+  const ModelConfig& config = model.config;
+  config.Validate();
+  model.plan.Validate(config);
+  CheckWeights(config, model.plan, model.weights, model.path);
+
+  embedding_ = model.weights.Get("embed.weight");
+  if (const Tensor* positions = model.weights.Find("positions.weight")) positions_ = *positions;
+  PackBlocks(model, type, pool);
+  layers_.resize(static_cast<size_t>(config.layers));
+  for (int depth = 0; depth < config.layers; ++depth) ResolveLayer(model, depth);
+
+  final_norm_.gain = Vector(model.weights, "final_norm.weight");
+  if (config.norm == NormKind::kLayer) final_norm_.bias = Vector(model.weights, "final_norm.bias");
+  head_use_.weight = &head_;
+  if (config.head_bias) head_use_.bias = Vector(model.weights, "head.bias");
+}
+
+// Packing decodes and touches every page of the weights: one task per matrix, all threads busy.
+void PackedModel::PackBlocks(const Model& model, DType type, ThreadPool& pool) {
+  struct Task {
+    Module module;
+    int index;  // block, or depth for a residual
+    bool residual;
+  };
+  std::vector<Task> tasks;
+  for (size_t i = 0; i < kLinearCount; ++i) {
+    const Module m = kAllModules[i];
+    const ModulePlan& plan = model.plan[m];
+    blocks_[i].resize(static_cast<size_t>(plan.BlockCount()));
+    residuals_[i].resize(plan.blocks.size());
+    for (int block = 0; block < plan.BlockCount(); ++block) tasks.push_back({m, block, false});
+    for (int depth = 0; depth < static_cast<int>(plan.blocks.size()); ++depth) {
+      if (model.plan.HasResidual(m, depth)) tasks.push_back({m, depth, true});
+    }
+  }
+  const auto count = static_cast<int64_t>(tasks.size());
+  pool.ParallelFor(count + 1, [&](int64_t t) {
+    if (t == 0) {
+      const bool tied = model.config.tied_embeddings;
+      head_ = PackedMatrix(model.weights.Get(tied ? "embed.weight" : "head.weight"), type);
+      return;
+    }
+    const auto [m, index, residual] = tasks[static_cast<size_t>(t - 1)];
+    const auto i = static_cast<size_t>(m);
+    const auto at = static_cast<size_t>(index);
+    const ModulePlan& plan = model.plan[m];
+    if (!residual) {
+      blocks_[i][at] = PackedMatrix(model.weights.Get(BlockTensor(index, m)), type);
+      return;
+    }
+    const Tensor& shared = model.weights.Get(BlockTensor(plan.blocks[at], m));
+    const int rank = plan.ranks.empty() ? 0 : plan.ranks[at];
+    residuals_[i][at] =
+        std::make_unique<Residual>(model.weights, m, index, plan.residual, rank, shared, type);
+  });
+}
+
+void PackedModel::ResolveLayer(const Model& model, int depth) {
+  LayerUse& layer = layers_[static_cast<size_t>(depth)];
+  for (const Module m : kAllModules) {
+    if (!model.config.HasModule(m)) continue;
+    if (IsLinear(m)) {
+      layer.linears[static_cast<size_t>(m)] = ResolveLinear(model, m, depth);
+    } else {
+      layer.norms[static_cast<size_t>(m) - kLinearCount] = ResolveNorm(model, m, depth);
+    }
+  }
+}
+
+LinearUse PackedModel::ResolveLinear(const Model& model, Module m, int depth) {
+  const auto i = static_cast<size_t>(m);
+  const auto at = static_cast<size_t>(depth);
+  return {.weight = &blocks_[i][static_cast<size_t>(model.plan[m].blocks[at])],
+          .bias = Bias(model, m, depth),
+          .residual = residuals_[i][at].get()};
+}
+
+NormUse PackedModel::ResolveNorm(const Model& model, Module m, int depth) {
+  const int block = model.plan[m].blocks[static_cast<size_t>(depth)];
+  if (block == kAbsorbed) return {};
+  return {.gain = Vector(model.weights, BlockTensor(block, m)), .bias = Bias(model, m, depth)};
+}
+
+const float* PackedModel::Bias(const Model& model, Module m, int depth) {
+  const ModulePlan& plan = model.plan[m];
+  if (!model.config.HasBias(m)) return nullptr;
+  const int block = plan.blocks[static_cast<size_t>(depth)];
+  return Vector(model.weights,
+                plan.own_bias ? ResidualTensor(depth, m, "bias") : BlockTensor(block, m, "bias"));
+}
+
+const float* PackedModel::Vector(const Weights& weights, const std::string& name) {
+  const auto found = vectors_.find(name);
+  if (found != vectors_.end()) return found->second.data();
+  return vectors_.emplace(name, ToF32(weights.Get(name))).first->second.data();
+}
+
+uint64_t PackedModel::bytes() const {
+  uint64_t total = embedding_.bytes().size() + positions_.bytes().size() + head_.bytes();
+  for (const auto& blocks : blocks_) {
+    for (const PackedMatrix& block : blocks) total += block.bytes();
+  }
+  for (const auto& residuals : residuals_) {
+    for (const auto& residual : residuals) total += residual ? residual->bytes() : 0;
+  }
+  for (const auto& [name, values] : vectors_) total += values.size() * sizeof(float);
+  return total;
+}
+
+}  // namespace rondo

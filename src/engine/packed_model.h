@@ -1,0 +1,75 @@
+// A model's weights as the engine runs them: every shared block packed once, and for each depth the
+// pointers to what it uses.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "engine/residual.h"
+#include "kernels/matmul.h"
+#include "rondo/model.h"
+
+namespace rondo {
+
+class ThreadPool;
+
+struct LinearUse {
+  const PackedMatrix* weight = nullptr;  // null: the model has no such module
+  const float* bias = nullptr;           // null: none
+  const Residual* residual = nullptr;    // null: none
+};
+
+// Null gain: ones (absorbed, or no such module); null bias: zeros.
+struct NormUse {
+  const float* gain = nullptr;
+  const float* bias = nullptr;
+};
+
+struct LayerUse {
+  std::array<LinearUse, kLinearCount> linears;
+  std::array<NormUse, kModuleCount - kLinearCount> norms;
+
+  const LinearUse& linear(Module m) const { return linears[static_cast<size_t>(m)]; }
+  const NormUse& norm(Module m) const { return norms[static_cast<size_t>(m) - kLinearCount]; }
+};
+
+class PackedModel {
+ public:
+  // Validates configuration, plan and tensors first. Throws rondo::Error.
+  PackedModel(const Model& model, DType type, ThreadPool& pool);
+  PackedModel(const PackedModel&) = delete;
+  PackedModel& operator=(const PackedModel&) = delete;
+
+  const LayerUse& layer(int depth) const { return layers_[static_cast<size_t>(depth)]; }
+  const Tensor& embedding() const { return embedding_; }
+  const Tensor& positions() const { return positions_; }  // empty without learned positions
+  const NormUse& final_norm() const { return final_norm_; }
+  const LinearUse& head() const { return head_use_; }
+  // Bytes of all packed and decoded weights, each counted once.
+  uint64_t bytes() const;
+
+ private:
+  void PackBlocks(const Model& model, DType type, ThreadPool& pool);
+  void ResolveLayer(const Model& model, int depth);
+  LinearUse ResolveLinear(const Model& model, Module m, int depth);
+  NormUse ResolveNorm(const Model& model, Module m, int depth);
+  const float* Bias(const Model& model, Module m, int depth);
+  // The tensor decoded to f32, once.
+  const float* Vector(const Weights& weights, const std::string& name);
+
+  std::vector<LayerUse> layers_;
+  std::array<std::vector<PackedMatrix>, kLinearCount> blocks_;                  // [module][block]
+  std::array<std::vector<std::unique_ptr<Residual>>, kLinearCount> residuals_;  // [module][depth]
+  std::map<std::string, std::vector<float>> vectors_;
+  Tensor embedding_;
+  Tensor positions_;
+  PackedMatrix head_;
+  LinearUse head_use_;
+  NormUse final_norm_;
+};
+
+}  // namespace rondo

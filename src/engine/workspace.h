@@ -1,0 +1,73 @@
+// Activation memory of one step, kept between steps so that nothing is allocated in the steady
+// state.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <utility>
+#include <vector>
+
+namespace rondo {
+
+// Grows on demand, never shrinks; contents are undefined after Get.
+class ScratchBuffer {
+ public:
+  float* Get(int64_t count) {
+    if (static_cast<size_t>(count) > size_) {
+      size_ = static_cast<size_t>(count);
+      memory_ = std::make_unique_for_overwrite<float[]>(size_);
+    }
+    return memory_.get();
+  }
+
+ private:
+  size_t size_ = 0;
+  std::unique_ptr<float[]> memory_;
+};
+
+struct Workspace {
+  ScratchBuffer normed;    // [rows, d_model] input of the branch
+  ScratchBuffer q, k, v;   // projections
+  ScratchBuffer attended;  // [rows, heads * head_dim]
+  ScratchBuffer branch;    // [rows, d_model] output of attention or feed-forward
+  ScratchBuffer gate, up;  // [rows, d_ff]
+  ScratchBuffer residual;  // between the factors of a residual
+};
+
+// Lends workspaces: one to each concurrent caller of an engine.
+class WorkspacePool {
+ public:
+  class Lease {
+   public:
+    Lease(WorkspacePool& pool, std::unique_ptr<Workspace> space)
+        : pool_(pool), space_(std::move(space)) {}
+    ~Lease() { pool_.Return(std::move(space_)); }
+    Lease(const Lease&) = delete;
+    Lease& operator=(const Lease&) = delete;
+    Workspace& operator*() { return *space_; }
+
+   private:
+    WorkspacePool& pool_;
+    std::unique_ptr<Workspace> space_;
+  };
+
+  Lease Take() {
+    std::lock_guard lock(mutex_);
+    if (free_.empty()) return {*this, std::make_unique<Workspace>()};
+    std::unique_ptr<Workspace> space = std::move(free_.back());
+    free_.pop_back();
+    return {*this, std::move(space)};
+  }
+
+ private:
+  void Return(std::unique_ptr<Workspace> space) {
+    std::lock_guard lock(mutex_);
+    free_.push_back(std::move(space));
+  }
+
+  std::mutex mutex_;
+  std::vector<std::unique_ptr<Workspace>> free_;
+};
+
+}  // namespace rondo
