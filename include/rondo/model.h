@@ -29,8 +29,8 @@ enum class LoadParts { kAll, kConfig };
 Model LoadModel(const std::string& path, LoadParts parts = LoadParts::kAll);
 
 // Writes config.json, model.safetensors (unique tensors, canonical names) and the tokenizer files of
-// model.path as a directory at `directory`, atomically. Linears keep their type; quantised ones are
-// written as `store` (f32, f16 or bf16), residuals too. Norms and other vectors are f32.
+// model.path as a directory at `directory`, atomically. Matrices (linears, embeddings, residual factors)
+// are written as `store` (f32, f16 or bf16), norms and other vectors as f32. See docs/model-format.md.
 void SaveModel(const Model& model, const std::string& directory, DType store);
 
 }  // namespace rondo

@@ -1,10 +1,10 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
-#include <vector>
 
-#include "base/strings.h"
-#include "rondo/error.h"
+#include "base/json.h"
+#include "base/with_file.h"
 #include "rondo/sharing_plan.h"
 
 namespace rondo {
@@ -12,103 +12,42 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-// Reads one JSON object: typed getters that name the field, and a final check for unknown keys.
-class ObjectReader {
- public:
-  ObjectReader(const Json& object, std::string field, const std::string& file)
-      : object_(object), field_(std::move(field)), file_(file) {
-    if (!object.is_object()) Fail("", std::string(object.type_name()), "an object");
-  }
-
-  [[noreturn]] void Fail(const std::string& key, std::string problem, std::string expected) const {
-    throw Error({.function = "PlanFromJson",
-                 .problem = std::move(problem),
-                 .expected = std::move(expected),
-                 .file = file_,
-                 .field = key.empty() ? field_ : field_ + "." + key});
-  }
-
-  const Json* Find(const std::string& key) {
-    known_.push_back(key);
-    const auto found = object_.find(key);
-    return found == object_.end() ? nullptr : &*found;
-  }
-
-  int Int(const std::string& key, int fallback, bool required = false) {
-    const Json* value = Find(key);
-    if (value == nullptr && !required) return fallback;
-    if (value == nullptr) Fail(key, "missing", "an integer");
-    return ToInt(key, *value);
-  }
-
-  std::string String(const std::string& key, const std::string& fallback) {
-    const Json* value = Find(key);
-    if (value == nullptr) return fallback;
-    if (!value->is_string()) Fail(key, value->dump(), "a string");
-    return value->get<std::string>();
-  }
-
-  bool Bool(const std::string& key) {
-    const Json* value = Find(key);
-    if (value == nullptr) return false;
-    if (!value->is_boolean()) Fail(key, value->dump(), "true or false");
-    return value->get<bool>();
-  }
-
-  std::vector<int> Ints(const std::string& key, const Json& value) const {
-    if (!value.is_array()) Fail(key, value.dump(), "an array of integers");
-    std::vector<int> out;
-    for (const Json& entry : value) out.push_back(ToInt(key, entry));
-    return out;
-  }
-
-  void RefuseUnknownKeys() const {
-    for (const auto& [key, value] : object_.items()) {
-      if (std::find(known_.begin(), known_.end(), key) == known_.end()) {
-        Fail(key, "unknown key", UnknownNameHint(key, known_));
-      }
-    }
-  }
-
-  int ToInt(const std::string& key, const Json& value) const {
-    constexpr int64_t kLimit = 1 << 24;
-    if (!value.is_number_integer()) Fail(key, value.dump(), "an integer");
-    const bool huge = value.is_number_unsigned() && value.get<uint64_t>() > kLimit;
-    if (huge || value.get<int64_t>() < -kLimit || value.get<int64_t>() > kLimit) {
-      Fail(key, value.dump(), "an integer of reasonable size");
-    }
-    return value.get<int>();
-  }
-
- private:
-  const Json& object_;
-  std::string field_;
-  const std::string& file_;
-  std::vector<std::string> known_;
-};
-
-ModulePlan ParseModule(const Json& json, const std::string& name, int depths,
-                       const std::string& file) {
-  ObjectReader reader(json, "modules." + name, file);
+ModulePlan ParseModule(JsonObject object, int depths) {
   ModulePlan module;
-  const Json* blocks = reader.Find("blocks");
-  if (blocks == nullptr) reader.Fail("blocks", "missing", "an array of block ids or \"absorbed\"");
+  const nlohmann::json* blocks = object.Find("blocks");
+  if (blocks == nullptr) object.Fail("blocks", "missing", "an array of block ids or \"absorbed\"");
   if (*blocks == "absorbed") {
     module.blocks.assign(static_cast<size_t>(depths), kAbsorbed);
   } else {
-    module.blocks = reader.Ints("blocks", *blocks);
+    module.blocks = object.Ints("blocks");
   }
-  module.own_bias = reader.Bool("own_bias");
-  module.residual = ResidualKindFromName(reader.String("residual", "none"));
-  if (const Json* rank = reader.Find("rank")) {
+  module.own_bias = object.Bool("own_bias", false);
+  module.residual = ResidualKindFromName(object.String("residual", "none"));
+  if (const nlohmann::json* rank = object.Find("rank")) {
     if (rank->is_array()) {
-      module.ranks = reader.Ints("rank", *rank);
+      module.ranks = object.Ints("rank");
     } else {
-      module.ranks.assign(static_cast<size_t>(depths), reader.ToInt("rank", *rank));
+      module.ranks.assign(static_cast<size_t>(depths), object.Int("rank"));
     }
   }
-  reader.RefuseUnknownKeys();
+  object.RefuseUnknownKeys();
   return module;
+}
+
+int ReadCount(JsonObject& object, const char* key, std::optional<int> fallback) {
+  constexpr int kMax = 4096;
+  const int count = object.Int(key, fallback);
+  if (count < 1 || count > kMax) object.Fail(key, std::to_string(count), "1 to 4096");
+  return count;
+}
+
+// The order's name is printed on terminals.
+std::string ReadOrder(JsonObject& object) {
+  const std::string order = object.String("order", "custom");
+  const bool plain = order.size() <= 64 && std::all_of(order.begin(), order.end(),
+                                                       [](char c) { return c > ' ' && c <= '~'; });
+  if (!plain) object.Fail("order", "not a name", "at most 64 printable ASCII characters");
+  return order;
 }
 
 Json ModuleToJson(const ModulePlan& module) {
@@ -122,27 +61,14 @@ Json ModuleToJson(const ModulePlan& module) {
   if (module.residual == ResidualKind::kNone) return json;
   json["residual"] = Name(module.residual);
   if (module.ranks.empty()) return json;
-  const bool uniform =
-      std::adjacent_find(module.ranks.begin(), module.ranks.end(), std::not_equal_to<>()) ==
-      module.ranks.end();
+  const bool uniform = std::adjacent_find(module.ranks.begin(), module.ranks.end(),
+                                          std::not_equal_to<>()) == module.ranks.end();
   if (uniform) {
     json["rank"] = module.ranks[0];
   } else {
     json["rank"] = module.ranks;
   }
   return json;
-}
-
-Json ParseJson(std::string_view text, const std::string& file) {
-  try {
-    return Json::parse(text);
-  } catch (const nlohmann::json::exception& error) {
-    throw Error({.function = "PlanFromJson",
-                 .problem = error.what(),
-                 .expected = "a JSON object",
-                 .file = file,
-                 .field = {}});
-  }
 }
 
 }  // namespace
@@ -162,28 +88,23 @@ std::string PlanToJson(const SharingPlan& plan) {
 }
 
 SharingPlan PlanFromJson(std::string_view text, const std::string& file) {
-  const Json json = ParseJson(text, file);
-  ObjectReader reader(json, "rondo", file);
-  const int format = reader.Int("format", 0, true);
+  const nlohmann::json json = ParseJsonChecked(text, file);
+  JsonObject object(json, "PlanFromJson", file);
+  const int format = object.Int("format");
   if (format != SharingPlan::kFormat) {
-    reader.Fail("format", "version " + std::to_string(format), "version 1");
+    object.Fail("format", "version " + std::to_string(format), "version 1");
   }
   SharingPlan plan;
-  plan.order = reader.String("order", "custom");
-  plan.loops = reader.Int("loops", 1);
-  plan.depths = reader.Int("depths", 0, true);
-  constexpr int kMaxDepths = 4096;
-  if (plan.depths < 1 || plan.depths > kMaxDepths) {
-    reader.Fail("depths", std::to_string(plan.depths), "1 to 4096");
+  plan.order = ReadOrder(object);
+  plan.loops = ReadCount(object, "loops", 1);
+  plan.depths = ReadCount(object, "depths", std::nullopt);
+  JsonObject modules = object.Object("modules");
+  for (const std::string& name : modules.Keys()) {
+    WithFile(
+        file, [&] { plan[ModuleFromName(name)] = ParseModule(modules.Object(name), plan.depths); },
+        "modules." + name);
   }
-  const Json* modules = reader.Find("modules");
-  if (modules == nullptr || !modules->is_object()) {
-    reader.Fail("modules", "missing or no object", "an object of modules");
-  }
-  for (const auto& [name, value] : modules->items()) {
-    plan[ModuleFromName(name)] = ParseModule(value, name, plan.depths, file);
-  }
-  reader.RefuseUnknownKeys();
+  object.RefuseUnknownKeys();
   return plan;
 }
 
