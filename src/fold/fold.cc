@@ -1,6 +1,7 @@
 #include "rondo/fold.h"
 
 #include <algorithm>
+#include <functional>
 #include <mutex>
 #include <string>
 #include <utility>
@@ -19,13 +20,17 @@ namespace {
 
 constexpr double kRandomDeviation = 0.02;
 
-std::vector<float> Mean(const std::vector<std::vector<float>>& vectors) {
-  std::vector<float> mean(vectors[0].size());
-  for (size_t i = 0; i < mean.size(); ++i) {
-    double sum = 0;
-    for (const std::vector<float>& v : vectors) sum += v[i];
-    mean[i] = static_cast<float>(sum / static_cast<double>(vectors.size()));
+// Mean over `depths` of what `read` gives, [size]; one of them is in memory at a time.
+std::vector<float> Mean(const std::vector<int>& depths, size_t size,
+                        const std::function<std::vector<float>(int depth)>& read) {
+  std::vector<double> sum(size);
+  for (const int depth : depths) {
+    const std::vector<float> values = read(depth);
+    for (size_t i = 0; i < size; ++i) sum[i] += values[i];
   }
+  std::vector<float> mean(size);
+  const double count = std::max<double>(1, static_cast<double>(depths.size()));
+  for (size_t i = 0; i < size; ++i) mean[i] = static_cast<float>(sum[i] / count);
   return mean;
 }
 
@@ -84,16 +89,8 @@ class Folder {
     const Shape shape = model_.config.ModuleShape(m);
     if (sources.size() == 1 && !source_.Absorbs(m)) return source_.Stored(m, sources[0]);
     if (sources.empty()) return RandomWeight(m, block);
-    std::vector<double> sum(static_cast<size_t>(ElementCount(shape)));
-    for (const int depth : sources) {
-      const std::vector<float> weight = source_.Weight(m, depth);
-      for (size_t i = 0; i < sum.size(); ++i) sum[i] += weight[i];
-    }
-    std::vector<float> mean(sum.size());
-    const auto count = static_cast<double>(sources.size());
-    std::transform(sum.begin(), sum.end(), mean.begin(),
-                   [&](double value) { return static_cast<float>(value / count); });
-    return Tensor::FromF32(shape, std::move(mean));
+    return Tensor::FromF32(shape, Mean(sources, static_cast<size_t>(ElementCount(shape)),
+                                       [&](int depth) { return source_.Weight(m, depth); }));
   }
 
   // The same numbers whatever the order of the threads.
@@ -120,10 +117,8 @@ class Folder {
 
   void SetBias(const std::string& name, Module m, const std::vector<int>& sources) {
     const Shape shape = {model_.config.ModuleShape(m)[0]};
-    std::vector<std::vector<float>> biases;
-    for (const int depth : sources) biases.push_back(source_.Bias(m, depth));
-    if (biases.empty()) biases.emplace_back(static_cast<size_t>(shape[0]));
-    Set(name, Tensor::FromF32(shape, Mean(biases)));
+    Set(name, Tensor::FromF32(shape, Mean(sources, static_cast<size_t>(shape[0]),
+                                          [&](int depth) { return source_.Bias(m, depth); })));
   }
 
   // Depths whose residuals are fitted together: one, or a pair whose residuals are opposite.
