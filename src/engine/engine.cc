@@ -1,5 +1,7 @@
 #include "rondo/engine.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <numeric>
 #include <set>
@@ -7,6 +9,7 @@
 #include <utility>
 
 #include "base/checked.h"
+#include "base/strings.h"
 #include "engine/kv_cache.h"
 #include "engine/layer.h"
 #include "engine/packed_model.h"
@@ -28,6 +31,26 @@ constexpr size_t kPrefillRows = 512;
                .expected = std::move(expected),
                .file = {},
                .field = {}});
+}
+
+void CheckTokens(const ModelConfig& config, std::span<const int32_t> tokens) {
+  for (const int32_t token : tokens) {
+    if (token >= 0 && token < config.vocab) continue;
+    Fail("Engine::Embed", "token " + std::to_string(token),
+         "0 to " + std::to_string(config.vocab - 1));
+  }
+}
+
+void CheckPosition(const ModelConfig& config, int position) {
+  const bool learned = config.positions == PositionKind::kLearned;
+  if (position >= 0 && (!learned || position < config.max_positions)) return;
+  Fail("Engine::Embed", "position " + std::to_string(position),
+       learned ? "0 to " + std::to_string(config.max_positions - 1) : "0 or more");
+}
+
+uint64_t PhysicalMemory() {
+  return static_cast<uint64_t>(sysconf(_SC_PHYS_PAGES)) *
+         static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
 }
 
 std::vector<float> Frequencies(const ModelConfig& config, bool local) {
@@ -67,6 +90,14 @@ uint64_t Engine::weight_bytes() const { return impl_->weights.bytes(); }
 KvCache Engine::NewCache(int capacity) const {
   if (capacity <= 0) Fail("Engine::NewCache", "capacity " + std::to_string(capacity), "1 or more");
   const ModelConfig& config = impl_->config;
+  const uint64_t bytes = CheckedMul(
+      KvPanels::BytesFor(ShapeOfAttention(config, false), capacity, impl_->options.weights),
+      static_cast<uint64_t>(config.layers));
+  if (bytes > PhysicalMemory()) {
+    Fail("Engine::NewCache",
+         "capacity " + std::to_string(capacity) + ", which takes " + HumanBytes(bytes),
+         "a cache that fits in memory");
+  }
   auto state = std::make_unique<KvCache::State>();
   state->capacity = capacity;
   state->lengths.resize(static_cast<size_t>(config.layers));
@@ -84,17 +115,9 @@ void Engine::Embed(std::span<const int32_t> tokens, std::span<const int> positio
     Fail("Engine::Embed", std::to_string(positions.size()) + " positions",
          "one per token, " + std::to_string(tokens.size()));
   }
+  CheckTokens(config, tokens);
+  for (const int position : positions) CheckPosition(config, position);
   const bool learned = config.positions == PositionKind::kLearned;
-  for (size_t i = 0; i < tokens.size(); ++i) {
-    if (tokens[i] < 0 || tokens[i] >= config.vocab) {
-      Fail("Engine::Embed", "token " + std::to_string(tokens[i]),
-           "0 to " + std::to_string(config.vocab - 1));
-    }
-    if (positions[i] < 0 || (learned && positions[i] >= config.max_positions)) {
-      Fail("Engine::Embed", "position " + std::to_string(positions[i]),
-           "0 to " + std::to_string(config.max_positions - 1));
-    }
-  }
   const int64_t d = config.d_model;
   std::vector<float> position_row(learned ? static_cast<size_t>(d) : 0);
   for (size_t i = 0; i < tokens.size(); ++i, hidden += d) {
@@ -162,6 +185,9 @@ std::vector<float> Engine::Prefill(KvCache& cache, std::span<const int32_t> toke
          "at most the cache's capacity of " + std::to_string(cache.capacity()));
   }
   if (tokens.empty()) return {};
+  // Before anything is computed, so that a refused prompt leaves the cache as it was.
+  CheckTokens(config, tokens);
+  CheckPosition(config, first + static_cast<int>(tokens.size()) - 1);
   const auto d = static_cast<size_t>(config.d_model), vocab = static_cast<size_t>(config.vocab);
   std::vector<float> logits(all_logits ? CheckedMul(tokens.size(), vocab) : vocab);
   std::vector<float> hidden(std::min(tokens.size(), kPrefillRows) * d);

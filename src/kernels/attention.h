@@ -30,6 +30,8 @@ class KvPanels {
  public:
   // `type` is kF32 or kBF16. Throws when the size overflows or memory is short.
   KvPanels(const AttentionShape& shape, int capacity, DType type);
+  // Bytes that such panels take; throws when the size overflows.
+  static uint64_t BytesFor(const AttentionShape& shape, int capacity, DType type);
   // Stores key and value [kv_heads, head_dim] of a position below the capacity.
   void Store(int position, const float* key, const float* value);
   DType type() const { return type_; }

@@ -44,6 +44,12 @@ KvPanels::KvPanels(const AttentionShape& shape, int capacity, DType type)
       keys_(PanelBytes(type, kv_heads_, head_dim_, capacity_ / kPanelWidth)),
       values_(PanelBytes(type, kv_heads_, capacity_, PanelCount(head_dim_))) {}
 
+uint64_t KvPanels::BytesFor(const AttentionShape& shape, int capacity, DType type) {
+  const int64_t padded = PanelCount(capacity) * kPanelWidth;
+  return CheckedAdd(PanelBytes(type, shape.kv_heads, shape.head_dim, padded / kPanelWidth),
+                    PanelBytes(type, shape.kv_heads, padded, PanelCount(shape.head_dim)));
+}
+
 const void* KvPanels::Keys(int kv_head) const {
   return keys_.as<std::byte>() +
          keys_.bytes() / static_cast<uint64_t>(kv_heads_) * static_cast<uint64_t>(kv_head);
