@@ -1,0 +1,177 @@
+// GGUF files that are well-formed but hold models which would be computed wrongly.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "formats/gguf.h"
+#include "formats/temp_dir.h"
+#include "hub/gguf_model.h"
+#include "hub/gguf_test_models.h"
+#include "rondo/error.h"
+#include "rondo/export.h"
+
+namespace rondo {
+namespace {
+
+using testing::HasSubstr;
+
+// The contents of a small valid file, to be changed and written again.
+struct Contents {
+  std::map<std::string, GgufValue, std::less<>> metadata;
+  std::map<std::string, Tensor, std::less<>> tensors;
+};
+
+Contents ValidLlama(const TempDir& dir) {
+  ExportGguf(RandomGgufModel(SmallGgufConfig("llama")), dir.File("valid.gguf"), DType::kF32);
+  const GgufFile file = GgufFile::Open(dir.File("valid.gguf"));
+  return {file.metadata(), file.tensors()};
+}
+
+void Write(const Contents& contents, const std::string& path) {
+  GgufWriter writer;
+  for (const auto& [key, value] : contents.metadata) {
+    if (const auto* text = std::get_if<std::string>(&value)) writer.SetString(key, *text);
+    if (const auto* flag = std::get_if<bool>(&value)) writer.SetBool(key, *flag);
+    if (const auto* number = std::get_if<int64_t>(&value)) {
+      writer.SetI32(key, static_cast<int32_t>(*number));
+    }
+    if (const auto* number = std::get_if<uint64_t>(&value)) {
+      writer.SetU32(key, static_cast<uint32_t>(*number));
+    }
+    if (const auto* number = std::get_if<double>(&value)) {
+      writer.SetF32(key, static_cast<float>(*number));
+    }
+    if (const auto* numbers = std::get_if<std::vector<int64_t>>(&value)) {
+      writer.SetI32s(key, std::vector<int32_t>(numbers->begin(), numbers->end()));
+    }
+  }
+  for (const auto& [name, tensor] : contents.tensors) writer.AddTensor(name, tensor);
+  writer.Write(path);
+}
+
+Tensor Ones(Shape shape) {
+  return Tensor::FromF32(shape, std::vector<float>(static_cast<size_t>(ElementCount(shape)), 1));
+}
+
+struct Refused {
+  const char* name;
+  std::function<void(Contents&)> change;
+  std::string field;
+  std::string words;
+};
+
+std::vector<Refused> KeyCases() {
+  const auto set = [](const char* key, GgufValue value) {
+    return [=](Contents& c) { c.metadata[key] = value; };
+  };
+  const auto erase = [](const char* key) { return [=](Contents& c) { c.metadata.erase(key); }; };
+  return {
+      {"NoArchitecture", erase("general.architecture"), "general.architecture", "missing"},
+      {"UnknownArchitecture", set("general.architecture", "mamba2"), "general.architecture",
+       "unsupported architecture 'mamba2' (expected one of llama, gemma"},
+      {"RondoArchitecture", set("general.architecture", "rondo"), "general.architecture",
+       "'rondo'"},
+      {"UnknownKey", set("llama.attention.q_lora_rank", int64_t{4}), "llama.attention.q_lora_rank",
+       "does not understand"},
+      {"Experts", set("llama.expert_count", uint64_t{8}), "llama.expert_count", "not supported"},
+      {"ClampedQkv", set("llama.attention.clamp_kqv", 8.0), "llama.attention.clamp_kqv",
+       "not supported"},
+      {"Alibi", set("llama.attention.max_alibi_bias", 8.0), "llama.attention.max_alibi_bias",
+       "not supported"},
+      {"NotCausal", set("llama.attention.causal", false), "llama.attention.causal", "expected 1"},
+      {"YarnScaling", set("llama.rope.scaling.type", "yarn"), "llama.rope.scaling.type", "'yarn'"},
+      {"NoLayers", set("llama.block_count", uint64_t{0}), "layers", "value 0"},
+      {"TooManyLayers", set("llama.block_count", uint64_t{4000000000}), "llama.block_count",
+       "4000000000"},
+      {"NegativeWidth", set("llama.embedding_length", int64_t{-32}), "llama.embedding_length",
+       "-32"},
+      {"NoHeads", set("llama.attention.head_count", uint64_t{0}), "llama.attention.head_count",
+       "value 0"},
+      {"HeadsPerLayer", set("llama.attention.head_count", std::vector<int64_t>{4, 2}),
+       "llama.attention.head_count", "is an array of integers"},
+      {"KvHeadsDoNotDivide", set("llama.attention.head_count_kv", uint64_t{3}), "kv_heads",
+       "divisor"},
+      {"ValueLengthDiffers", set("llama.attention.value_length", uint64_t{4}),
+       "llama.attention.value_length", "key length 8"},
+      {"PartialRotation", set("llama.rope.dimension_count", uint64_t{4}),
+       "llama.rope.dimension_count", "head dimension 8"},
+      {"ZeroTheta", set("llama.rope.freq_base", 0.0), "rope_theta", "positive"},
+      {"InfiniteScaling", set("llama.rope.scaling.factor", 1e300), "rope_scaling.factor",
+       "positive number"},
+      {"VocabularySize", set("llama.vocab_size", uint64_t{41}), "llama.vocab_size", "40 rows"},
+      {"EosOutsideVocabulary", set("tokenizer.ggml.eos_token_id", uint64_t{40}),
+       "tokenizer.ggml.eos_token_id", "token 40"},
+      {"NoEpsilon", erase("llama.attention.layer_norm_rms_epsilon"),
+       "llama.attention.layer_norm_rms_epsilon", "missing"},
+      {"EpsilonIsText", set("llama.attention.layer_norm_rms_epsilon", "small"),
+       "llama.attention.layer_norm_rms_epsilon", "is a string"},
+  };
+}
+
+std::vector<Refused> TensorCases() {
+  const auto set = [](const char* name, const Tensor& tensor) {
+    return [=](Contents& c) { c.tensors[name] = tensor; };
+  };
+  const auto erase = [](const char* name) { return [=](Contents& c) { c.tensors.erase(name); }; };
+  return {
+      {"NoEmbedding", erase("token_embd.weight"), "token_embd.weight", "missing tensor"},
+      {"NoFinalNorm", erase("output_norm.weight"), "output_norm.weight", "missing tensor"},
+      {"NoGateInOneLayer", erase("blk.4.ffn_gate.weight"), "blk.4.ffn_gate.weight", "missing"},
+      {"BiasInOneLayerOnly", set("blk.3.attn_q.bias", Ones({32})), "blk.3.attn_q.bias",
+       "not known to use"},
+      {"WrongShape", set("blk.0.ffn_up.weight", Ones({32, 48})), "blk.0.ffn_up.weight",
+       "shape [32, 48] (expected shape [48, 32])"},
+      {"LayerBeyondTheLast", set("blk.7.attn_norm.weight", Ones({32})), "blk.7.attn_norm.weight",
+       "not known to use"},
+      {"QkNormInLlama", set("blk.0.attn_q_norm.weight", Ones({8})), "blk.0.attn_q_norm.weight",
+       "not known to use"},
+      {"FactorsOfAnotherKind",
+       set("rope_freqs.weight", Tensor::FromF32({4}, std::vector<float>{1, 9, 2, 5})),
+       "rope_freqs.weight", "Llama 3's formula"},
+      {"FactorsOfAnotherLength", set("rope_freqs.weight", Ones({5})), "rope_freqs.weight",
+       "4 frequencies"},
+  };
+}
+
+void ExpectRefused(const std::vector<Refused>& cases) {
+  TempDir dir;
+  for (const Refused& refused : cases) {
+    SCOPED_TRACE(refused.name);
+    Contents contents = ValidLlama(dir);
+    refused.change(contents);
+    const std::string path = dir.File(std::string(refused.name) + ".gguf");
+    Write(contents, path);
+    try {
+      LoadGgufModel(path, LoadParts::kAll);
+      ADD_FAILURE() << "was accepted";
+    } catch (const Error& error) {
+      EXPECT_EQ(error.info().file, path);
+      EXPECT_EQ(error.info().field, refused.field) << error.what();
+      EXPECT_THAT(error.what(), HasSubstr(refused.words));
+    }
+  }
+}
+
+TEST(GgufRefusedTest, MetadataThatChangesResults) { ExpectRefused(KeyCases()); }
+TEST(GgufRefusedTest, TensorsThatDoNotFit) { ExpectRefused(TensorCases()); }
+
+TEST(GgufRefusedTest, KeysOfNeutralValueAreAccepted) {
+  TempDir dir;
+  Contents contents = ValidLlama(dir);
+  contents.metadata["llama.expert_count"] = uint64_t{0};
+  contents.metadata["llama.attention.causal"] = true;
+  contents.metadata["llama.rope.scaling.type"] = std::string("none");
+  contents.metadata["tokenizer.ggml.eos_token_id"] = uint64_t{0xffffffff};  // "none"
+  contents.metadata["someone.else"] = std::string("x");
+  contents.tensors["rope_freqs.weight"] = Ones({4});  // no scaling at all
+  Write(contents, dir.File("m.gguf"));
+  const Model model = LoadGgufModel(dir.File("m.gguf"), LoadParts::kAll);
+  EXPECT_EQ(model.config.eos_tokens, std::vector<int>{5});
+}
+
+}  // namespace
+}  // namespace rondo
