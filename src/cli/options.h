@@ -40,7 +40,7 @@ struct FoldCommandOptions {
   std::string out;
   PlanFlags plan;
   std::string calibrate;  // text file
-  int64_t calibrate_tokens = 32768;
+  int64_t calibrate_tokens = 16384;
   int calibrate_context = 512;
   bool suggest = false;
   std::string store = "f32";  // f32, bf16 or f16

@@ -13,6 +13,8 @@ namespace {
 
 constexpr ModuleGroup kGroups[] = {ModuleGroup::kAttention, ModuleGroup::kFfn, ModuleGroup::kNorms};
 
+constexpr uint64_t kMaxPlanBytes = uint64_t{16} << 20;
+
 [[noreturn]] void Fail(const char* flag, std::string problem, std::string expected) {
   throw Error({.function = "ParseFoldOptions",
                .problem = std::move(problem),
@@ -114,7 +116,13 @@ FoldOptions ParseFoldOptions(const PlanFlags& flags) {
 SharingPlan PlanFromFlags(const PlanFlags& flags, const FoldOptions& options,
                           const ModelConfig& config) {
   if (flags.plan_file.empty()) return MakePlan(config, options);
-  SharingPlan plan = PlanFromJson(ReadTextFile(flags.plan_file), flags.plan_file);
+  const std::string text = ReadTextFile(flags.plan_file, kMaxPlanBytes);
+  if (!Trim(text).starts_with('{')) {
+    FoldOptions custom = options;
+    custom.order = TieOrdersFromText(text, flags.plan_file);
+    return MakePlan(config, custom);
+  }
+  SharingPlan plan = PlanFromJson(text, flags.plan_file);
   plan.Validate(config);
   return plan;
 }

@@ -1,0 +1,61 @@
+#include <chrono>
+#include <cstdio>
+#include <string>
+
+#include "base/strings.h"
+#include "cli/fold_suggest.h"
+#include "cli/output.h"
+#include "cli/plan_flags.h"
+#include "cli/session.h"
+#include "report/plan_picture.h"
+#include "rondo/calibrate.h"
+#include "rondo/fold.h"
+
+namespace rondo::cli {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double SecondsSince(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+Model FoldAsAsked(const Model& model, const SharingPlan& plan, const FoldOptions& fold,
+                  const FoldCommandOptions& options, ThreadPool& pool, bool quiet) {
+  if (options.calibrate.empty()) return Fold(model, plan, fold, pool, quiet);
+  const auto tokens = CalibrationTokens(model, options);
+  return FoldCalibrated(model, plan, fold, tokens, ToCalibrateOptions(options), pool, quiet);
+}
+
+}  // namespace
+
+int RunFold(const FoldCommandOptions& options, const CommonOptions& common) {
+  const auto start = Clock::now();
+  ThreadPool pool(common.threads);
+  const DType store = ParseType("--store", options.store, true);
+  const FoldOptions fold = ParseFoldOptions(options.plan);
+  const Model model = LoadModel(options.model);
+  if (options.suggest) return RunSuggest(model, fold, options, common, pool);
+
+  const SharingPlan plan = PlanFromFlags(options.plan, fold, model.config);
+  const Model folded = FoldAsAsked(model, plan, fold, options, pool, common.quiet);
+  SaveModel(folded, options.out, store);
+
+  const ParameterCount count = CountParameters(folded.config, folded.plan);
+  Output out;
+  out.Add("written", options.out);
+  out.Add("order", folded.plan.order);
+  out.Add("loops", folded.plan.loops);
+  out.Add("depths", folded.plan.depths);
+  out.Add("parameters_non_embedding", count.NonEmbedding());
+  out.Add("parameters_shared", count.shared);
+  out.Add("parameters_residual", count.residual);
+  out.Add("parameters_logical", count.logical);
+  out.Add("calibrated", !options.calibrate.empty());
+  out.Add("seconds", SecondsSince(start));
+  out.Add("peak_memory_bytes", PeakMemoryBytes());
+  out.Print(common.json);
+  return 0;
+}
+
+}  // namespace rondo::cli

@@ -1,0 +1,109 @@
+#include "cli/fold_suggest.h"
+
+#include <cstdio>
+#include <filesystem>
+#include <string>
+
+#include "base/file.h"
+#include "base/strings.h"
+#include "base/thread_pool.h"
+#include "cli/output.h"
+#include "cli/session.h"
+#include "report/heatmap.h"
+#include "rondo/error.h"
+
+namespace rondo::cli {
+namespace {
+
+void WriteWhole(const std::string& path, const std::string& text) {
+  AtomicFile file(path);
+  file.Write(text);
+  file.Commit();
+}
+
+std::vector<std::string> Numbers(int count) {
+  std::vector<std::string> labels;
+  for (int i = 0; i < count; ++i) labels.push_back(std::to_string(i));
+  return labels;
+}
+
+void WriteHeatmaps(const SuggestReport& report, const std::string& directory) {
+  const std::vector<std::string> depths = Numbers(report.depths);
+  WriteWhole(directory + "/similarity.svg",
+             HeatmapSvg("Similarity of the layers' updates (linear CKA)", depths, depths,
+                        report.similarity, {.row_axis = "depth", .column_axis = "depth"}));
+  WriteWhole(
+      directory + "/tie_loss.svg",
+      HeatmapSvg(
+          "Loss when a depth runs with another's linears (KL, nats per token)", depths, depths,
+          report.tie_loss,
+          {.row_axis = "linears of depth", .column_axis = "used at depth", .logarithmic = true}));
+}
+
+// Writes plan-<n>.json for every suggestion; returns the curve as a JSON array.
+std::string WritePlans(const SuggestReport& report, const std::string& directory) {
+  std::string curve;
+  for (size_t i = 0; i < report.suggestions.size(); ++i) {
+    const Suggestion& suggestion = report.suggestions[i];
+    const std::string path = directory + "/plan-" + std::to_string(i + 1) + ".json";
+    WriteWhole(path, PlanToJson(suggestion.plan) + "\n");
+    Output entry;
+    entry.Add("plan", path);
+    entry.Add("parameters_non_embedding", suggestion.non_embedding_parameters);
+    entry.Add("predicted_kl", suggestion.predicted_kl);
+    entry.Add("perplexity", suggestion.perplexity);
+    curve += (curve.empty() ? "" : ", ") + entry.Json();
+  }
+  return "[" + curve + "]";
+}
+
+void PrintCurve(const SuggestReport& report) {
+  std::printf("%-12s %16s %14s %12s\n", "plan", "parameters", "predicted KL", "perplexity");
+  std::printf("%-12s %16s %14s %12.2f\n", "original", "", "", report.perplexity);
+  for (size_t i = 0; i < report.suggestions.size(); ++i) {
+    const Suggestion& suggestion = report.suggestions[i];
+    std::printf("%-12s %16s %14.3f %12.2f\n", ("plan-" + std::to_string(i + 1)).c_str(),
+                WithThousands(suggestion.non_embedding_parameters).c_str(), suggestion.predicted_kl,
+                suggestion.perplexity);
+  }
+}
+
+}  // namespace
+
+std::vector<int32_t> CalibrationTokens(const Model& model, const FoldCommandOptions& options) {
+  return EncodeFile(*LoadTokenizer(model.path), options.calibrate);
+}
+
+CalibrateOptions ToCalibrateOptions(const FoldCommandOptions& options) {
+  CalibrateOptions calibrate;
+  calibrate.context = options.calibrate_context;
+  calibrate.max_tokens = options.calibrate_tokens;
+  return calibrate;
+}
+
+int RunSuggest(const Model& model, const FoldOptions& fold, const FoldCommandOptions& options,
+               const CommonOptions& common, ThreadPool& pool) {
+  if (options.calibrate.empty()) {
+    throw Error({.function = "RunSuggest",
+                 .problem = "--suggest without text",
+                 .expected = "--calibrate FILE with text to measure on",
+                 .field = "--calibrate"});
+  }
+  const auto tokens = CalibrationTokens(model, options);
+  SuggestOptions suggest;
+  suggest.calibrate = ToCalibrateOptions(options);
+  std::filesystem::create_directories(options.out);
+  const SuggestReport report = Suggest(model, fold, tokens, suggest, pool, common.quiet);
+  WriteHeatmaps(report, options.out);
+  const std::string curve = WritePlans(report, options.out);
+  if (!common.json) PrintCurve(report);
+  Output out;
+  out.Add("written", options.out);
+  out.Add("perplexity", report.perplexity);
+  out.AddJson("suggestions", curve);
+  out.Add("peak_memory_bytes", PeakMemoryBytes());
+  out.Print(common.json);
+  return 0;
+}
+
+}  // namespace rondo::cli

@@ -1,0 +1,155 @@
+"""The main job as a user does it: the command line, from a real model to folded and exported ones."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+
+PROMPT = "Once upon a time"
+ORDERS = ["cycle", "sequence", "middle-cycle", "middle-sequence"]
+INITS = ["stepwise", "average", "lower", "upper", "random"]
+
+
+@pytest.fixture(scope="module")
+def story_text(tmp_path_factory):
+    """Text of the kind that stories260K was trained on."""
+    path = tmp_path_factory.mktemp("story") / "text.txt"
+    path.write_text("Once upon a time, there was a little girl named Lily. She loved to play outside "
+                    "in the park. One day, she saw a big red ball. She wanted to play with it, but it "
+                    "was too high. Her mom said, \"Lily, let's go to the park.\" Lily was sad.\n" * 2)
+    return path
+
+
+def logit_tolerance(width: int, depth: int, scale: float) -> float:
+    """f32 rounding of `depth` layers of sums over `width` terms, for logits of size `scale`.
+
+    Every sum of n terms carries a relative error of about eps * sqrt(n); a full-rank residual replaces
+    one product by a shared product, two factors of a decomposition and their sum, whose terms are up to
+    ten times larger than the result. Errors of the layers add up like a random walk.
+    """
+    eps = np.finfo(np.float32).eps
+    return 10 * eps * math.sqrt(width) * math.sqrt(4 * depth) * scale
+
+
+@pytest.mark.parametrize("order,init,norms", itertools.product(ORDERS, INITS, ["own", "absorbed"]))
+def test_full_rank_fold_is_the_original(rondo, stories, story_text, tmp_path, order, init, norms):
+    rondo.json("fold", stories, "--out", tmp_path / "fold", "--order", order, "--init", init,
+               "--norms", norms, "--rank", 100000)
+    d = rondo.json("compare", stories, tmp_path / "fold", "--text", story_text, "--context", 128)
+    assert d["positions"] > 100
+    assert d["max_abs_logit_diff"] < logit_tolerance(172, 5, d["max_abs_logit"])
+    assert d["top1_agreement"] == 1
+
+
+def test_rank_decides_how_far_a_fold_is_from_the_original(rondo, stories, story_text, tmp_path):
+    divergence = []
+    for rank in (0, 8, 32, 64):
+        residual = ["--residual", "none"] if rank == 0 else ["--rank", rank]
+        rondo.json("fold", stories, "--out", tmp_path / "fold", "--init", "average", *residual)
+        d = rondo.json("compare", stories, tmp_path / "fold", "--text", story_text, "--context", 128)
+        divergence.append(d["kl"])
+    assert divergence == sorted(divergence, reverse=True)
+    assert divergence[0] > 0.5 and divergence[-1] < 1e-6
+
+
+def test_norms_tied_as_published_break_a_full_rank_fold(rondo, stories, story_text, tmp_path):
+    rondo.json("fold", stories, "--out", tmp_path / "fold", "--norms", "tied", "--rank", 100000)
+    d = rondo.json("compare", stories, tmp_path / "fold", "--text", story_text, "--context", 128)
+    assert d["kl"] > 1e-3
+
+
+def test_inspect_counts_a_plan_before_and_after_folding(rondo, stories, tmp_path):
+    flags = ["--order", "middle-cycle", "--rank", "attention=4,ffn=16"]
+    before = rondo.json("inspect", stories, *flags)
+    fold = rondo.json("fold", stories, "--out", tmp_path / "fold", *flags)
+    after = rondo.json("inspect", tmp_path / "fold")
+    for key in ("parameters_total", "parameters_non_embedding", "parameters_residual", "plan"):
+        assert before[key] == after[key], key
+    assert fold["parameters_non_embedding"] == after["parameters_non_embedding"]
+    plain = rondo.json("inspect", stories)
+    assert plain["parameters_non_embedding"] == plain["parameters_logical"] == before["parameters_logical"]
+
+
+def test_generate_is_the_same_from_the_original_and_a_full_rank_fold(rondo, stories, tmp_path):
+    rondo.json("fold", stories, "--out", tmp_path / "fold", "--rank", 100000)
+    texts = [rondo.json("generate", model, "--prompt", PROMPT, "--max-tokens", 60)["text"]
+             for model in (stories, tmp_path / "fold")]
+    assert texts[0] == texts[1]
+    assert len(texts[0]) > 50
+
+
+def test_a_seed_repeats_and_another_seed_differs(rondo, stories):
+    def text(seed):
+        return rondo.json("generate", stories, "--prompt", PROMPT, "--temperature", 1, "--top-p", 0.9,
+                          "--seed", seed, "--max-tokens", 40)["text"]
+    assert text(1) == text(1)
+    assert text(1) != text(2)
+
+
+def test_stop_text_ends_generation_and_is_not_printed(rondo, stories):
+    full = rondo.json("generate", stories, "--prompt", PROMPT, "--max-tokens", 60)["text"]
+    stop = full[20:26]
+    cut = rondo.json("generate", stories, "--prompt", PROMPT, "--max-tokens", 60, "--stop", stop)
+    assert cut["stop_reason"] == "stop"
+    assert cut["text"] == full[:full.index(stop)]
+
+
+def hf_greedy(directory, tokens):
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    tokenizer = AutoTokenizer.from_pretrained(directory)
+    model = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32).eval()
+    ids = tokenizer(PROMPT, return_tensors="pt")
+    out = model.generate(**ids, max_new_tokens=tokens, do_sample=False)
+    return tokenizer.decode(out[0][ids.input_ids.shape[1]:], skip_special_tokens=True)
+
+
+def test_an_exported_fold_writes_the_same_text_in_transformers(rondo, stories, tmp_path):
+    rondo.json("fold", stories, "--out", tmp_path / "fold", "--rank", 48)
+    rondo.json("export", tmp_path / "fold", "--format", "hf", "--out", tmp_path / "hf")
+    ours = rondo.json("generate", tmp_path / "fold", "--prompt", PROMPT, "--max-tokens", 40)["text"]
+    assert hf_greedy(tmp_path / "hf", 40).strip() == ours.strip()
+
+
+@pytest.mark.parametrize("arguments,words", [
+    (["inspect", "no-such-model"], ["no-such-model"]),
+    (["fold", "{model}", "--out", "{out}", "--order", "cylce"], ["cylce", "cycle"]),
+    (["fold", "{model}", "--out", "{out}", "--loops", "99"], ["99"]),
+    (["fold", "{model}", "--out", "{out}", "--rank", "-3"], ["--rank", "-3"]),
+    (["fold", "{model}", "--out", "{out}", "--store", "q4_0"], ["--store", "q4_0"]),
+    (["eval", "{model}", "--text", "no-such-text"], ["no-such-text"]),
+    (["eval", "{model}", "--text", "{text}", "--context", "100000"], ["context", "100000"]),
+    (["generate", "{model}", "--prompt", "x", "--top-p", "-1"], ["top_p", "-1"]),
+    (["export", "{model}", "--format", "onnx", "--out", "{out}"], ["--format", "onnx"]),
+])
+def test_a_wrong_command_says_what_was_wrong(rondo, stories, story_text, tmp_path, arguments, words):
+    places = {"model": stories, "text": story_text, "out": tmp_path / "out"}
+    result = rondo.run(*[a.format(**places) for a in arguments], check=False)
+    assert result.returncode == 1
+    for word in words:
+        assert word in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_fold_refuses_to_replace_what_is_no_model(rondo, stories, tmp_path):
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "precious" / "thesis.txt").write_text("years of work")
+    result = rondo.run("fold", stories, "--out", tmp_path / "precious", check=False)
+    assert result.returncode == 1 and "precious" in result.stderr
+    assert (tmp_path / "precious" / "thesis.txt").read_text() == "years of work"
+
+
+def test_chat_answers_every_line_and_remembers(rondo, smollm2):
+    talk = rondo.run("chat", smollm2, "--max-tokens", 12,
+                     input="My name is Ada.\nWhat is my name?\n").stdout
+    assert len(talk.strip().splitlines()) >= 2
+    assert "Ada" in talk.splitlines()[-1]
+
+
+def test_doctor_reports_the_machine(rondo):
+    report = rondo.json("doctor")
+    assert report["cpus"] >= 1 and report["memory_bytes"] > 1 << 28
+    assert 0.5 < report["memory_read_gb_per_s"] < 5000
+    flags = open("/proc/cpuinfo").read()
+    assert ("avx2" in report["cpu_features"]) == (" avx2" in flags)
