@@ -71,7 +71,9 @@ std::string UnknownNameHint(std::string_view name, std::span<const std::string> 
 }
 
 std::string WithThousands(int64_t value) {
-  std::string digits = std::to_string(value < 0 ? -value : value);
+  const uint64_t magnitude =
+      value < 0 ? 0 - static_cast<uint64_t>(value) : static_cast<uint64_t>(value);
+  std::string digits = std::to_string(magnitude);
   for (int at = static_cast<int>(digits.size()) - 3; at > 0; at -= 3) {
     digits.insert(static_cast<size_t>(at), ",");
   }

@@ -18,7 +18,8 @@ void Put(Json* json, std::string_view key, const T& value) {
   if (!key.empty()) (*json)[std::string(key)] = value;
 }
 
-void WriteSizes(const ModelConfig& config, const HfKeys& keys, Json* json) {
+void WriteSizes(const ModelConfig& config, const HfFamily& family, Json* json) {
+  const HfKeys& keys = family.keys;
   Put(json, "vocab_size", config.vocab);
   Put(json, keys.d_model, config.d_model);
   Put(json, keys.d_ff, config.d_ff);
@@ -28,7 +29,9 @@ void WriteSizes(const ModelConfig& config, const HfKeys& keys, Json* json) {
   Put(json, keys.head_dim, config.head_dim);
   Put(json, keys.max_positions, config.max_positions);
   Put(json, keys.norm_eps, Shortest(config.norm_eps));
-  Put(json, keys.activation, ActivationName(config.activation));
+  const bool tanh_gelu = config.activation == Activation::kGeluTanh;
+  Put(json, keys.activation,
+      tanh_gelu ? std::string(family.tanh_gelu) : ActivationName(config.activation));
 }
 
 void WriteSwitches(const ModelConfig& config, const HfKeys& keys, Json* json) {
@@ -113,7 +116,7 @@ Json HfConfigToJson(const ModelConfig& config) {
   Json json;
   json["architectures"] = Json::array({family.architecture});
   json["model_type"] = config.family;
-  WriteSizes(config, family.keys, &json);
+  WriteSizes(config, family, &json);
   WriteSwitches(config, family.keys, &json);
   WriteHfRope(config, family, &json);
   WriteWindow(config, family, &json);

@@ -205,6 +205,7 @@ HfFamily Gpt2() {
                    .scale_attention = "scale_attn_weights"},
           .ffn_multiple = 4,
           .rope = HfRope::kNone,
+          .tanh_gelu = "gelu_new",
           .fixed_keys = {{"scale_attn_by_inverse_layer_idx", "false"}},
           // reorder_and_upcast_attn changes rounding in half precision, not the function.
           .ignored_keys = {"n_ctx", "n_special", "predict_special_tokens", "attn_pdrop",

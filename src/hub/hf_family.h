@@ -81,8 +81,9 @@ struct HfFamily {
   int ffn_multiple = 0;  // d_ff in d_models when config.json leaves it out; 0: it must be there
   HfRope rope = HfRope::kOne;
   HfWindow window = HfWindow::kNone;
-  bool scaled_embedding = false;  // embedding * sqrt(d_model)
-  bool gelu_is_tanh = false;      // "gelu" in old files means the tanh form (Gemma)
+  bool scaled_embedding = false;                     // embedding * sqrt(d_model)
+  std::string_view tanh_gelu = "gelu_pytorch_tanh";  // how the family's files spell it
+  bool gelu_is_tanh = false;  // "gelu" in old files means the tanh form (Gemma)
   std::vector<HfFixedKey> fixed_keys;
   std::vector<std::string_view> ignored_keys;
   HfTensorNames tensors;

@@ -100,9 +100,11 @@ SharingPlan PlanFromJson(std::string_view text, const std::string& file) {
   plan.depths = ReadCount(object, "depths", std::nullopt);
   JsonObject modules = object.Object("modules");
   for (const std::string& name : modules.Keys()) {
-    WithFile(
-        file, [&] { plan[ModuleFromName(name)] = ParseModule(modules.Object(name), plan.depths); },
-        "modules." + name);
+    const auto parse = [&] {
+      const Module m = ModuleFromName(name);
+      plan[m] = ParseModule(modules.Object(name), plan.depths);
+    };
+    WithFile(file, parse, "modules." + name);
   }
   object.RefuseUnknownKeys();
   return plan;

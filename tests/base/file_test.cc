@@ -1,0 +1,187 @@
+#include "base/file.h"
+
+#include <gmock/gmock.h>
+#include <signal.h>
+#include <sys/resource.h>
+
+#include <fstream>
+#include <vector>
+
+#include "formats/temp_dir.h"
+#include "rondo/error.h"
+
+namespace rondo {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::AllOf;
+using testing::HasSubstr;
+using testing::ThrowsMessage;
+
+void Put(const std::string& path, const std::string& text) { std::ofstream(path) << text; }
+
+std::vector<std::string> Names(const std::string& directory) {
+  std::vector<std::string> names;
+  for (const auto& entry : fs::directory_iterator(directory)) {
+    names.push_back(entry.path().filename().string());
+  }
+  return names;
+}
+
+// Files of this process may not grow beyond `bytes` while this lives: the disk is "full".
+class FileSizeLimit {
+ public:
+  explicit FileSizeLimit(rlim_t bytes) {
+    getrlimit(RLIMIT_FSIZE, &old_);
+    old_handler_ = signal(SIGXFSZ, SIG_IGN);
+    const rlimit limit = {bytes, old_.rlim_max};
+    setrlimit(RLIMIT_FSIZE, &limit);
+  }
+  ~FileSizeLimit() {
+    setrlimit(RLIMIT_FSIZE, &old_);
+    signal(SIGXFSZ, old_handler_);
+  }
+
+ private:
+  rlimit old_;
+  void (*old_handler_)(int);
+};
+
+TEST(MappedFile, MapsContentsAndEmptyFiles) {
+  TempDir dir;
+  Put(dir.File("a"), "abc");
+  Put(dir.File("empty"), "");
+  EXPECT_EQ(MappedFile::Open(dir.File("a"))->bytes().size(), 3u);
+  EXPECT_EQ(MappedFile::Open(dir.File("empty"))->bytes().size(), 0u);
+  EXPECT_EQ(ReadTextFile(dir.File("a")), "abc");
+  EXPECT_EQ(ReadTextFile(dir.File("empty")), "");
+}
+
+TEST(MappedFile, MissingFilesDirectoriesAndLargeTextsAreErrorsNamingTheFile) {
+  TempDir dir;
+  Put(dir.File("a"), "abc");
+  EXPECT_THAT([&] { MappedFile::Open(dir.File("missing")); },
+              ThrowsMessage<Error>(AllOf(HasSubstr("missing"), HasSubstr("No such file"))));
+  EXPECT_THAT([&] { MappedFile::Open(dir.File("")); },
+              ThrowsMessage<Error>(HasSubstr("directory")));
+  EXPECT_THAT([&] { ReadTextFile(dir.File("a"), 2); }, ThrowsMessage<Error>(HasSubstr("3 bytes")));
+}
+
+TEST(AtomicFile, AppearsOnlyWithCommit) {
+  TempDir dir;
+  AtomicFile file(dir.File("a"));
+  file.Write("new");
+  EXPECT_FALSE(fs::exists(dir.File("a")));
+  EXPECT_EQ(file.written(), 3u);
+  file.Commit();
+  EXPECT_EQ(ReadTextFile(dir.File("a")), "new");
+  EXPECT_THAT(Names(dir.File("")), testing::ElementsAre("a"));
+}
+
+TEST(AtomicFile, WithoutCommitTheOldContentStaysAndNothingElseIsLeft) {
+  TempDir dir;
+  Put(dir.File("a"), "old");
+  { AtomicFile(dir.File("a")).Write("half of the new"); }
+  EXPECT_EQ(ReadTextFile(dir.File("a")), "old");
+  EXPECT_THAT(Names(dir.File("")), testing::ElementsAre("a"));
+}
+
+TEST(AtomicFile, FullDiskIsAnErrorAndKeepsTheOldContent) {
+  TempDir dir;
+  Put(dir.File("a"), "old");
+  const std::string large(1 << 20, 'x');
+  const auto write = [&] {
+    AtomicFile file(dir.File("a"));
+    file.Write(large);
+    file.Commit();
+  };
+  {
+    FileSizeLimit limit(4096);
+    EXPECT_THAT(write, ThrowsMessage<Error>(AllOf(HasSubstr("cannot write"), HasSubstr("/a"))));
+  }
+  EXPECT_EQ(ReadTextFile(dir.File("a")), "old");
+  EXPECT_THAT(Names(dir.File("")), testing::ElementsAre("a"));
+  write();
+  EXPECT_EQ(ReadTextFile(dir.File("a")), large);
+}
+
+TEST(AtomicFile, FullDiskNoticedOnlyAtCommitKeepsTheOldContent) {
+  TempDir dir;
+  Put(dir.File("a"), "old");
+  {
+    FileSizeLimit limit(10);
+    AtomicFile file(dir.File("a"));
+    file.Write("more than ten bytes, still in the buffer");
+    EXPECT_THROW(file.Commit(), Error);
+  }
+  EXPECT_EQ(ReadTextFile(dir.File("a")), "old");
+  EXPECT_THAT(Names(dir.File("")), testing::ElementsAre("a"));
+}
+
+TEST(AtomicFile, UnwritablePlacesAreErrorsAndLeaveNothing) {
+  TempDir dir;
+  EXPECT_THAT([&] { AtomicFile file(dir.File("no/such/a")); },
+              ThrowsMessage<Error>(HasSubstr("no/such/a")));
+  fs::create_directory(dir.File("taken"));
+  Put(dir.File("taken/x"), "");
+  AtomicFile file(dir.File("taken"));
+  EXPECT_THAT([&] { file.Commit(); }, ThrowsMessage<Error>(HasSubstr("cannot replace")));
+  EXPECT_THAT(Names(dir.File("")), testing::ElementsAre("taken"));
+}
+
+TEST(AtomicDirectory, CreatesAndReplacesModelDirectories) {
+  TempDir dir;
+  for (const std::string text : {"one", "two"}) {
+    AtomicDirectory target(dir.File("m/"));
+    Put(target.path() + "/config.json", text);
+    if (text == "one") Put(target.path() + "/only-in-one", "");
+    target.Commit();
+    EXPECT_EQ(ReadTextFile(dir.File("m/config.json")), text);
+  }
+  EXPECT_THAT(Names(dir.File("m")), testing::ElementsAre("config.json"));
+  EXPECT_THAT(Names(dir.File("")), testing::ElementsAre("m"));
+}
+
+TEST(AtomicDirectory, WithoutCommitTheOldDirectoryStays) {
+  TempDir dir;
+  fs::create_directory(dir.File("m"));
+  Put(dir.File("m/config.json"), "old");
+  {
+    AtomicDirectory target(dir.File("m"));
+    Put(target.path() + "/config.json", "new");
+  }
+  EXPECT_EQ(ReadTextFile(dir.File("m/config.json")), "old");
+  EXPECT_THAT(Names(dir.File("")), testing::ElementsAre("m"));
+}
+
+TEST(AtomicDirectory, AFailingCommitKeepsTheOldDirectory) {
+  TempDir dir;
+  fs::create_directory(dir.File("m"));
+  Put(dir.File("m/config.json"), "old");
+  {
+    AtomicDirectory target(dir.File("m"));
+    fs::remove_all(target.path());
+    EXPECT_ANY_THROW(target.Commit());
+  }
+  EXPECT_EQ(ReadTextFile(dir.File("m/config.json")), "old");
+}
+
+TEST(AtomicDirectory, RefusesToReplaceAnythingThatIsNoModel) {
+  TempDir dir;
+  fs::create_directory(dir.File("photos"));
+  Put(dir.File("photos/cat.jpg"), "meow");
+  Put(dir.File("file"), "text");
+  for (const std::string name : {"photos", "photos/", "file"}) {
+    EXPECT_THAT([&] { AtomicDirectory target(dir.File(name)); },
+                ThrowsMessage<Error>(HasSubstr("not a model directory")))
+        << name;
+  }
+  EXPECT_TRUE(fs::exists(dir.File("photos/cat.jpg")));
+  fs::create_directory(dir.File("empty"));
+  AtomicDirectory target(dir.File("empty"));
+  target.Commit();
+  EXPECT_TRUE(fs::is_directory(dir.File("empty")));
+}
+
+}  // namespace
+}  // namespace rondo
