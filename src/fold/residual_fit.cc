@@ -9,10 +9,11 @@
 namespace rondo {
 namespace {
 
-// Alternating fits stop after so many rounds, or when one lowers the squared error by less than
-// this share; later rounds gain less than f32 storage of bigger models costs.
-constexpr int kMaxRounds = 4;
-constexpr double kEnough = 1e-3;
+// Alternating fits stop after so many SVDs beyond the first, or when one lowers the squared error by
+// less than this share. On SmolLM2 (two loops, rank 64) the first extra round takes the weight error of
+// dora from 0.564 to 0.558, three from there to 0.554; lora-diag ends at 0.573 after one.
+constexpr int kMaxRounds = 2;
+constexpr double kEnough = 1e-2;
 
 MatrixF64 Difference(const MatrixF64& a, const MatrixF64& b) {
   MatrixF64 out = a;

@@ -231,7 +231,7 @@ std::string Totals(const ModelConfig& config, const SharingPlan& plan) {
   };
   const int64_t logical = count.embedding + count.logical;
   line("embedding and head", count.embedding, count.embedding);
-  line("layers", count.shared, count.logical);
+  line("layers, final norm", count.shared, count.logical);
   line("residuals", count.residual, 0);
   line("all but embeddings", count.NonEmbedding(), count.logical);
   line("total", count.Total(), logical);
