@@ -54,3 +54,12 @@ function(rondo_program name room)
   target_link_libraries(${name} PRIVATE rondo_${room})
   install(TARGETS ${name})
 endfunction()
+
+# rondo_test_tool(NAME "room…" source): a small program that the parity tests drive.
+function(rondo_test_tool name rooms source)
+  if(RONDO_TESTS)
+    add_executable(${name} ${PROJECT_SOURCE_DIR}/${source})
+    list(TRANSFORM rooms PREPEND rondo_)
+    target_link_libraries(${name} PRIVATE ${rooms})
+  endif()
+endfunction()

@@ -1,0 +1,141 @@
+#include "kernels/attention.h"
+
+#include <gtest/gtest.h>
+
+#include "base/thread_pool.h"
+#include "kernels/kernel_testing.h"
+#include "kernels/reference.h"
+#include "rondo/error.h"
+#include "tensor/float_convert.h"
+
+namespace rondo {
+namespace {
+
+class AttentionTest : public KernelTest {};
+
+// A sequence with random queries, keys and values.
+struct Sequence {
+  Sequence(const AttentionShape& s, int count, DType type = DType::kF32)
+      : shape(s),
+        length(count),
+        q(RandomFloats(int64_t{count} * s.heads * s.head_dim, 1)),
+        keys(RandomFloats(int64_t{count} * s.kv_heads * s.head_dim, 2)),
+        values(RandomFloats(int64_t{count} * s.kv_heads * s.head_dim, 3)),
+        kv(s, count, type) {
+    const int64_t width = int64_t{s.kv_heads} * s.head_dim;
+    for (int t = 0; t < count; ++t) {
+      kv.Store(t, keys.data() + t * width, values.data() + t * width);
+    }
+  }
+  // Output of positions [first, first + count).
+  std::vector<float> Run(int first, int count, int threads = 1) const {
+    ThreadPool pool(threads);
+    const int64_t width = int64_t{shape.heads} * shape.head_dim;
+    std::vector<float> out(static_cast<size_t>(count * width));
+    const AttentionSpan span{&kv, first, count, q.data() + first * width, out.data()};
+    Attention(shape, {&span, 1}, pool);
+    return out;
+  }
+
+  AttentionShape shape;
+  int length;
+  std::vector<float> q, keys, values;
+  KvPanels kv;
+};
+
+// Scores are sums of head_dim products of size √dim, so they are off by about ε · dim · scale; a
+// softmax turns that into a relative error of its weights, and up to `length` of them are summed.
+void ExpectMatchesReference(const Sequence& s) {
+  const std::vector<float> out = s.Run(0, s.length);
+  const size_t width = static_cast<size_t>(s.shape.heads * s.shape.head_dim);
+  const double score_error = 0x1p-24 * 4 * s.shape.head_dim * s.shape.scale;
+  const double tolerance = 4 * (score_error + 0x1p-24 * (8 + std::sqrt(s.length)));
+  for (int t = 0; t < s.length; ++t) {
+    const std::vector<double> expected = reference::Attention(
+        s.shape, t, std::span(s.q).subspan(t * width, width), s.keys, s.values);
+    for (size_t i = 0; i < width; ++i) {
+      ASSERT_NEAR(out[t * width + i], expected[i], tolerance) << "position " << t;
+    }
+  }
+}
+
+TEST_P(AttentionTest, HeadSizesAndGroups) {
+  for (const int dim : {1, 2, 6, 15, 16, 17, 32, 64, 80}) {
+    for (const auto& [heads, kv_heads] : {std::pair(1, 1), std::pair(6, 2), std::pair(8, 1)}) {
+      const AttentionShape shape{.heads = heads,
+                                 .kv_heads = kv_heads,
+                                 .head_dim = dim,
+                                 .scale = 1 / std::sqrt(static_cast<float>(dim))};
+      ExpectMatchesReference(Sequence(shape, 37));
+    }
+  }
+}
+
+TEST_P(AttentionTest, LengthsAroundThePanel) {
+  const AttentionShape shape{.heads = 3, .kv_heads = 3, .head_dim = 8, .scale = 0.4f};
+  for (const int length : {1, 2, 15, 16, 17, 31, 32, 33, 100, 300}) {
+    ExpectMatchesReference(Sequence(shape, length));
+  }
+}
+
+TEST_P(AttentionTest, SlidingWindows) {
+  for (const int window : {1, 2, 5, 15, 16, 17, 40, 99, 100, 500}) {
+    const AttentionShape shape{
+        .heads = 4, .kv_heads = 2, .head_dim = 8, .scale = 0.4f, .window = window};
+    ExpectMatchesReference(Sequence(shape, 100));
+  }
+}
+
+TEST_P(AttentionTest, SoftCap) {
+  ExpectMatchesReference(
+      Sequence({.heads = 2, .kv_heads = 1, .head_dim = 8, .scale = 1, .softcap = 1.5f}, 50));
+}
+
+// Scores of several hundred must not overflow the exponential.
+TEST_P(AttentionTest, LargeScoresStayFinite) {
+  Sequence s({.heads = 1, .kv_heads = 1, .head_dim = 16, .scale = 100}, 40);
+  for (const float v : s.Run(0, 40)) EXPECT_TRUE(std::isfinite(v));
+}
+
+TEST_P(AttentionTest, RowsDoNotDependOnTheStepNorThreads) {
+  for (const DType type : {DType::kF32, DType::kBF16}) {
+    for (const int window : {0, 11}) {
+      const Sequence s({.heads = 6, .kv_heads = 2, .head_dim = 10, .scale = 0.3f, .window = window},
+                       75, type);
+      const std::vector<float> all = s.Run(0, 75, 2);
+      EXPECT_EQ(s.Run(0, 75, 1), all);
+      for (const int count : {1, 2, 5, 16, 17}) {
+        for (int first = 0; first + count <= 75; ++first) {
+          EXPECT_EQ(s.Run(first, count), std::vector<float>(all.begin() + first * 60,
+                                                            all.begin() + (first + count) * 60))
+              << first << " + " << count;
+        }
+      }
+    }
+  }
+}
+
+TEST_P(AttentionTest, Bf16EqualsRoundedF32BitForBit) {
+  const AttentionShape shape{.heads = 4, .kv_heads = 2, .head_dim = 12, .scale = 0.3f};
+  const Sequence half(shape, 50, DType::kBF16);
+  Sequence rounded(shape, 50);
+  for (int t = 0; t < 50; ++t) {
+    std::vector<float> key(24), value(24);
+    for (int i = 0; i < 24; ++i) {
+      key[i] = F32FromBF16(BF16FromF32(rounded.keys[t * 24 + i]));
+      value[i] = F32FromBF16(BF16FromF32(rounded.values[t * 24 + i]));
+    }
+    rounded.kv.Store(t, key.data(), value.data());
+  }
+  EXPECT_EQ(half.Run(0, 50), rounded.Run(0, 50));
+}
+
+RONDO_KERNEL_TEST(AttentionTest);
+
+TEST(KvPanels, RefusesSizesThatOverflow) {
+  const AttentionShape huge{.heads = 1 << 20, .kv_heads = 1 << 20, .head_dim = 1 << 20};
+  EXPECT_THROW(KvPanels(huge, 2'000'000'000, DType::kF32), Error);
+}
+
+}  // namespace
+}  // namespace rondo
