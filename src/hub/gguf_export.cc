@@ -11,6 +11,7 @@
 #include "hub/gguf_rope.h"
 #include "rondo/error.h"
 #include "rondo/export.h"
+#include "text/gguf_vocab.h"
 
 namespace rondo {
 namespace {
@@ -165,33 +166,13 @@ void TensorWriter::Write() {
   if (config_.head_bias) Add(kGgufHeadBias, weights.Get("head.bias"));
 }
 
-// llama.cpp wants as many tokens as the embedding has rows; models often have a few rows to spare.
-void PadVocabulary(int vocab, GgufWriter* writer) {
+void SetTokenizer(const Model& model, GgufWriter* writer) {
+  if (model.path.empty()) return;  // made in memory
+  SetGgufTokenizer(model.path, *writer, model.config.vocab);
   const auto* tokens = writer->Find<std::vector<std::string>>("tokenizer.ggml.tokens");
-  if (tokens == nullptr) {
-    writer->SetString("tokenizer.ggml.model", "none");
-    return;
-  }
-  const auto size = static_cast<size_t>(vocab);
-  if (tokens->size() > size) {
+  if (tokens != nullptr && tokens->size() != static_cast<size_t>(model.config.vocab)) {
     Fail(std::to_string(tokens->size()) + " tokens in the tokenizer",
-         "at most the " + std::to_string(vocab) + " rows of the embedding", "vocab");
-  }
-  if (tokens->size() == size) return;
-  std::vector<std::string> padded = *tokens;
-  while (padded.size() < size) padded.push_back("[PAD" + std::to_string(padded.size()) + "]");
-  writer->SetStrings("tokenizer.ggml.tokens", std::move(padded));
-  constexpr int32_t kUnusedToken = 5;
-  constexpr float kUnusedScore = -1000;
-  if (const auto* types = writer->Find<std::vector<int32_t>>("tokenizer.ggml.token_type")) {
-    std::vector<int32_t> all = *types;
-    all.resize(size, kUnusedToken);
-    writer->SetI32s("tokenizer.ggml.token_type", std::move(all));
-  }
-  if (const auto* scores = writer->Find<std::vector<float>>("tokenizer.ggml.scores")) {
-    std::vector<float> all = *scores;
-    all.resize(size, kUnusedScore);
-    writer->SetF32s("tokenizer.ggml.scores", std::move(all));
+         "at most the " + std::to_string(model.config.vocab) + " rows of the embedding", "vocab");
   }
 }
 
@@ -228,7 +209,7 @@ void ExportGguf(const Model& model, const std::string& file, DType store) {
   if (!name.empty()) writer.SetString("general.name", name);
   writer.SetU32("general.file_type", FileTypeOf(store));
   SetGgufConfig(model.config, arch, &writer);
-  PadVocabulary(model.config.vocab, &writer);
+  SetTokenizer(model, &writer);
   SetSpecialTokens(model.config, &writer);
   TensorWriter(model, arch, store, &writer).Write();
   writer.Write(file);
