@@ -18,7 +18,7 @@ struct Model {
   ModelConfig config;
   SharingPlan plan;
   Weights weights;     // empty when loaded with LoadParts::kConfig
-  std::string path;    // where it came from; the tokenizer is loaded from here
+  std::string path;    // where it came from, with its tokenizer; empty for a model made in memory
 };
 
 enum class LoadParts { kAll, kConfig };

@@ -16,7 +16,7 @@ void ExportHf(const Model& model, const std::string& directory, DType store) {
   config_file.Write(config);
   config_file.Commit();
   WriteSafetensorsModel(target.path(), HfTensorSources(plain.config, plain.weights, store));
-  WriteTokenizerFiles(model.path, target.path());
+  if (!model.path.empty()) WriteTokenizerFiles(model.path, target.path());
   target.Commit();
 }
 

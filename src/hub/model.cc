@@ -121,7 +121,7 @@ void SaveModel(const Model& model, const std::string& directory, DType store) {
   AtomicDirectory target(directory);
   WriteText(target.path() + "/config.json", config);
   WriteSafetensorsModel(target.path(), NativeSources(model, store));
-  WriteTokenizerFiles(model.path, target.path());
+  if (!model.path.empty()) WriteTokenizerFiles(model.path, target.path());
   target.Commit();
 }
 

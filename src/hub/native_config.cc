@@ -32,6 +32,20 @@ const char* TorchName(DType dtype) {
   }
 }
 
+// Objects down to `levels` spread over lines, everything below on one: a tie map is easier to read
+// as a row.
+std::string Pretty(const nlohmann::ordered_json& json, int levels, const std::string& indent) {
+  if (levels == 0 || !json.is_object() || json.empty()) return json.dump();
+  const std::string inner = indent + "  ";
+  std::string out = "{";
+  for (const auto& [key, value] : json.items()) {
+    if (out.size() > 1) out += ",";
+    out +=
+        "\n" + inner + nlohmann::ordered_json(key).dump() + ": " + Pretty(value, levels - 1, inner);
+  }
+  return out + "\n" + indent + "}";
+}
+
 }  // namespace
 
 ConfigFile ParseConfigFile(std::string_view text, const std::string& file) {
@@ -71,7 +85,8 @@ std::string NativeConfigText(const ModelConfig& config, const SharingPlan& plan,
   json[kFamilyKey] = config.family;
   json["torch_dtype"] = TorchName(store);
   json[kPlanKey] = nlohmann::ordered_json::parse(PlanToJson(plan));
-  return json.dump(2) + "\n";
+  constexpr int kLevels = 3;  // the file, the plan, its modules
+  return Pretty(json, kLevels, "") + "\n";
 }
 
 }  // namespace rondo
