@@ -46,7 +46,7 @@ std::vector<int> TieMap(const TieOrder& order, int depths);
 //   all: 0 1 2 3 0 1 2 3        # or a line for each of attention, ffn and norms
 //   ffn: 0 0 1 1 2 2 3 3        # later lines override
 //
-// Returns custom orders by ModuleGroup; `file` is named in errors.
+// Returns orders by ModuleGroup, identity for a group that no line names; `file` is named in errors.
 std::array<TieOrder, 3> TieOrdersFromText(std::string_view text, const std::string& file);
 
 enum class NormPolicy {

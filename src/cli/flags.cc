@@ -31,7 +31,8 @@ void AddPlan(CLI::App* app, PlanFlags* plan) {
       ->capture_default_str();
   app->add_option("--keep-last", plan->keep_last, "middle-*: trailing layers of their own")
       ->capture_default_str();
-  app->add_option("--plan", plan->plan_file, "JSON file with a sharing plan (see docs/plans.md)")
+  app->add_option("--plan", plan->plan_file,
+                  "file with a sharing plan or tie maps (see docs/plans.md)")
       ->excludes("--order")
       ->excludes("--loops");
   app->add_option("--init", plan->init,

@@ -45,7 +45,7 @@ std::array<TieOrder, 3> TieOrdersFromText(std::string_view text, const std::stri
                  .field = "line " + std::to_string(number)});
   };
   std::array<TieOrder, 3> orders;
-  for (TieOrder& order : orders) order.order = "custom";
+  for (TieOrder& order : orders) order.order = "identity";
   int number = 0;
   for (const std::string& raw : Split(text, '\n')) {
     ++number;
@@ -62,7 +62,8 @@ std::array<TieOrder, 3> TieOrdersFromText(std::string_view text, const std::stri
     const std::vector<int> labels =
         ParseLabels(line.substr(colon + 1), file, "line " + std::to_string(number));
     for (size_t g = 0; g < orders.size(); ++g) {
-      if (g == group || group == orders.size()) orders[g].blocks = labels;
+      if (g != group && group != orders.size()) continue;
+      orders[g] = {.order = "custom", .blocks = labels};
     }
   }
   return orders;

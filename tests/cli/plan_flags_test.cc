@@ -2,11 +2,14 @@
 
 #include <gmock/gmock.h>
 
+#include <fstream>
+
 #include "rondo/error.h"
 
 namespace rondo::cli {
 namespace {
 
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
 std::string ErrorOf(const PlanFlags& flags) {
@@ -46,6 +49,21 @@ TEST(PlanFlags, InitFollowsTheResidualUnlessGiven) {
   EXPECT_EQ(ParseFoldOptions(flags).init, InitKind::kStepwise);
   flags.init = "upper";
   EXPECT_EQ(ParseFoldOptions(flags).init, InitKind::kUpper);
+}
+
+TEST(PlanFlags, APlanFileMayBeTieMapsThatTakeTheOtherFlags) {
+  ModelConfig config;
+  config.layers = 4;
+  config.d_model = config.d_ff = config.vocab = config.max_positions = 8;
+  config.heads = config.kv_heads = config.head_dim = config.rotary_dim = 2;
+  config.attn_scale = 1;
+  PlanFlags flags;
+  flags.plan_file = testing::TempDir() + "rondo_tie_maps.txt";
+  flags.rank = "3";
+  std::ofstream(flags.plan_file) << "# mirror\nall: 0 1 1 0\n";
+  const SharingPlan plan = PlanFromFlags(flags, ParseFoldOptions(flags), config);
+  EXPECT_THAT(plan[Module::kUp].blocks, ElementsAre(0, 1, 1, 0));
+  EXPECT_THAT(plan[Module::kUp].ranks, ElementsAre(3, 3, 3, 3));
 }
 
 TEST(PlanFlags, ErrorsNameTheFlagAndSuggest) {

@@ -71,6 +71,7 @@ TEST(TieOrdersFromTextTest, GroupsCommentsAndOverrides) {
   EXPECT_THAT(orders[1].blocks, ElementsAre(3, 2, 1, 0));
   EXPECT_THAT(orders[2].blocks, ElementsAre(0, 0, 1, 1));
   EXPECT_EQ(orders[0].order, "custom");
+  EXPECT_EQ(TieOrdersFromText("ffn: 0 0", "t")[0].order, "identity");
   for (const char* bad : {"0 1 0 1", "heads: 0 1", "all: 0 x", "all: -1", "all: 99999999999"}) {
     EXPECT_THROW(TieOrdersFromText(bad, "t"), Error) << bad;
   }
