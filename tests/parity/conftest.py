@@ -6,13 +6,14 @@ nothing.
 
 import json
 import lzma
+import os
 import pathlib
 import subprocess
 
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-BUILD = ROOT / "build" / "release"
+BUILD = pathlib.Path(os.environ.get("RONDO_BUILD", ROOT / "build" / "release"))
 DATA = ROOT / "tests" / "data"
 
 
