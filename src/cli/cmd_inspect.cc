@@ -1,6 +1,9 @@
+#include <unistd.h>
+
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
+#include <utility>
 
 #include "base/strings.h"
 #include "cli/output.h"
@@ -37,6 +40,17 @@ int UniqueBlocks(const SharingPlan& plan) {
   return unique;
 }
 
+void AddShape(const ModelConfig& config, Output* out) {
+  out->Add("family", config.family);
+  out->Add("d_model", config.d_model);
+  out->Add("d_ff", config.d_ff);
+  out->Add("heads", config.heads);
+  out->Add("kv_heads", config.kv_heads);
+  out->Add("head_dim", config.head_dim);
+  out->Add("vocab", config.vocab);
+  out->Add("max_positions", config.max_positions);
+}
+
 }  // namespace
 
 int RunInspect(const InspectOptions& options, const CommonOptions& common) {
@@ -46,30 +60,34 @@ int RunInspect(const InspectOptions& options, const CommonOptions& common) {
     model.plan = PlanFromFlags(options.plan, ParseFoldOptions(options.plan), model.config);
   }
   const ParameterCount count = CountParameters(model.config, model.plan);
-  const int unique = UniqueBlocks(model.plan);
+  const int64_t bytes =
+      static_cast<int64_t>(stored ? model.weights.bytes() : BytesAtF32(model.config, model.plan));
   Output out;
-  out.Add("family", model.config.family);
-  out.Add("depths", model.plan.depths);
-  out.Add("unique_blocks", unique);
+  AddShape(model.config, &out);
+  // The picture shows these in the text form.
+  const std::pair<const char*, int64_t> counts[] = {
+      {"depths", model.plan.depths},
+      {"unique_blocks", UniqueBlocks(model.plan)},
+      {"loops", model.plan.loops},
+      {"parameters_total", count.Total()},
+      {"parameters_embedding", count.embedding},
+      {"parameters_non_embedding", count.NonEmbedding()},
+      {"parameters_shared", count.shared},
+      {"parameters_residual", count.residual},
+      {"parameters_logical", count.logical}};
+  for (const auto& [name, value] : counts) {
+    out.Add(name, value);
+    out.HideLast();
+  }
   out.Add("order", model.plan.order);
-  out.Add("loops", model.plan.loops);
-  out.Add("d_model", model.config.d_model);
-  out.Add("d_ff", model.config.d_ff);
-  out.Add("heads", model.config.heads);
-  out.Add("kv_heads", model.config.kv_heads);
-  out.Add("head_dim", model.config.head_dim);
-  out.Add("vocab", model.config.vocab);
-  out.Add("max_positions", model.config.max_positions);
-  out.Add("parameters_total", count.Total());
-  out.Add("parameters_embedding", count.embedding);
-  out.Add("parameters_non_embedding", count.NonEmbedding());
-  out.Add("parameters_shared", count.shared);
-  out.Add("parameters_residual", count.residual);
-  out.Add("parameters_logical", count.logical);
-  out.Add("bytes", static_cast<int64_t>(stored ? model.weights.bytes()
-                                               : BytesAtF32(model.config, model.plan)));
+  out.HideLast();
+  out.Add("bytes", bytes);
+  if (!stored) out.HideLast();
   out.AddJson("plan", PlanToJson(model.plan));
-  if (!common.json) std::fputs((DrawPlan(model.config, model.plan) + "\n").c_str(), stdout);
+  if (!common.json) {
+    const bool color = isatty(STDOUT_FILENO) == 1;
+    std::fputs((DrawPlan(model.config, model.plan, color) + "\n").c_str(), stdout);
+  }
   out.Print(common.json);
   return 0;
 }

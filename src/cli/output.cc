@@ -36,6 +36,8 @@ void Output::AddJson(const std::string& name, const std::string& json) {
   entries_.push_back({name, "", json});
 }
 
+void Output::HideLast() { entries_.back().text.clear(); }
+
 void Output::Print(bool json) const {
   const std::string text = json ? Json() + "\n" : Text();
   std::fwrite(text.data(), 1, text.size(), stdout);

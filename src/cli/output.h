@@ -22,6 +22,8 @@ class Output {
   void Add(const std::string& name, const char* value) { Add(name, std::string(value)); }
   // A value that is JSON already; left out of the text form.
   void AddJson(const std::string& name, const std::string& json);
+  // Leaves what was added last out of the text form: something else there shows it better.
+  void HideLast();
 
   // Writes to standard output.
   void Print(bool json) const;
