@@ -21,17 +21,19 @@ namespace rondo {
 struct CalibrateOptions {
   int context = 512;           // tokens of one calibration sequence
   int64_t max_tokens = 16384;  // sequences are spread evenly over the text; 0: all of it
-  int passes = 2;              // sequential passes; 0 fits to the original model's activations only
+  bool sequential = true;      // step 3 below; without it every depth sees the original's inputs
   double damping = 1e-3;       // ridge on moments, as a share of their mean diagonal
 };
 
 // Folds `model` (identity plan) onto `plan` so that the outputs of the linears, not their weights,
 // change least on `tokens`:
 //   1. moments C = E[x xᵀ] of the input of every linear at every depth of the original;
+//      and weights of the outputs of gate, up and v: what an error there does to the branch's
+//      output;
 //   2. shared tensor S and residuals R_d of each tied group minimise Σ_d ‖(S + R_d − W_d) C_d^½‖²,
 //      by block coordinate descent over the R_d with S eliminated (monotone; for two depths, equal
 //      ranks and lora, the first sweep is the optimum);
-//   3. sequential passes from the first depth to the last, with x̃ the input that the folded prefix
+//   3. a sequential pass from the first depth to the last, with x̃ the input that the folded prefix
 //      really gives: the target of each linear becomes the least-squares map from x̃ to the output
 //      the original had, plus, for o and down, the error standing in the residual stream, so that
 //      errors are made good rather than summed up; modules of one depth only are refitted too.

@@ -173,6 +173,17 @@ MatrixF64 Product(Op op_a, const MatrixF64& a, Op op_b, const MatrixF64& b) {
   return c;
 }
 
+void CrossProduct(const StridedRows& a, const StridedRows& b, MatrixF32& c) {
+  UseOneBlasThread();
+  Require(a.rows == b.rows && c.rows() == a.cols && c.cols() == b.cols, "CrossProduct",
+          Size(a.cols, a.rows) + " · " + Size(b.rows, b.cols) + " into " + Size(c.rows(), c.cols()),
+          "sizes that agree");
+  cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, CheckedCast<blasint>(a.cols),
+              CheckedCast<blasint>(b.cols), CheckedCast<blasint>(a.rows), 1, a.data,
+              CheckedCast<blasint>(a.stride), b.data, CheckedCast<blasint>(b.stride), 0, c.data(),
+              CheckedCast<blasint>(std::max<int64_t>(c.cols(), 1)));
+}
+
 void AddGram(double alpha, const MatrixF64& x, MatrixF64& gram) {
   UseOneBlasThread();
   RequireSquare(gram, "AddGram");

@@ -64,6 +64,16 @@ inline MatrixF64 Product(const MatrixF64& a, const MatrixF64& b) {
   return Product(Op::kPlain, a, Op::kPlain, b);
 }
 
+// A block of rows inside a wider array.
+struct StridedRows {
+  const float* data;
+  int64_t rows;
+  int64_t cols;
+  int64_t stride;  // elements from one row to the next
+};
+// c = aᵀ · b in f32; c is [a.cols, b.cols].
+void CrossProduct(const StridedRows& a, const StridedRows& b, MatrixF32& c);
+
 // gram += alpha · xᵀx for the rows of x [n, d] (both triangles are filled); gram is [d, d].
 void AddGram(double alpha, const MatrixF64& x, MatrixF64& gram);
 

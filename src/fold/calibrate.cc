@@ -1,0 +1,354 @@
+#include "rondo/calibrate.h"
+
+#include <algorithm>
+#include <array>
+#include <map>
+#include <utility>
+
+#include "base/progress.h"
+#include "base/thread_pool.h"
+#include "fold/calibrate_layer.h"
+#include "fold/calibrate_tied.h"
+#include "fold/moments.h"
+#include "fold/shared_init.h"
+
+namespace rondo {
+namespace {
+
+// Rows on which output weights are measured.
+constexpr int64_t kWeightRows = 2048;
+
+MatrixF64 WideMatrix(const MatrixF32& m) { return Widen(m.values(), m.rows(), m.cols()); }
+
+MatrixF32 NarrowMatrix(const MatrixF64& m) { return {m.rows(), m.cols(), Narrow(m)}; }
+
+bool IsZero(const MatrixF64& m) {
+  return std::all_of(m.values().begin(), m.values().end(), [](double v) { return v == 0; });
+}
+
+SharingPlan WithoutResiduals(SharingPlan plan) {
+  for (const Module m : kAllModules) {
+    plan[m].residual = ResidualKind::kNone;
+    plan[m].ranks.clear();
+  }
+  return plan;
+}
+
+// Input moments and output weights of one depth of the original.
+struct DepthStatistics {
+  std::array<MatrixF32, kTapPoints> moments;
+  std::map<Module, std::vector<double>> output_weights;
+};
+
+// What the original's activations are at one depth.
+struct Reference {
+  std::array<std::vector<float>, kTapPoints> inputs;
+  std::vector<float> before, between;  // residual stream at the layer's input and before down
+};
+
+class Calibrator {
+ public:
+  Calibrator(const Model& model, const SharingPlan& plan, const FoldOptions& fold,
+             std::span<const int32_t> tokens, const CalibrateOptions& options, ThreadPool& pool,
+             bool quiet)
+      : model_(model),
+        plan_(plan),
+        options_(options),
+        pool_(pool),
+        quiet_(quiet),
+        source_(model, plan),
+        runner_(model.config, tokens, options.context, options.max_tokens, pool) {
+    for (const Module m : kAllModules) {
+      if (IsLinear(m) && model.config.HasModule(m)) {
+        CheckCalibrated(plan[m].residual);
+        depths_of_[static_cast<size_t>(m)] = DepthsOfBlocks(plan[m].blocks);
+      }
+    }
+    // Norms, biases and everything outside the layers.
+    weights_ = Fold(model, WithoutResiduals(plan), fold, pool).weights;
+  }
+
+  Weights Run() {
+    Measure();
+    FitAllTied();
+    if (options_.sequential) Propagate();
+    return std::move(weights_);
+  }
+
+ private:
+  const std::vector<int>& Partners(Module m, int depth) const {
+    const int block = plan_[m].blocks[static_cast<size_t>(depth)];
+    return depths_of_[static_cast<size_t>(m)][static_cast<size_t>(block)];
+  }
+
+  bool IsTied(Module m, int depth) const { return Partners(m, depth).size() > 1; }
+
+  bool AnyTied(TapPoint point, int depth) const {
+    const auto modules = ModulesAt(point);
+    return std::any_of(modules.begin(), modules.end(),
+                       [&](Module m) { return model_.config.HasModule(m) && IsTied(m, depth); });
+  }
+
+  // Step 1: the original's moments, depth by depth.
+  void Measure() {
+    Progress progress("calibrate: measure", plan_.depths, quiet_);
+    std::vector<float> hidden = runner_.Embed(model_);
+    statistics_.resize(static_cast<size_t>(plan_.depths));
+    for (int depth = 0; depth < plan_.depths; ++depth) {
+      DenseLayer layer;
+      LoadSourceLayer(model_, plan_, depth, layer, pool_);
+      DepthStatistics& statistics = statistics_[static_cast<size_t>(depth)];
+      runner_.Run(layer, depth, hidden,
+                  [&](int, TapPoint point, const float* x, int64_t rows, int64_t width) {
+                    if (point == TapPoint::kFfnInput) {
+                      statistics.output_weights = FfnOutputWeights(
+                          model_.config, layer.use(), source_.Weight(Module::kDown, depth), x,
+                          std::min(rows, kWeightRows), pool_);
+                    }
+                    if (!AnyTied(point, depth)) return;
+                    const Rows all{x, rows, width};
+                    statistics.moments[static_cast<size_t>(point)] =
+                        NarrowMatrix(CrossMoment(all, all, pool_));
+                  });
+      statistics.output_weights[Module::kV] =
+          ValueOutputWeights(model_.config, source_.Weight(Module::kO, depth));
+      progress.Add();
+    }
+  }
+
+  // Mean over depths of the output weights, each scaled to a mean of one.
+  std::vector<double> OutputWeights(Module m, const std::vector<int>& depths) const {
+    std::vector<double> sum;
+    for (const int depth : depths) {
+      const auto& all = statistics_[static_cast<size_t>(depth)].output_weights;
+      const auto found = all.find(m);
+      if (found == all.end()) return {};
+      double mean = 0;
+      for (const double w : found->second) mean += w / static_cast<double>(found->second.size());
+      sum.resize(found->second.size());
+      for (size_t i = 0; i < sum.size(); ++i) sum[i] += mean > 0 ? found->second[i] / mean : 1;
+    }
+    return sum;
+  }
+
+  TiedTarget TargetOf(Module m, int depth, MatrixF64 weight, MatrixF64 moment) const {
+    const ModulePlan& module = plan_[m];
+    return {.weight = std::move(weight),
+            .moment = std::move(moment),
+            .residual = plan_.HasResidual(m, depth),
+            .rank = module.ranks.empty() ? 0 : module.ranks[static_cast<size_t>(depth)]};
+  }
+
+  // Step 2: every tied group on its own, the largest matrices first.
+  void FitAllTied() {
+    struct Job {
+      Module module;
+      int block;
+      TiedFit fit;
+    };
+    std::vector<Job> jobs;
+    for (const Module m : {Module::kDown, Module::kGate, Module::kUp, Module::kO, Module::kQ,
+                           Module::kK, Module::kV}) {
+      const auto& blocks = depths_of_[static_cast<size_t>(m)];
+      for (size_t k = 0; k < blocks.size(); ++k) {
+        if (blocks[k].size() > 1 || plan_.HasResidual(m, blocks[k][0])) {
+          jobs.push_back({m, static_cast<int>(k), {}});
+        }
+      }
+    }
+    Progress progress("calibrate: fit", static_cast<int64_t>(jobs.size()), quiet_);
+    pool_.ParallelFor(static_cast<int64_t>(jobs.size()), [&](int64_t i) {
+      Job& job = jobs[static_cast<size_t>(i)];
+      job.fit = FitGroup(job.module, job.block);
+      progress.Add();
+    });
+    for (Job& job : jobs) {
+      const auto& depths =
+          depths_of_[static_cast<size_t>(job.module)][static_cast<size_t>(job.block)];
+      if (depths.size() > 1) SetBlock(job.module, job.block, job.fit.shared);
+      for (size_t d = 0; d < depths.size(); ++d) {
+        SetResidual(job.module, depths[d], std::move(job.fit.residuals[d]));
+      }
+    }
+  }
+
+  TiedFit FitGroup(Module m, int block) const {
+    const auto& depths = depths_of_[static_cast<size_t>(m)][static_cast<size_t>(block)];
+    std::vector<TiedTarget> targets;
+    for (const int depth : depths) {
+      const auto point = static_cast<size_t>(TapOf(m));
+      MatrixF64 weight = source_.WeightF64(m, depth);
+      MatrixF64 moment(weight.cols(), weight.cols());  // of a depth alone: any metric will do
+      const MatrixF32& measured = statistics_[static_cast<size_t>(depth)].moments[point];
+      if (measured.rows() > 0) moment = WideMatrix(measured);
+      Damp(moment, options_.damping);
+      targets.push_back(TargetOf(m, depth, std::move(weight), std::move(moment)));
+    }
+    return FitTied(plan_[m].residual, std::move(targets), OutputWeights(m, depths));
+  }
+
+  void SetBlock(Module m, int block, const MatrixF64& weight) {
+    weights_.Set(BlockTensor(block, m),
+                 Tensor::FromF32({weight.rows(), weight.cols()}, Narrow(weight)));
+  }
+
+  void SetResidual(Module m, int depth, ResidualParts parts) {
+    for (auto& [part, tensor] : parts) weights_.Set(ResidualTensor(depth, m, part), tensor);
+  }
+
+  // Step 3: original and fold side by side, each depth refitted on what the fold really sees.
+  void Propagate() {
+    Progress progress("calibrate: refit", plan_.depths, quiet_);
+    std::vector<float> hidden = runner_.Embed(model_), folded = hidden;
+    for (int depth = 0; depth < plan_.depths; ++depth) {
+      const Reference reference = RunReference(depth, hidden);
+      RefitDepth(depth, reference, folded);
+      progress.Add();
+    }
+  }
+
+  Reference RunReference(int depth, std::vector<float>& hidden) {
+    DenseLayer layer;
+    LoadSourceLayer(model_, plan_, depth, layer, pool_);
+    Reference reference;
+    reference.before = hidden;
+    runner_.Run(layer, depth, hidden,
+                [&](int, TapPoint point, const float* x, int64_t rows, int64_t width) {
+                  reference.inputs[static_cast<size_t>(point)].assign(x, x + rows * width);
+                  if (point == TapPoint::kDownInput) reference.between = hidden;
+                });
+    return reference;
+  }
+
+  void RefitDepth(int depth, const Reference& reference, std::vector<float>& folded) {
+    DenseLayer layer;
+    LoadNorms(depth, layer);
+    runner_.Run(layer, depth, folded,
+                [&](int, TapPoint point, const float* x, int64_t rows, int64_t width) {
+                  RefitPoint(depth, point, reference, {x, rows, width}, folded, layer);
+                });
+  }
+
+  // The fold's norms and biases at a depth.
+  void LoadNorms(int depth, DenseLayer& layer) const {
+    for (const Module m : kAllModules) {
+      if (!model_.config.HasModule(m)) continue;
+      const int block = plan_[m].blocks[static_cast<size_t>(depth)];
+      if (block == kAbsorbed) continue;
+      if (!IsLinear(m)) layer.SetGain(m, ToF32(weights_.Get(BlockTensor(block, m))));
+      if (!model_.config.HasBias(m)) continue;
+      layer.SetBias(m, ToF32(weights_.Get(plan_[m].own_bias ? ResidualTensor(depth, m, "bias")
+                                                            : BlockTensor(block, m, "bias"))));
+    }
+  }
+
+  // Mean of (reference − own)ᵀ x over rows; empty sides count as equal.
+  MatrixF64 DifferenceMoment(const std::vector<float>& reference, const float* own, int64_t width,
+                             const Rows& x) {
+    std::vector<float> difference(reference.size());
+    for (size_t i = 0; i < difference.size(); ++i) difference[i] = reference[i] - own[i];
+    return CrossMoment({difference.data(), x.count, width}, x, pool_);
+  }
+
+  void RefitPoint(int depth, TapPoint point, const Reference& reference, const Rows& x,
+                  const std::vector<float>& folded, DenseLayer& layer) {
+    MatrixF64 moment = CrossMoment(x, x, pool_);
+    Damp(moment, options_.damping);
+    const MatrixF64 drift =
+        DifferenceMoment(reference.inputs[static_cast<size_t>(point)], x.data, x.width, x);
+    // The error in the residual stream that o and down can make good. Behind a norm of the branch's
+    // output a linear correction would miss.
+    MatrixF64 debt;
+    if (!model_.config.post_norms &&
+        (point == TapPoint::kOInput || point == TapPoint::kDownInput)) {
+      debt = DifferenceMoment(point == TapPoint::kOInput ? reference.before : reference.between,
+                              folded.data(), model_.config.d_model, x);
+    }
+    const bool exact = IsZero(drift) && IsZero(debt);
+    const MatrixF64 factor = exact ? MatrixF64() : Cholesky(moment);
+    const auto modules = ModulesAt(point);
+    std::vector<Refit> refits(modules.size());
+    pool_.ParallelFor(static_cast<int64_t>(modules.size()), [&](int64_t i) {
+      const Module m = modules[static_cast<size_t>(i)];
+      if (!model_.config.HasModule(m)) return;
+      MatrixF64 target = source_.WeightF64(m, depth);
+      if (!exact) {
+        MatrixF64 shift = Product(target, drift);
+        if (debt.rows() > 0) {
+          for (int64_t e = 0; e < shift.rows() * shift.cols(); ++e)
+            shift.data()[e] += debt.data()[e];
+        }
+        MatrixF64 solved = Transpose(shift);
+        CholeskySolve(factor, solved);
+        solved = Transpose(solved);
+        for (int64_t e = 0; e < shift.rows() * shift.cols(); ++e)
+          target.data()[e] += solved.data()[e];
+      }
+      refits[static_cast<size_t>(i)] = RefitModule(m, depth, std::move(target), moment, exact);
+    });
+    for (size_t i = 0; i < modules.size(); ++i) {
+      Refit& refit = refits[i];
+      if (refit.merged.empty()) continue;
+      const int block = plan_[modules[i]].blocks[static_cast<size_t>(depth)];
+      if (!refit.block.empty()) weights_.Set(BlockTensor(block, modules[i]), refit.block);
+      SetResidual(modules[i], depth, std::move(refit.parts));
+      layer.SetLinear(modules[i], refit.merged);
+    }
+  }
+
+  struct Refit {
+    Tensor block;  // set for a module of one depth only
+    ResidualParts parts;
+    Tensor merged;
+  };
+
+  Refit RefitModule(Module m, int depth, MatrixF64 target, const MatrixF64& moment, bool exact) {
+    const Tensor& stored =
+        weights_.Get(BlockTensor(plan_[m].blocks[static_cast<size_t>(depth)], m));
+    const Shape shape = stored.shape();
+    Refit refit;
+    const ResidualKind kind = plan_[m].residual;
+    if (!IsTied(m, depth)) {
+      refit.merged = exact ? stored : Tensor::FromF32(shape, Narrow(target));
+      if (exact) return refit;
+      refit.block = refit.merged;
+      MatrixF64 block = target;
+      refit.parts = FitToMoment(kind, TargetOf(m, depth, std::move(target), moment),
+                                std::move(block), {});
+      return refit;
+    }
+    MatrixF64 shared = Widen(ToF32(stored), shape[0], shape[1]);
+    refit.parts = FitToMoment(kind, TargetOf(m, depth, std::move(target), moment),
+                              std::move(shared), OutputWeights(m, {depth}));
+    MatrixF32 merged(shape[0], shape[1], ToF32(stored));
+    ApplyResidual(kind, refit.parts, merged);
+    refit.merged = Tensor::FromF32(shape, std::move(merged).Release());
+    return refit;
+  }
+
+  const Model& model_;
+  const SharingPlan& plan_;
+  const CalibrateOptions& options_;
+  ThreadPool& pool_;
+  bool quiet_;
+  SourceLayers source_;
+  LayerRunner runner_;
+  std::array<std::vector<std::vector<int>>, kLinearCount> depths_of_;
+  std::vector<DepthStatistics> statistics_;
+  Weights weights_;
+};
+
+}  // namespace
+
+Model FoldCalibrated(const Model& model, const SharingPlan& plan, const FoldOptions& fold,
+                     std::span<const int32_t> tokens, const CalibrateOptions& options,
+                     ThreadPool& pool, bool quiet) {
+  model.config.Validate();
+  plan.Validate(model.config);
+  Model folded{model.config, plan,
+               Calibrator(model, plan, fold, tokens, options, pool, quiet).Run(), model.path};
+  CheckWeights(folded.config, folded.plan, folded.weights, model.path);
+  return folded;
+}
+
+}  // namespace rondo
