@@ -35,7 +35,8 @@ void WriteSizes(const ModelConfig& config, const HfFamily& family, Json* json) {
 }
 
 void WriteSwitches(const ModelConfig& config, const HfKeys& keys, Json* json) {
-  Put(json, keys.attention_bias, config.o_bias);
+  // One key for both: the one that is there alone is the field that reading back will miss.
+  Put(json, keys.attention_bias, config.qkv_bias && config.o_bias);
   Put(json, keys.mlp_bias, config.ffn_bias);
   Put(json, keys.parallel_residual, config.parallel_residual);
   Put(json, "tie_word_embeddings", config.tied_embeddings);
