@@ -55,7 +55,7 @@ function(rondo_program name room)
   install(TARGETS ${name})
 endfunction()
 
-# rondo_test_tool(NAME "room…" source): a small program that the parity tests drive.
+# rondo_test_tool(NAME "room…" source): a small program that parity tests drive, or a benchmark.
 function(rondo_test_tool name rooms source)
   if(RONDO_TESTS)
     add_executable(${name} ${PROJECT_SOURCE_DIR}/${source})

@@ -51,7 +51,7 @@ struct ModelConfig {
   PositionKind positions = PositionKind::kRope;
   int rotary_dim = 0;        // leading elements of each head that rotate
   float rope_theta = 10000;
-  RopeScaling rope_scaling;  // not applied to local layers
+  RopeScaling rope_scaling;  // not applied to local layers that have their own theta
   float rope_local_theta = 0;  // theta of local (sliding-window) layers; 0: the same as rope_theta
 
   Activation activation = Activation::kSilu;

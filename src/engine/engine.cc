@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <map>
 #include <numeric>
 #include <set>
 #include <string>
@@ -137,19 +138,22 @@ void Engine::RunDepth(int depth, std::span<const RowSpan> rows, float* hidden,
          "0 to " + std::to_string(config.layers - 1));
   }
   const auto at = static_cast<size_t>(depth);
+  std::map<KvCache*, int> lengths;  // after the step; all spans are checked before anything changes
   std::vector<LayerSpan> spans;
   for (const RowSpan& row : rows) {
     KvCache::State& state = *row.cache->state_;
-    if (row.count < 0 || row.first_position < 0 || row.first_position > state.lengths[at] ||
+    int& length = lengths.emplace(row.cache, state.lengths[at]).first->second;
+    if (row.count < 0 || row.first_position < 0 || row.first_position > length ||
         row.count > state.capacity - row.first_position) {
       Fail("Engine::RunDepth",
            std::to_string(row.count) + " positions from " + std::to_string(row.first_position) +
-               " on, after " + std::to_string(state.lengths[at]) + " computed",
+               " on, after " + std::to_string(length) + " computed",
            "no gap, and at most the cache's capacity of " + std::to_string(state.capacity));
     }
-    state.lengths[at] = row.first_position + row.count;
+    length = row.first_position + row.count;
     if (row.count > 0) spans.push_back({&state.depths[at], row.first_position, row.count});
   }
+  for (const auto& [cache, length] : lengths) cache->state_->lengths[at] = length;
   if (spans.empty()) return;
   auto space = impl_->spaces.Take();
   RunLayer(

@@ -168,9 +168,9 @@ TEST(Engine, RefusesBadInput) {
   EXPECT_THROW(engine.Decode({same, 1}, {two, 1}), Error);  // position 6
   EXPECT_THROW(engine.Decode(same, two), Error);
   EXPECT_THROW(engine.Decode({same, 1}, two), Error);
-  std::vector<float> hidden(24);
-  const RowSpan gap{&cache, 7, 1};
-  EXPECT_THROW(engine.RunDepth(0, {&gap, 1}, hidden.data()), Error);
+  std::vector<float> hidden(2 * 24);
+  const RowSpan gap[] = {{&cache, 6, 1}, {&cache, 8, 1}};
+  EXPECT_THROW(engine.RunDepth(0, gap, hidden.data()), Error);
   EXPECT_THROW(engine.RunDepth(config.layers, {}, hidden.data()), Error);
   EXPECT_EQ(cache.length(), 6);
 }

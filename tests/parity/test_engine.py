@@ -10,6 +10,7 @@ eps·sqrt(width)·sqrt(10·layers). Two programs differ by sqrt(2) of that; the 
 by norms and softmax and the largest of thousands of errors. It is taken relative to the largest logit.
 """
 
+import json
 import math
 import struct
 import subprocess
@@ -57,10 +58,19 @@ def test_family(variant, tmp_path):
     np.testing.assert_array_equal(our_logits(tmp_path, ids, stepwise=60), ours)
 
 
-def test_variants_are_told_apart():
-    """The tolerance would notice a wrong window, theta or scaling: it is far below their effect."""
-    logits = np.array([10.0])
-    assert tolerance(logits, 48, 3) < 5e-4
+@pytest.mark.parametrize("variant, change", [
+    ("mistral-window", dict(sliding_window=WINDOW + 1)), ("llama", dict(rms_norm_eps=1e-3)),
+    ("gemma3-softcap", dict(final_logit_softcapping=5.1)), ("gpt2", dict(layer_norm_epsilon=1e-3))])
+def test_tolerance_tells_small_changes_apart(variant, change, tmp_path):
+    """One key more in the window, or another epsilon, shows far above the tolerance."""
+    model = make_tiny(variant, tmp_path)
+    ids = np.random.default_rng(1).integers(0, model.config.vocab_size, 40).tolist()
+    expected = reference_logits(model, ids)
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert config.keys() >= change.keys()
+    (tmp_path / "config.json").write_text(json.dumps({**config, **change}))
+    difference = np.abs(our_logits(tmp_path, ids) - expected).max()
+    assert difference > 3 * tolerance(expected, 64, model.config.num_hidden_layers)
 
 
 @pytest.fixture(scope="module")
