@@ -47,9 +47,9 @@ Model FoldCalibrated(const Model& model, const SharingPlan& plan, const FoldOpti
 
 struct SuggestOptions {
   CalibrateOptions calibrate;        // of the candidate ties and the suggested folds
-  int64_t tie_tokens = 256;          // text on which each candidate tie is measured
+  int64_t tie_tokens = 128;          // text on which each candidate tie is measured
   int64_t evaluation_tokens = 4096;  // held-out end of the text, for the perplexity of suggestions
-  int points = 5;                    // suggestions along the curve
+  int points = 4;                    // suggestions along the curve
 };
 
 struct Suggestion {

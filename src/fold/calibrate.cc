@@ -8,19 +8,13 @@
 #include "base/progress.h"
 #include "base/thread_pool.h"
 #include "fold/calibrate_layer.h"
+#include "fold/calibrate_statistics.h"
 #include "fold/calibrate_tied.h"
 #include "fold/moments.h"
 #include "fold/shared_init.h"
 
 namespace rondo {
 namespace {
-
-// Rows on which output weights are measured.
-constexpr int64_t kWeightRows = 2048;
-
-MatrixF64 WideMatrix(const MatrixF32& m) { return Widen(m.values(), m.rows(), m.cols()); }
-
-MatrixF32 NarrowMatrix(const MatrixF64& m) { return {m.rows(), m.cols(), Narrow(m)}; }
 
 bool IsZero(const MatrixF64& m) {
   return std::all_of(m.values().begin(), m.values().end(), [](double v) { return v == 0; });
@@ -34,12 +28,6 @@ SharingPlan WithoutResiduals(SharingPlan plan) {
   return plan;
 }
 
-// Input moments and output weights of one depth of the original.
-struct DepthStatistics {
-  std::array<MatrixF32, kTapPoints> moments;
-  std::map<Module, std::vector<double>> output_weights;
-};
-
 // What the original's activations are at one depth.
 struct Reference {
   std::array<std::vector<float>, kTapPoints> inputs;
@@ -49,18 +37,18 @@ struct Reference {
 class Calibrator {
  public:
   Calibrator(const Model& model, const SharingPlan& plan, const FoldOptions& fold,
-             std::span<const int32_t> tokens, const CalibrateOptions& options, ThreadPool& pool,
-             bool quiet)
+             const std::vector<DepthStatistics>& statistics, LayerRunner& runner,
+             const CalibrateOptions& options, ThreadPool& pool, bool quiet)
       : model_(model),
         plan_(plan),
         options_(options),
         pool_(pool),
         quiet_(quiet),
         source_(model, plan),
-        runner_(model.config, tokens, options.context, options.max_tokens, pool) {
+        statistics_(statistics),
+        runner_(runner) {
     for (const Module m : kAllModules) {
       if (IsLinear(m) && model.config.HasModule(m)) {
-        CheckCalibrated(plan[m].residual);
         depths_of_[static_cast<size_t>(m)] = DepthsOfBlocks(plan[m].blocks);
       }
     }
@@ -69,7 +57,6 @@ class Calibrator {
   }
 
   Weights Run() {
-    Measure();
     FitAllTied();
     if (options_.sequential) Propagate();
     return std::move(weights_);
@@ -82,62 +69,6 @@ class Calibrator {
   }
 
   bool IsTied(Module m, int depth) const { return Partners(m, depth).size() > 1; }
-
-  bool AnyTied(TapPoint point, int depth) const {
-    const auto modules = ModulesAt(point);
-    return std::any_of(modules.begin(), modules.end(),
-                       [&](Module m) { return model_.config.HasModule(m) && IsTied(m, depth); });
-  }
-
-  // Step 1: the original's moments, depth by depth.
-  void Measure() {
-    Progress progress("calibrate: measure", plan_.depths, quiet_);
-    std::vector<float> hidden = runner_.Embed(model_);
-    statistics_.resize(static_cast<size_t>(plan_.depths));
-    for (int depth = 0; depth < plan_.depths; ++depth) {
-      DenseLayer layer;
-      LoadSourceLayer(model_, plan_, depth, layer, pool_);
-      DepthStatistics& statistics = statistics_[static_cast<size_t>(depth)];
-      runner_.Run(layer, depth, hidden,
-                  [&](int, TapPoint point, const float* x, int64_t rows, int64_t width) {
-                    if (point == TapPoint::kFfnInput) {
-                      statistics.output_weights = FfnOutputWeights(
-                          model_.config, layer.use(), source_.Weight(Module::kDown, depth), x,
-                          std::min(rows, kWeightRows), pool_);
-                    }
-                    if (!AnyTied(point, depth)) return;
-                    const Rows all{x, rows, width};
-                    statistics.moments[static_cast<size_t>(point)] =
-                        NarrowMatrix(CrossMoment(all, all, pool_));
-                  });
-      statistics.output_weights[Module::kV] =
-          ValueOutputWeights(model_.config, source_.Weight(Module::kO, depth));
-      progress.Add();
-    }
-  }
-
-  // Mean over depths of the output weights, each scaled to a mean of one.
-  std::vector<double> OutputWeights(Module m, const std::vector<int>& depths) const {
-    std::vector<double> sum;
-    for (const int depth : depths) {
-      const auto& all = statistics_[static_cast<size_t>(depth)].output_weights;
-      const auto found = all.find(m);
-      if (found == all.end()) return {};
-      double mean = 0;
-      for (const double w : found->second) mean += w / static_cast<double>(found->second.size());
-      sum.resize(found->second.size());
-      for (size_t i = 0; i < sum.size(); ++i) sum[i] += mean > 0 ? found->second[i] / mean : 1;
-    }
-    return sum;
-  }
-
-  TiedTarget TargetOf(Module m, int depth, MatrixF64 weight, MatrixF64 moment) const {
-    const ModulePlan& module = plan_[m];
-    return {.weight = std::move(weight),
-            .moment = std::move(moment),
-            .residual = plan_.HasResidual(m, depth),
-            .rank = module.ranks.empty() ? 0 : module.ranks[static_cast<size_t>(depth)]};
-  }
 
   // Step 2: every tied group on its own, the largest matrices first.
   void FitAllTied() {
@@ -156,10 +87,12 @@ class Calibrator {
         }
       }
     }
-    Progress progress("calibrate: fit", static_cast<int64_t>(jobs.size()), quiet_);
+    Progress progress("fit", static_cast<int64_t>(jobs.size()), quiet_);
     pool_.ParallelFor(static_cast<int64_t>(jobs.size()), [&](int64_t i) {
       Job& job = jobs[static_cast<size_t>(i)];
-      job.fit = FitGroup(job.module, job.block);
+      const auto& depths =
+          depths_of_[static_cast<size_t>(job.module)][static_cast<size_t>(job.block)];
+      job.fit = FitGroup(source_, plan_, statistics_, job.module, depths, options_.damping);
       progress.Add();
     });
     for (Job& job : jobs) {
@@ -170,21 +103,6 @@ class Calibrator {
         SetResidual(job.module, depths[d], std::move(job.fit.residuals[d]));
       }
     }
-  }
-
-  TiedFit FitGroup(Module m, int block) const {
-    const auto& depths = depths_of_[static_cast<size_t>(m)][static_cast<size_t>(block)];
-    std::vector<TiedTarget> targets;
-    for (const int depth : depths) {
-      const auto point = static_cast<size_t>(TapOf(m));
-      MatrixF64 weight = source_.WeightF64(m, depth);
-      MatrixF64 moment(weight.cols(), weight.cols());  // of a depth alone: any metric will do
-      const MatrixF32& measured = statistics_[static_cast<size_t>(depth)].moments[point];
-      if (measured.rows() > 0) moment = WideMatrix(measured);
-      Damp(moment, options_.damping);
-      targets.push_back(TargetOf(m, depth, std::move(weight), std::move(moment)));
-    }
-    return FitTied(plan_[m].residual, std::move(targets), OutputWeights(m, depths));
   }
 
   void SetBlock(Module m, int block, const MatrixF64& weight) {
@@ -198,7 +116,7 @@ class Calibrator {
 
   // Step 3: original and fold side by side, each depth refitted on what the fold really sees.
   void Propagate() {
-    Progress progress("calibrate: refit", plan_.depths, quiet_);
+    Progress progress("refit", plan_.depths, quiet_);
     std::vector<float> hidden = runner_.Embed(model_), folded = hidden;
     for (int depth = 0; depth < plan_.depths; ++depth) {
       const Reference reference = RunReference(depth, hidden);
@@ -313,13 +231,13 @@ class Calibrator {
       if (exact) return refit;
       refit.block = refit.merged;
       MatrixF64 block = target;
-      refit.parts = FitToMoment(kind, TargetOf(m, depth, std::move(target), moment),
+      refit.parts = FitToMoment(kind, MakeTarget(plan_, m, depth, std::move(target), moment),
                                 std::move(block), {});
       return refit;
     }
     MatrixF64 shared = Widen(ToF32(stored), shape[0], shape[1]);
-    refit.parts = FitToMoment(kind, TargetOf(m, depth, std::move(target), moment),
-                              std::move(shared), OutputWeights(m, {depth}));
+    refit.parts = FitToMoment(kind, MakeTarget(plan_, m, depth, std::move(target), moment),
+                              std::move(shared), OutputWeights(statistics_, m, {&depth, 1}));
     MatrixF32 merged(shape[0], shape[1], ToF32(stored));
     ApplyResidual(kind, refit.parts, merged);
     refit.merged = Tensor::FromF32(shape, std::move(merged).Release());
@@ -332,23 +250,43 @@ class Calibrator {
   ThreadPool& pool_;
   bool quiet_;
   SourceLayers source_;
-  LayerRunner runner_;
+  const std::vector<DepthStatistics>& statistics_;
+  LayerRunner& runner_;
   std::array<std::vector<std::vector<int>>, kLinearCount> depths_of_;
-  std::vector<DepthStatistics> statistics_;
   Weights weights_;
 };
 
+bool IsTied(const SharingPlan& plan, Module m, int depth) {
+  const std::vector<int>& blocks = plan[m].blocks;
+  return std::count(blocks.begin(), blocks.end(), blocks[static_cast<size_t>(depth)]) > 1;
+}
+
 }  // namespace
+
+Model FoldMeasured(const Model& model, const SharingPlan& plan, const FoldOptions& fold,
+                   const std::vector<DepthStatistics>& statistics, LayerRunner& runner,
+                   const CalibrateOptions& options, ThreadPool& pool, bool quiet) {
+  Calibrator calibrator(model, plan, fold, statistics, runner, options, pool, quiet);
+  Model folded{model.config, plan, calibrator.Run(), model.path};
+  CheckWeights(folded.config, folded.plan, folded.weights, model.path);
+  return folded;
+}
 
 Model FoldCalibrated(const Model& model, const SharingPlan& plan, const FoldOptions& fold,
                      std::span<const int32_t> tokens, const CalibrateOptions& options,
                      ThreadPool& pool, bool quiet) {
   model.config.Validate();
   plan.Validate(model.config);
-  Model folded{model.config, plan,
-               Calibrator(model, plan, fold, tokens, options, pool, quiet).Run(), model.path};
-  CheckWeights(folded.config, folded.plan, folded.weights, model.path);
-  return folded;
+  for (const ModulePlan& module : plan.modules) CheckCalibrated(module.residual);
+  LayerRunner runner(model.config, tokens, options.context, options.max_tokens, pool);
+  const auto wanted = [&](int depth, TapPoint point) {
+    const auto modules = ModulesAt(point);
+    return std::any_of(modules.begin(), modules.end(), [&](Module m) {
+      return model.config.HasModule(m) && IsTied(plan, m, depth);
+    });
+  };
+  const auto statistics = MeasureDepths(model, plan, wanted, runner, pool, quiet);
+  return FoldMeasured(model, plan, fold, statistics, runner, options, pool, quiet);
 }
 
 }  // namespace rondo

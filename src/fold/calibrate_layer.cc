@@ -110,20 +110,24 @@ void DenseLayer::SetGain(Module m, std::vector<float> gain) {
   use_.norms[i - kLinearCount].gain = gains_[i].data();
 }
 
+void LoadSourceNorms(const Model& model, const SharingPlan& plan, int depth, DenseLayer& layer) {
+  const SourceLayers source(model, plan);
+  for (const Module m : kAllModules) {
+    if (!model.config.HasModule(m) || plan[m].blocks[0] == kAbsorbed) continue;
+    if (!IsLinear(m)) layer.SetGain(m, source.Weight(m, depth));
+    if (model.config.HasBias(m)) layer.SetBias(m, source.Bias(m, depth));
+  }
+}
+
 void LoadSourceLayer(const Model& model, const SharingPlan& plan, int depth, DenseLayer& layer,
                      ThreadPool& pool) {
   const SourceLayers source(model, plan);
-  pool.ParallelFor(kModuleCount, [&](int64_t i) {
+  LoadSourceNorms(model, plan, depth, layer);
+  pool.ParallelFor(kLinearCount, [&](int64_t i) {
     const Module m = kAllModules[static_cast<size_t>(i)];
     if (!model.config.HasModule(m)) return;
-    if (!IsLinear(m) && plan[m].blocks[0] == kAbsorbed) return;
-    if (IsLinear(m)) {
-      const Shape shape = model.config.ModuleShape(m);
-      layer.SetLinear(m, Tensor::FromF32(shape, source.Weight(m, depth)));
-    } else {
-      layer.SetGain(m, source.Weight(m, depth));
-    }
-    if (model.config.HasBias(m)) layer.SetBias(m, source.Bias(m, depth));
+    const Shape shape = model.config.ModuleShape(m);
+    layer.SetLinear(m, Tensor::FromF32(shape, source.Weight(m, depth)));
   });
 }
 

@@ -42,6 +42,9 @@ class DenseLayer {
 void LoadSourceLayer(const Model& model, const SharingPlan& plan, int depth, DenseLayer& layer,
                      ThreadPool& pool);
 
+// Norms and biases alone.
+void LoadSourceNorms(const Model& model, const SharingPlan& plan, int depth, DenseLayer& layer);
+
 // Equally long sequences cut evenly out of a text, and the means to run layers over them.
 class LayerRunner {
  public:

@@ -1,0 +1,115 @@
+#include "fold/similarity.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "base/thread_pool.h"
+#include "fold/moments.h"
+
+namespace rondo {
+namespace {
+
+// logits := log softmax, one row.
+void LogSoftmax(float* logits, int64_t count) {
+  const float largest = *std::max_element(logits, logits + count);
+  double sum = 0;
+  for (int64_t i = 0; i < count; ++i) sum += std::exp(double{logits[i]} - largest);
+  const auto shift = static_cast<float>(largest + std::log(sum));
+  for (int64_t i = 0; i < count; ++i) logits[i] -= shift;
+}
+
+double RowDivergence(const float* p, const float* q, int64_t count) {
+  double sum = 0;
+  for (int64_t i = 0; i < count; ++i) sum += std::exp(double{p[i]}) * (double{p[i]} - q[i]);
+  return sum;
+}
+
+double SquaredNorm(const MatrixF64& m) {
+  const double norm = FrobeniusNorm(m);
+  return norm * norm;
+}
+
+// b − a with the mean of every column taken away.
+std::vector<float> CenteredUpdate(const std::vector<float>& a, const std::vector<float>& b,
+                                  size_t width) {
+  std::vector<double> mean(width);
+  const double rows = static_cast<double>(a.size()) / static_cast<double>(width);
+  for (size_t i = 0; i < a.size(); ++i) mean[i % width] += (double{b[i]} - a[i]) / rows;
+  std::vector<float> update(a.size());
+  for (size_t i = 0; i < a.size(); ++i) {
+    update[i] = static_cast<float>(double{b[i]} - a[i] - mean[i % width]);
+  }
+  return update;
+}
+
+}  // namespace
+
+TieProbe::TieProbe(const Model& model, const Engine& engine, std::span<const int32_t> tokens,
+                   ThreadPool& pool)
+    : engine_(engine),
+      pool_(pool),
+      depths_(model.config.layers),
+      width_(model.config.d_model),
+      vocab_(model.config.vocab),
+      runner_(model.config, tokens, static_cast<int>(tokens.size()), 0, pool),
+      cache_(engine.NewCache(static_cast<int>(runner_.rows()))),
+      rows_{&cache_, 0, static_cast<int>(runner_.rows())} {
+  inputs_.push_back(runner_.Embed(model));
+  for (int depth = 0; depth < depths_; ++depth) {
+    inputs_.push_back(inputs_.back());
+    engine_.RunDepth(depth, {&rows_, 1}, inputs_.back().data());
+  }
+  log_probs_.resize(static_cast<size_t>(runner_.rows()) * static_cast<size_t>(vocab_));
+  engine_.Head(inputs_.back().data(), runner_.rows(), log_probs_.data());
+  pool.ParallelFor(runner_.rows(),
+                   [&](int64_t r) { LogSoftmax(log_probs_.data() + r * vocab_, vocab_); });
+}
+
+std::vector<double> TieProbe::Similarity() const {
+  std::vector<std::vector<float>> updates;
+  for (size_t d = 0; d < static_cast<size_t>(depths_); ++d) {
+    updates.push_back(CenteredUpdate(inputs_[d], inputs_[d + 1], static_cast<size_t>(width_)));
+  }
+  const auto n = static_cast<size_t>(depths_);
+  std::vector<double> cross(n * n);
+  pool_.ParallelFor(static_cast<int64_t>(n * n), [&](int64_t pair) {
+    const size_t i = static_cast<size_t>(pair) / n, j = static_cast<size_t>(pair) % n;
+    if (j < i) return;
+    const int64_t rows = runner_.rows();
+    cross[i * n + j] = SquaredNorm(
+        CrossMoment({updates[i].data(), rows, width_}, {updates[j].data(), rows, width_}, pool_));
+  });
+  std::vector<double> cka(n * n);
+  for (size_t i = 0; i < n; ++i) {
+    for (size_t j = i; j < n; ++j) {
+      const double scale = std::sqrt(cross[i * n + i] * cross[j * n + j]);
+      cka[i * n + j] = cka[j * n + i] = scale > 0 ? cross[i * n + j] / scale : 0;
+    }
+  }
+  return cka;
+}
+
+double TieProbe::Loss(int first, std::span<const DenseLayer* const> layers) {
+  std::vector<float> hidden = inputs_[static_cast<size_t>(first)];
+  int depth = first;
+  for (const DenseLayer* layer : layers) runner_.Run(*layer, depth++, hidden, {});
+  for (; depth < depths_; ++depth) engine_.RunDepth(depth, {&rows_, 1}, hidden.data());
+  return Divergence(hidden);
+}
+
+double TieProbe::Divergence(const std::vector<float>& hidden) const {
+  const int64_t rows = runner_.rows();
+  std::vector<float> logits(log_probs_.size());
+  engine_.Head(hidden.data(), rows, logits.data());
+  std::vector<double> losses(static_cast<size_t>(rows));
+  pool_.ParallelFor(rows, [&](int64_t r) {
+    float* row = logits.data() + r * vocab_;
+    LogSoftmax(row, vocab_);
+    losses[static_cast<size_t>(r)] = RowDivergence(log_probs_.data() + r * vocab_, row, vocab_);
+  });
+  double sum = 0;
+  for (const double loss : losses) sum += loss;
+  return sum / static_cast<double>(rows);
+}
+
+}  // namespace rondo
