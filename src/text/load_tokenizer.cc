@@ -1,0 +1,82 @@
+#include <filesystem>
+#include <string_view>
+
+#include "base/file.h"
+#include "formats/gguf.h"
+#include "rondo/error.h"
+#include "rondo/tokenizer.h"
+#include "text/gguf_vocab.h"
+#include "text/llama2c_vocab.h"
+#include "text/load_spec.h"
+#include "text/pipeline_tokenizer.h"
+#include "text/sentencepiece.h"
+#include "text/tokenizer_config.h"
+#include "text/tokenizer_json.h"
+
+namespace rondo {
+namespace fs = std::filesystem;
+namespace {
+
+bool IsGguf(const std::string& file) {
+  const auto mapped = MappedFile::Open(file);
+  const auto bytes = mapped->bytes();
+  return bytes.size() >= 4 &&
+         std::string_view(reinterpret_cast<const char*>(bytes.data()), 4) == "GGUF";
+}
+
+}  // namespace
+
+std::string FindTokenizerFile(const std::string& model_path) {
+  const fs::path path(model_path);
+  if (fs::is_directory(path)) {
+    for (const char* name : {"tokenizer.json", "tokenizer.model", "vocab.json"}) {
+      if (fs::is_regular_file(path / name)) return (path / name).string();
+    }
+    return {};
+  }
+  if (IsGguf(model_path)) {
+    return GgufFile::Open(model_path).Has("tokenizer.ggml.model") ? model_path : std::string();
+  }
+  const std::string name = path.filename().string();
+  if (name == "config.json") return FindTokenizerFile(fs::absolute(path).parent_path().string());
+  if (path.extension() == ".bin" && !name.starts_with("tok")) return FindLlama2cVocab(model_path);
+  return model_path;
+}
+
+TokenizerSpec LoadTokenizerSpec(const std::string& tokenizer_file) {
+  const fs::path path(tokenizer_file);
+  const std::string directory = fs::absolute(path).parent_path().string();
+  if (IsGguf(tokenizer_file)) return ReadGgufVocab(GgufFile::Open(tokenizer_file));
+  if (path.extension() == ".bin") return ReadLlama2cVocab(tokenizer_file);
+  TokenizerSpec spec;
+  if (path.extension() == ".model") {
+    spec = ReadSentencePieceModel(tokenizer_file);
+  } else if (path.filename() == "vocab.json") {
+    spec = ReadVocabAndMerges(tokenizer_file, (fs::path(directory) / "merges.txt").string());
+  } else if (path.extension() == ".json") {
+    spec = ReadTokenizerJson(tokenizer_file);
+  } else {
+    throw Error({.function = "LoadTokenizer",
+                 .problem = "not a tokenizer",
+                 .expected = "a .json, .model, .bin or .gguf file",
+                 .file = tokenizer_file,
+                 .field = {}});
+  }
+  ReadTokenizerConfig(directory, spec);
+  return spec;
+}
+
+std::shared_ptr<const Tokenizer> LoadTokenizer(const std::string& model_path) {
+  const std::string file = FindTokenizerFile(model_path);
+  if (file.empty()) {
+    throw Error({.function = "LoadTokenizer",
+                 .problem = "the model has no tokenizer",
+                 .expected = "tokenizer.json, tokenizer.model, vocab.json, a GGUF vocabulary or "
+                             "tok*.bin",
+                 .file = model_path,
+                 .field = {}});
+  }
+  return MakeTokenizer(LoadTokenizerSpec(file));
+}
+
+}  // namespace rondo

@@ -1,1 +1,0 @@
-// Keeps the target buildable until the room's first source arrives.
