@@ -4,7 +4,6 @@
 #include <span>
 #include <utility>
 
-#include "base/checked.h"
 #include "base/file.h"
 #include "formats/gguf.h"
 #include "formats/gguf_types.h"

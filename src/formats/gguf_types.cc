@@ -45,6 +45,8 @@ constexpr std::pair<uint32_t, std::string_view> kUnsupported[] = {
     {34, "TQ1_0"},
     {35, "TQ2_0"},
     {39, "MXFP4"},
+    {40, "NVFP4"},
+    {41, "Q1_0"},
 };
 
 std::string NameOfUnsupported(uint32_t number) {

@@ -8,7 +8,6 @@
 #include <span>
 #include <utility>
 
-#include "base/checked.h"
 #include "base/file.h"
 #include "hub/gguf_rope.h"
 #include "rondo/error.h"
