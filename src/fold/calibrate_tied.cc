@@ -78,6 +78,8 @@ void Balance(LowRank& low) {
 // Minimises ‖(difference − b·a) L‖ for the Cholesky factor L of the metric.
 LowRank FitLowRank(const MatrixF64& difference, const MatrixF64& factor, int rank) {
   if (rank == 0) return {};
+  // Nothing to choose: the plain factors are exact and, being orthogonal, survive rounding to f32.
+  if (rank == std::min(difference.rows(), difference.cols())) return TruncatedSvd(difference, rank);
   LowRank low = TruncatedSvd(Product(difference, factor), rank);
   MatrixF64 a = Transpose(low.a);
   TriangularSolve(Op::kTranspose, factor, a);
@@ -96,23 +98,26 @@ void AddDiagonal(const MatrixF64& rest, const MatrixF64& metric, std::vector<dou
   }
 }
 
-// lora and lora-diag: the residual nearest to `difference` in the metric.
+// lora and lora-diag: the residual nearest to `difference` in the metric. Starting from the `diag`
+// of an earlier fit, the result is never worse than that fit.
 Fitted FitAdditive(ResidualKind kind, const MatrixF64& difference, const MatrixF64& metric,
-                   int rank) {
+                   int rank, std::vector<double> diag) {
   const MatrixF64 factor = Cholesky(metric);
-  Fitted fit{.low = FitLowRank(difference, factor, rank), .diag = {}, .scale = {}, .magnitude = {}};
-  if (kind != ResidualKind::kLoraDiag) return fit;
-  fit.diag.resize(static_cast<size_t>(std::min(difference.rows(), difference.cols())));
-  const int rounds = rank == 0 ? 1 : kMaxSweeps;
+  Fitted fit;
+  if (kind == ResidualKind::kLoraDiag) {
+    diag.resize(static_cast<size_t>(std::min(difference.rows(), difference.cols())));
+    fit.diag = std::move(diag);
+  }
+  const int rounds = fit.diag.empty() || rank == 0 ? 1 : kMaxSweeps;
   for (int round = 0; round < rounds; ++round) {
+    fit.low = {};
     MatrixF64 rest = difference;
     fit.AddAdditive(rest, -1);
-    AddDiagonal(rest, metric, fit.diag);
-    if (rank == 0) break;
-    const LowRank old = std::exchange(fit.low, {});
+    fit.low = FitLowRank(rest, factor, rank);
+    if (fit.diag.empty()) break;
     rest = difference;
     fit.AddAdditive(rest, -1);
-    fit.low = FitLowRank(rest, factor, rank);
+    AddDiagonal(rest, metric, fit.diag);
   }
   return fit;
 }
@@ -157,7 +162,7 @@ Fitted FitOne(ResidualKind kind, const TiedTarget& target, const MatrixF64& shar
     fit.scale = FitScale(target.weight, shared, target.moment);
     return fit;
   }
-  Fitted fit = FitAdditive(kind, Minus(target.weight, shared), target.moment, target.rank);
+  Fitted fit = FitAdditive(kind, Minus(target.weight, shared), target.moment, target.rank, {});
   if (kind == ResidualKind::kDora) {
     MatrixF64 direction = shared;
     fit.AddAdditive(direction, 1);
@@ -195,6 +200,7 @@ class TiedFitter {
       const double before = losses_[losses_.size() - 2];
       if (IsOptimal() || before - losses_.back() <= kEnough * before) break;
     }
+    if (kind_ != ResidualKind::kNone && kind_ != ResidualKind::kMulDiag && !IsOptimal()) Polish();
     if (kind_ == ResidualKind::kDora) FitMagnitudes();
   }
 
@@ -267,11 +273,23 @@ class TiedFitter {
       auto [moment, mapped] = Others(d);
       const MatrixF64 metric = ParallelSum(target.moment, moment);
       const MatrixF64 mean = RightSolve(mapped, std::move(moment));
-      fits_[d] = FitAdditive(kind_, Minus(target.weight, mean), metric, target.rank);
+      fits_[d] = FitAdditive(kind_, Minus(target.weight, mean), metric, target.rank,
+                             std::move(fits_[d].diag));
       MatrixF64 rest = target.weight;
       fits_[d].AddAdditive(rest, -1);
       mapped_[d] = Product(rest, target.moment);
     }
+  }
+
+  // Every residual once more for the final shared matrix: at full rank this makes the fit exact.
+  void Polish() {
+    for (size_t d = 0; d < targets_.size(); ++d) {
+      const TiedTarget& target = targets_[d];
+      if (!target.residual) continue;
+      fits_[d] = FitAdditive(kind_, Minus(target.weight, shared_), target.moment, target.rank,
+                             std::move(fits_[d].diag));
+    }
+    losses_.push_back(Loss());
   }
 
   void SweepScales() {
