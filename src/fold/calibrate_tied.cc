@@ -261,6 +261,23 @@ class TiedFitter {
     return parallel;
   }
 
+  // The metric and the one matrix that stand for all other depths. Of a pair both see the same
+  // metric, and the other's own matrix.
+  std::pair<MatrixF64, MatrixF64> SeenFrom(size_t depth) {
+    if (targets_.size() == 2) {
+      const TiedTarget& other = targets_[1 - depth];
+      if (pair_metric_.rows() == 0) {
+        pair_metric_ = ParallelSum(targets_[0].moment, targets_[1].moment);
+      }
+      MatrixF64 rest = other.weight;
+      fits_[1 - depth].AddAdditive(rest, -1);
+      return {pair_metric_, std::move(rest)};
+    }
+    auto [moment, mapped] = Others(depth);
+    MatrixF64 metric = ParallelSum(targets_[depth].moment, moment);
+    return {std::move(metric), RightSolve(mapped, std::move(moment))};
+  }
+
   void SweepAdditive() {
     for (size_t d = 0; d < targets_.size(); ++d) {
       const TiedTarget& target = targets_[d];
@@ -270,9 +287,7 @@ class TiedFitter {
         fits_[d] = FitOne(kind_, target, target.weight);
         continue;
       }
-      auto [moment, mapped] = Others(d);
-      const MatrixF64 metric = ParallelSum(target.moment, moment);
-      const MatrixF64 mean = RightSolve(mapped, std::move(moment));
+      const auto [metric, mean] = SeenFrom(d);
       fits_[d] = FitAdditive(kind_, Minus(target.weight, mean), metric, target.rank,
                              std::move(fits_[d].diag));
       MatrixF64 rest = target.weight;
@@ -327,6 +342,7 @@ class TiedFitter {
   const std::vector<TiedTarget>& targets_;
   std::vector<Fitted> fits_;
   std::vector<MatrixF64> mapped_;  // (W − R) C of every depth
+  MatrixF64 pair_metric_;
   MatrixF64 shared_;
   std::vector<double> losses_;
 };

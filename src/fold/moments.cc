@@ -13,20 +13,22 @@ namespace {
 constexpr int64_t kRowRun = 1024;  // rows summed in f32: rounding stays near 1e-6 of the moment
 constexpr int64_t kStripe = 192;   // rows of the result one task computes
 
-// sum[first .. first+count) of rows of Σ aᵀ b / rows.
-void AddStripe(const Rows& a, const Rows& b, int64_t first, int64_t count, MatrixF64& sum) {
-  MatrixF32 part(count, b.width);
+// Rows first .. first+count of the mean of aᵀ b, from column `from` on.
+void MeanStripe(const Rows& a, const Rows& b, int64_t first, int64_t count, int64_t from,
+                MatrixF64& mean) {
+  const int64_t cols = b.width - from;
+  MatrixF32 part(count, cols);
   for (int64_t row = 0; row < a.count; row += kRowRun) {
     const int64_t rows = std::min(kRowRun, a.count - row);
     CrossProduct({a.data + row * a.width + first, rows, count, a.width},
-                 {b.data + row * b.width, rows, b.width, b.width}, part);
+                 {b.data + row * b.width + from, rows, cols, b.width}, part);
     for (int64_t i = 0; i < count; ++i) {
-      for (int64_t j = 0; j < b.width; ++j) sum(first + i, j) += double{part(i, j)};
+      for (int64_t j = 0; j < cols; ++j) mean(first + i, from + j) += double{part(i, j)};
     }
   }
   const double scale = 1.0 / static_cast<double>(a.count);
   for (int64_t i = first; i < first + count; ++i) {
-    for (int64_t j = 0; j < b.width; ++j) sum(i, j) *= scale;
+    for (int64_t j = from; j < b.width; ++j) mean(i, j) *= scale;
   }
 }
 
@@ -38,12 +40,16 @@ MatrixF64 CrossMoment(const Rows& a, const Rows& b, ThreadPool& pool) {
                  .problem = std::to_string(a.count) + " and " + std::to_string(b.count) + " rows",
                  .expected = "equally many, at least one"});
   }
-  MatrixF64 sum(a.width, b.width);
+  const bool symmetric = a.data == b.data && a.width == b.width;
+  MatrixF64 mean(a.width, b.width);
   pool.ParallelFor((a.width + kStripe - 1) / kStripe, [&](int64_t stripe) {
     const int64_t first = stripe * kStripe;
-    AddStripe(a, b, first, std::min(kStripe, a.width - first), sum);
+    MeanStripe(a, b, first, std::min(kStripe, a.width - first), symmetric ? first : 0, mean);
   });
-  return sum;
+  for (int64_t i = 0; symmetric && i < mean.rows(); ++i) {
+    for (int64_t j = 0; j < i; ++j) mean(i, j) = mean(j, i);
+  }
+  return mean;
 }
 
 void Damp(MatrixF64& moment, double share) {
