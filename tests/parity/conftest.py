@@ -12,6 +12,10 @@ import subprocess
 
 import pytest
 
+# numpy's decompositions of small matrices are many times slower on several threads that wait for each
+# other. Set before anything imports numpy; rondo itself sets its own threads.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get("RONDO_BUILD", ROOT / "build" / "release"))
 DATA = ROOT / "tests" / "data"
