@@ -9,9 +9,9 @@
 namespace rondo {
 namespace {
 
-// Alternating fits stop after so many SVDs beyond the first, or when one lowers the squared error by
-// less than this share. On SmolLM2 (two loops, rank 64) the first extra round takes the weight error of
-// dora from 0.564 to 0.558, three from there to 0.554; lora-diag ends at 0.573 after one.
+// Alternating fits stop after so many SVDs beyond the first, or when one lowers the squared error
+// by less than this share. On SmolLM2 (two loops, rank 64) the first extra round takes the weight
+// error of dora from 0.564 to 0.558, three from there to 0.554; lora-diag ends at 0.573 after one.
 constexpr int kMaxRounds = 2;
 constexpr double kEnough = 1e-2;
 
