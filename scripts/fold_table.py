@@ -67,7 +67,8 @@ class Runner:
         if key in self.done:
             return self.done[key]
         residual = ["--residual", "none"] if rank == 0 else ["--rank", rank]
-        calibrate = ["--calibrate", self.calibrate] if calibrated else []
+        calibrate = ["--calibrate", self.calibrate, "--calibrate-tokens",
+                     self.recipe["text"]["calibrate_tokens"]] if calibrated else []
         out = self.work / "fold"
         fold = rondo("fold", ROOT / self.recipe["model"], "--out", out, "--order", order, "--loops",
                      self.recipe["loops"], *residual, *calibrate)

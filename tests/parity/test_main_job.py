@@ -140,13 +140,6 @@ def test_fold_refuses_to_replace_what_is_no_model(rondo, stories, tmp_path):
     assert (tmp_path / "precious" / "thesis.txt").read_text() == "years of work"
 
 
-def test_chat_answers_every_line_and_remembers(rondo, smollm2):
-    talk = rondo.run("chat", smollm2, "--max-tokens", 12,
-                     input="My name is Ada.\nWhat is my name?\n").stdout
-    assert len(talk.strip().splitlines()) >= 2
-    assert "Ada" in talk.splitlines()[-1]
-
-
 def test_doctor_reports_the_machine(rondo):
     report = rondo.json("doctor")
     assert report["cpus"] >= 1 and report["memory_bytes"] > 1 << 28

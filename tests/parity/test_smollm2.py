@@ -42,6 +42,20 @@ def test_greedy_text_is_that_of_transformers(rondo, smollm2, reference):
     assert ours == expected
 
 
+def test_a_chat_of_two_turns_is_that_of_transformers(rondo, smollm2, reference):
+    tokenizer, model = reference
+    questions, messages, answers = ["My name is Ada.", "Name three rivers."], [], []
+    for question in questions:
+        messages.append({"role": "user", "content": question})
+        ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt",
+                                            return_dict=True)
+        out = model.generate(**ids, max_new_tokens=12, do_sample=False)
+        answers.append(tokenizer.decode(out[0][ids.input_ids.shape[1]:], skip_special_tokens=True))
+        messages.append({"role": "assistant", "content": answers[-1]})
+    talk = rondo.run("chat", smollm2, "--max-tokens", 12, input="\n".join(questions) + "\n").stdout
+    assert talk == "".join(answer + "\n" for answer in answers)
+
+
 @pytest.mark.slow
 def test_perplexity_on_8192_tokens_is_18_85(rondo, smollm2, wikitext, reference):
     ours = rondo.json("eval", smollm2, "--text", wikitext, "--max-tokens", 8192)["perplexity"]
