@@ -43,10 +43,12 @@ int ReadCount(JsonObject& object, const char* key, std::optional<int> fallback) 
 
 // The order's name is printed on terminals.
 std::string ReadOrder(JsonObject& object) {
+  constexpr size_t kMaxOrder = 128;  // room for an order a module group
   const std::string order = object.String("order", "custom");
-  const bool plain = order.size() <= 64 && std::all_of(order.begin(), order.end(),
-                                                       [](char c) { return c > ' ' && c <= '~'; });
-  if (!plain) object.Fail("order", "not a name", "at most 64 printable ASCII characters");
+  const bool plain =
+      order.size() <= kMaxOrder &&
+      std::all_of(order.begin(), order.end(), [](char c) { return c >= ' ' && c <= '~'; });
+  if (!plain) object.Fail("order", "not a name", "at most 128 printable ASCII characters");
   return order;
 }
 

@@ -71,6 +71,62 @@ def test_inspect_counts_a_plan_before_and_after_folding(rondo, stories, tmp_path
     assert plain["parameters_non_embedding"] == plain["parameters_logical"] == before["parameters_logical"]
 
 
+@pytest.mark.parametrize("flags", [
+    ["--order", "attention=cycle,ffn=middle-sequence", "--loops", "attention=3,ffn=2"],
+    ["--order", "attention=middle-sequence,ffn=middle-sequence,norms=middle-cycle", "--norms", "tied"],
+    ["--residual", "lora-diag", "--rank", "4"],
+    ["--residual", "dora", "--rank", "4"],
+    ["--residual", "muldiag"],
+    ["--residual", "kronecker", "--rank", "2"],
+])
+def test_every_kind_of_fold_is_saved_loaded_and_run(rondo, stories, story_text, tmp_path, flags):
+    fold = rondo.json("fold", stories, "--out", tmp_path / "fold", *flags)
+    shown = rondo.json("inspect", tmp_path / "fold")
+    assert shown["parameters_non_embedding"] == fold["parameters_non_embedding"]
+    assert fold["parameters_shared"] < fold["parameters_logical"]
+    # The unrolled export computes the same function by one dense matrix a layer.
+    rondo.json("export", tmp_path / "fold", "--format", "hf", "--out", tmp_path / "plain")
+    d = rondo.json("compare", tmp_path / "fold", tmp_path / "plain", "--text", story_text,
+                   "--context", 128)
+    assert d["max_abs_logit_diff"] < logit_tolerance(172, 5, d["max_abs_logit"])
+
+
+def test_calibrated_fold_is_nearer_than_one_from_weights_alone(rondo, stories, tmp_path):
+    text = tmp_path / "text.txt"
+    text.write_text("".join(rondo.json("generate", stories, "--prompt", PROMPT, "--temperature", 1,
+                                       "--seed", seed, "--max-tokens", 400)["text"] + "\n"
+                            for seed in range(8)))
+    held_out = tmp_path / "held-out.txt"
+    held_out.write_text(rondo.json("generate", stories, "--prompt", PROMPT, "--temperature", 1,
+                                   "--seed", 100, "--max-tokens", 400)["text"])
+    kl = []
+    for calibrate in ([], ["--calibrate", text]):
+        rondo.json("fold", stories, "--out", tmp_path / "fold", "--rank", 8, *calibrate)
+        kl.append(rondo.json("compare", stories, tmp_path / "fold", "--text", held_out,
+                             "--context", 256)["kl"])
+    assert kl[1] < 0.7 * kl[0]
+
+
+def test_suggested_plans_fold_to_the_perplexity_they_promise(rondo, stories, tmp_path):
+    text = tmp_path / "text.txt"
+    text.write_text("".join(rondo.json("generate", stories, "--prompt", PROMPT, "--temperature", 1,
+                                       "--seed", seed, "--max-tokens", 400)["text"] + "\n"
+                            for seed in range(12)))
+    report = rondo.json("fold", stories, "--out", tmp_path / "plans", "--suggest", "--rank", 8,
+                        "--calibrate", text)
+    sizes = [s["parameters_non_embedding"] for s in report["suggestions"]]
+    assert len(sizes) >= 3 and sizes == sorted(sizes, reverse=True)
+    for picture in ("similarity.svg", "tie_loss.svg"):
+        assert (tmp_path / "plans" / picture).read_text().startswith("<svg")
+    for suggestion in report["suggestions"]:
+        shown = rondo.json("inspect", stories, "--plan", suggestion["plan"])
+        assert shown["parameters_non_embedding"] == suggestion["parameters_non_embedding"]
+        fold = rondo.json("fold", stories, "--out", tmp_path / "fold", "--plan", suggestion["plan"],
+                          "--calibrate", text)
+        assert fold["parameters_non_embedding"] == suggestion["parameters_non_embedding"]
+    assert all(s["perplexity"] >= 0.98 * report["perplexity"] for s in report["suggestions"])
+
+
 def test_generate_is_the_same_from_the_original_and_a_full_rank_fold(rondo, stories, tmp_path):
     rondo.json("fold", stories, "--out", tmp_path / "fold", "--rank", 100000)
     texts = [rondo.json("generate", model, "--prompt", PROMPT, "--max-tokens", 60)["text"]
