@@ -23,6 +23,9 @@ struct CalibrateOptions {
   int64_t max_tokens = 16384;  // sequences are spread evenly over the text; 0: all of it
   bool sequential = true;      // step 3 below; without it every depth sees the original's inputs
   double damping = 1e-3;       // ridge on moments, as a share of their mean diagonal
+  // Ridge of the sequential pass's regressions in units of each input's energy, times inputs /
+  // tokens: keeps few tokens from being fitted to the letter.
+  double shrinkage = 0.5;
 };
 
 // Folds `model` (identity plan) onto `plan` so that the outputs of the linears, not their weights,

@@ -172,6 +172,9 @@ class Calibrator {
                   const std::vector<float>& folded, DenseLayer& layer) {
     MatrixF64 moment = CrossMoment(x, x, pool_);
     Damp(moment, options_.damping);
+    // Fewer tokens leave more of the regression to chance: d inputs from n tokens.
+    DampEach(moment, options_.shrinkage * static_cast<double>(x.width) /
+                         static_cast<double>(std::max<int64_t>(x.count, 1)));
     const MatrixF64 drift =
         DifferenceMoment(reference.inputs[static_cast<size_t>(point)], x.data, x.width, x);
     // The error in the residual stream that o and down can make good. Behind a norm of the branch's

@@ -60,4 +60,8 @@ void Damp(MatrixF64& moment, double share) {
   for (int64_t i = 0; i < moment.rows(); ++i) moment(i, i) += ridge;
 }
 
+void DampEach(MatrixF64& moment, double share) {
+  for (int64_t i = 0; i < moment.rows(); ++i) moment(i, i) *= 1 + share;
+}
+
 }  // namespace rondo

@@ -24,4 +24,7 @@ MatrixF64 CrossMoment(const Rows& a, const Rows& b, ThreadPool& pool);
 // moment is positive definite.
 void Damp(MatrixF64& moment, double share);
 
+// Adds to every diagonal element a share of itself: ridge in units of each input's own energy.
+void DampEach(MatrixF64& moment, double share);
+
 }  // namespace rondo
