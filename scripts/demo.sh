@@ -9,7 +9,7 @@ work=models/demo
 text=$work/wikitext2-valid.txt
 calibration=$work/enwiki.txt
 prompt="The capital of France is"
-tokens=8192
+tokens=4096
 
 mkdir -p "$work"
 xz -dc tests/data/wikitext-2/valid.raw.xz > "$text"
@@ -18,7 +18,7 @@ xz -dc tests/data/enwiki/excerpt.txt.xz > "$calibration"
 say() { printf '\n== %s\n' "$*"; }
 run() { printf '$ %s\n' "$*"; "$@"; }
 perplexity() { "$rondo" eval "$1" --text "$text" --max-tokens $tokens --quiet --json |
-  .venv/bin/python -c 'import json,sys; print("{:,.2f}".format(json.load(sys.stdin)["perplexity"]))'; }
+  .venv/bin/python -c 'import json,sys; print("{:,.2f}".format(json.load(sys.stdin)["perplexity"] or float("inf")))'; }
 parameters() { "$rondo" inspect "$1" --json |
   .venv/bin/python -c 'import json,sys; print("{:.1f}M".format(json.load(sys.stdin)["parameters_non_embedding"]/1e6))'; }
 
@@ -33,19 +33,18 @@ fold() { # name, explanation, flags…
   say "fold: $what"
   run $rondo fold $model --out "$work/$name" "$@"
 }
-fold full-rank "two loops, full-rank residuals: the same function" --loops 2 --rank 576
-fold data-free "two loops, rank 64, weights alone" --loops 2 --rank 64
-fold calibrated "two loops, rank 64, fitted to activations" --loops 2 --rank 64 --calibrate "$calibration"
-fold middle "first and last layer unique, neighbours tied, rank 128, fitted to activations" \
-  --order middle-sequence --rank 128 --calibrate "$calibration"
+fold full-rank "two loops over half the layers, full-rank residuals: the same function" --rank 576
+fold data-free "neighbours share, rank 64, from the weights alone" --order sequence --rank 64
+fold calibrated "the same plan fitted to activations of real text (a few minutes)" \
+  --order sequence --rank 64 --calibrate "$calibration" --calibrate-tokens 8192
 
-say "how the last plan looks"
-run $rondo inspect "$work/middle"
+say "how that plan looks"
+run $rondo inspect "$work/calibrated"
 
 say "perplexity on WikiText-2 validation (first $tokens tokens, windows of 1024)"
 printf '%-34s %14s %14s\n' model parameters perplexity
 for entry in "original:$model" "full rank:$work/full-rank" "rank 64, weights alone:$work/data-free" \
-             "rank 64, calibrated:$work/calibrated" "middle, rank 128, calibrated:$work/middle"; do
+             "rank 64, calibrated:$work/calibrated"; do
   printf '%-34s %14s %14s\n' "${entry%%:*}" "$(parameters "${entry#*:}")" "$(perplexity "${entry#*:}")"
 done
 echo "(non-embedding parameters; folding is a starting point, training brings the quality back)"
