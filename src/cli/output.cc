@@ -1,10 +1,9 @@
 #include "cli/output.h"
 
-#include <sys/resource.h>
-
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "base/strings.h"
@@ -70,9 +69,13 @@ std::string Output::Json() const {
 }
 
 int64_t PeakMemoryBytes() {
-  struct rusage usage;
-  getrusage(RUSAGE_SELF, &usage);
-  return int64_t{usage.ru_maxrss} * 1024;  // Linux counts KiB
+  // Not getrusage: its maximum is inherited from the parent process over fork and exec.
+  std::ifstream status("/proc/self/status");
+  for (std::string line; std::getline(status, line);) {
+    long long kibibytes = 0;
+    if (std::sscanf(line.c_str(), "VmHWM: %lld kB", &kibibytes) == 1) return kibibytes * 1024;
+  }
+  return 0;
 }
 
 }  // namespace rondo::cli
