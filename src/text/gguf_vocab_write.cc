@@ -101,6 +101,7 @@ class VocabWriter {
     if (!replaced) Fail("text whose spaces stay spaces");
     std::vector<float> scores =
         spec_.model.UsesScores() ? spec_.model.scores : ScoresFromMerges(spec_.model);
+    if (!spec_.model.UsesScores()) HideUnreachable();
     scores.resize(tokens_.size(), 0.0f);
     for (size_t i = 0; i < tokens_.size(); ++i) {
       if (types_[i] == TokenType::kUserDefined)
@@ -110,6 +111,19 @@ class VocabWriter {
     }
     writer_.SetF32s("tokenizer.ggml.scores", std::move(scores));
     writer_.SetBool("tokenizer.ggml.add_space_prefix", prefix);
+  }
+
+  // Scores merge neighbours into any normal token; those that no merge makes must not be.
+  void HideUnreachable() {
+    std::vector<bool> reached(tokens_.size());
+    for (const Merge& merge : spec_.model.merges) reached[static_cast<size_t>(merge.result)] = true;
+    for (size_t i = 0; i < tokens_.size(); ++i) {
+      const bool one_character =
+          static_cast<size_t>(Utf8Length(tokens_[i][0])) == tokens_[i].size();
+      if (types_[i] == TokenType::kNormal && !reached[i] && !one_character && !IsByteToken(i)) {
+        types_[i] = TokenType::kUnused;
+      }
+    }
   }
 
   bool IsByteToken(size_t id) const {

@@ -49,12 +49,14 @@ TokenizerSpec LoadTokenizerSpec(const std::string& tokenizer_file) {
   if (IsGguf(tokenizer_file)) return ReadGgufVocab(GgufFile::Open(tokenizer_file));
   if (path.extension() == ".bin") return ReadLlama2cVocab(tokenizer_file);
   TokenizerSpec spec;
+  bool has_frame = false;
   if (path.extension() == ".model") {
     spec = ReadSentencePieceModel(tokenizer_file);
   } else if (path.filename() == "vocab.json") {
     spec = ReadVocabAndMerges(tokenizer_file, (fs::path(directory) / "merges.txt").string());
   } else if (path.extension() == ".json") {
     spec = ReadTokenizerJson(tokenizer_file);
+    has_frame = true;
   } else {
     throw Error({.function = "LoadTokenizer",
                  .problem = "not a tokenizer",
@@ -62,7 +64,7 @@ TokenizerSpec LoadTokenizerSpec(const std::string& tokenizer_file) {
                  .file = tokenizer_file,
                  .field = {}});
   }
-  ReadTokenizerConfig(directory, spec);
+  ReadTokenizerConfig(directory, has_frame, spec);
   return spec;
 }
 

@@ -156,12 +156,16 @@ class ModelReader {
 TokenizerSpec ReadSentencePieceModel(const std::string& file) { return ModelReader(file).Read(); }
 
 void FinishSentencePiece(const SentencePieceOptions& options, TokenizerSpec& spec) {
-  if (options.remove_extra_whitespaces) {
-    spec.normalizers.emplace_back(ReplaceText{{R"(\A +| +\z)", true}, ""});
+  const bool squeeze = options.remove_extra_whitespaces;
+  if (squeeze) {
+    spec.normalizers.emplace_back(ReplaceText{{R"(\A +)", true}, ""});
     spec.normalizers.emplace_back(ReplaceText{{" {2,}", true}, " "});
   }
   if (options.add_dummy_prefix) spec.normalizers.emplace_back(PrependText{kMetaspace});
   spec.normalizers.emplace_back(ReplaceText{{" ", false}, kMetaspace});
+  // SentencePiece strips the end when spaces are metaspaces already, so that these go with them.
+  if (squeeze)
+    spec.normalizers.emplace_back(ReplaceText{{std::string(kMetaspace) + "+\\z", true}, ""});
   spec.decoders = {ReplaceText{{kMetaspace, false}, " "}, DecodeByteFallback{}, DecodeFuse{}};
   if (options.add_dummy_prefix) spec.decoders.emplace_back(DecodeStrip{" ", 1, 0});
   spec.model.fuse_unknown = true;

@@ -19,8 +19,8 @@ using Json = nlohmann::json;
 
 class ConfigReader {
  public:
-  ConfigReader(const std::string& directory, TokenizerSpec& spec)
-      : directory_(directory), spec_(spec) {
+  ConfigReader(const std::string& directory, bool has_frame, TokenizerSpec& spec)
+      : directory_(directory), has_frame_(has_frame), spec_(spec) {
     const auto& tokens = spec.model.tokens;
     for (size_t i = 0; i < tokens.size(); ++i) ids_.emplace(tokens[i], static_cast<int32_t>(i));
     for (size_t i = 0; i < spec.added.size(); ++i) added_.emplace(spec.added[i].content, i);
@@ -66,7 +66,8 @@ class ConfigReader {
     for (const auto& [key, value] : list->items()) {
       AddedToken token = ReadAddedToken(value, "added_tokens_decoder." + key, file_);
       const char* end = key.data() + key.size();
-      if (std::from_chars(key.data(), end, token.id).ptr != end || key.empty()) {
+      const auto parsed = std::from_chars(key.data(), end, token.id);
+      if (parsed.ec != std::errc() || parsed.ptr != end) {
         decoder.Fail(key, "bad key", "a token id");
       }
       const int32_t known = FindId(token.content);
@@ -123,9 +124,10 @@ class ConfigReader {
     }
   }
 
-  // transformers rebuilds the post-processor when the configuration names either flag.
+  // The flags count for vocabularies without a post-processor; that of tokenizer.json decides
+  // alone.
   void ReadFrame(const Json& config, int32_t eos) {
-    if (!config.is_object()) return;
+    if (!config.is_object() || has_frame_) return;
     JsonObject object(config, "LoadTokenizer", file_);
     if (object.Find("add_bos_token") == nullptr && object.Find("add_eos_token") == nullptr) return;
     spec_.prefix.clear();
@@ -172,6 +174,7 @@ class ConfigReader {
   }
 
   const std::string& directory_;
+  bool has_frame_;
   TokenizerSpec& spec_;
   std::string file_;
   std::unordered_map<std::string, int32_t> ids_;   // by content, added tokens included
@@ -180,8 +183,8 @@ class ConfigReader {
 
 }  // namespace
 
-void ReadTokenizerConfig(const std::string& directory, TokenizerSpec& spec) {
-  ConfigReader(directory, spec).Run();
+void ReadTokenizerConfig(const std::string& directory, bool has_frame, TokenizerSpec& spec) {
+  ConfigReader(directory, has_frame, spec).Run();
 }
 
 std::string WriteTokenizerConfig(const TokenizerSpec& spec) {

@@ -9,8 +9,9 @@
 namespace rondo {
 
 // Completes `spec` by what the files in `directory` say, as transformers does: flags of added
-// tokens, BOS, EOS, UNK, PAD, whether BOS and EOS are added, chat template.
-void ReadTokenizerConfig(const std::string& directory, TokenizerSpec& spec);
+// tokens, BOS, EOS, UNK, PAD, chat template, and whether BOS and EOS are added unless the spec
+// comes from a tokenizer.json, which has a frame of its own.
+void ReadTokenizerConfig(const std::string& directory, bool has_frame, TokenizerSpec& spec);
 
 // tokenizer_config.json for a synthesised tokenizer.json.
 std::string WriteTokenizerConfig(const TokenizerSpec& spec);

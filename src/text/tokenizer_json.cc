@@ -86,6 +86,21 @@ void ReadModel(const Json& part, TokenizerSpec& spec) {
   object.RefuseUnknownKeys();
 }
 
+// User-defined pieces of a scored vocabulary are added tokens in this format. They are looked for
+// among metaspaces where nothing else changes the text before.
+void AddUserDefined(const TokenizerSpec& spec, std::vector<AddedToken>& added) {
+  if (!spec.model.UsesScores()) return;
+  const bool prepends = std::any_of(
+      spec.normalizers.begin(), spec.normalizers.end(),
+      [](const NormalizerStep& step) { return std::holds_alternative<PrependText>(step); });
+  for (size_t i = 0; i < spec.model.tokens.size(); ++i) {
+    if (spec.model.types[i] != TokenType::kUserDefined) continue;
+    AddedToken token{.content = spec.model.tokens[i], .id = static_cast<int32_t>(i)};
+    token.normalized = !prepends;
+    added.push_back(std::move(token));
+  }
+}
+
 }  // namespace
 
 TokenizerSpec ReadTokenizerJson(const std::string& file) {
@@ -145,6 +160,7 @@ std::string WriteTokenizerJson(const TokenizerSpec& spec) {
   }
   Json added = Json::array();
   std::vector<AddedToken> by_id = spec.added;
+  AddUserDefined(spec, by_id);
   std::sort(by_id.begin(), by_id.end(),
             [](const AddedToken& a, const AddedToken& b) { return a.id < b.id; });
   for (const AddedToken& token : by_id) added.push_back(AddedTokenJson(token));

@@ -1,5 +1,6 @@
 """Texts that are hard to tokenize. All are deterministic; those of bytes are broken UTF-8."""
 
+import functools
 import random
 
 CODE = '''def f(x: int = 0b1010) -> "Dict[str, int]":
@@ -65,15 +66,17 @@ def broken_random(count=200, seed=5):
                   for _ in range(rng.randint(1, 40))) for _ in range(count)]
 
 
-def texts():
+def texts(sweep):
     long_words = ["a" * 5000, "ab" * 3000, "x" * 47, "x" * 48, "x" * 49, "é" * 3000, "你好" * 2000, "0" * 1000,
                   "!" * 1000, "abcdefghij" * 500, "Donaudampfschifffahrtsgesellschaft" * 60, "👍" * 500]
     return (SCRIPTS + [" ".join(SCRIPTS), CODE] + WHITESPACE + CONTROL + long_words
-            + list(_random_texts(300, 1)) + list(_sweep()))
+            + list(_random_texts(300, 1)) + (list(_sweep()) if sweep else []))
 
 
-def everything():
-    return [t.encode() for t in texts()] + BROKEN + broken_random()
+@functools.cache
+def everything(sweep=False):
+    """All texts as bytes; with `sweep`, every code point besides."""
+    return [t.encode() for t in texts(sweep)] + BROKEN + broken_random()
 
 
 def training_text():
