@@ -6,7 +6,8 @@ Unicode 17 in its Digits pre-tokenizer and Unicode 9 in normalisation, whatever 
 utf8proc have. Needs Perl and the PyPI packages unicodedata2 16.0.0 and 17.0.0, each unpacked into a
 folder of its own, and Python 3.11 (Unicode 14):
 
-    python3.11 scripts/generate_unicode_tables.py UNICODEDATA_16 UNICODEDATA_17 > src/text/unicode_tables.cc
+    python3.11 scripts/generate_unicode_tables.py UNICODEDATA_16 UNICODEDATA_17 \\
+        | clang-format --assume-filename=x.cc > src/text/unicode_tables.cc
 """
 
 import json

@@ -208,4 +208,11 @@ std::string WriteTokenizerConfig(const TokenizerSpec& spec) {
   return config.dump(2);
 }
 
+std::string WriteGenerationConfig(const TokenizerSpec& spec) {
+  Json config = {{"eos_token_id", spec.eos}};
+  if (spec.bos >= 0) config["bos_token_id"] = spec.bos;
+  if (spec.pad >= 0) config["pad_token_id"] = spec.pad;
+  return config.dump(2);
+}
+
 }  // namespace rondo

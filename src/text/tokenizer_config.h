@@ -13,7 +13,9 @@ namespace rondo {
 // comes from a tokenizer.json, which has a frame of its own.
 void ReadTokenizerConfig(const std::string& directory, bool has_frame, TokenizerSpec& spec);
 
-// tokenizer_config.json for a synthesised tokenizer.json.
+// tokenizer_config.json for a synthesised tokenizer.json, and generation_config.json with its
+// tokens.
 std::string WriteTokenizerConfig(const TokenizerSpec& spec);
+std::string WriteGenerationConfig(const TokenizerSpec& spec);
 
 }  // namespace rondo

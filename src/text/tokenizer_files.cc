@@ -53,6 +53,10 @@ void WriteTokenizerFiles(const std::string& model_path, const std::string& direc
   if (!fs::exists(target / "tokenizer_config.json")) {
     WriteText(target / "tokenizer_config.json", WriteTokenizerConfig(spec));
   }
+  // The only place where transformers looks for more than one end token.
+  if (spec.eos.size() > 1 && !fs::exists(target / "generation_config.json")) {
+    WriteText(target / "generation_config.json", WriteGenerationConfig(spec));
+  }
 }
 
 }  // namespace rondo

@@ -140,7 +140,7 @@ def test_smollm2(smollm2, smollm2_oracle, tmp_path):
     check_equal(Tool(tmp_path).encode(data), expected, data)
     assert loaded.eos_token_id == 2 and loaded.bos_token_id == 1
     info = Tool(tmp_path).ask(op="info")
-    assert info == {"bos": 1, "eos": [2], "has_chat_template": True, "vocab_size": 49152}
+    assert info == {"bos": 1, "eos": [2, 0], "has_chat_template": True, "vocab_size": 49152}
 
 
 def test_transformers_reads_the_same_gguf(smollm2):

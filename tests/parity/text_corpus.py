@@ -51,13 +51,18 @@ def _random_texts(count, seed):
         yield text
 
 
+UNIFORM = [(0x3400, 0xA48C), (0xAC00, 0xD800), (0xE000, 0xF900), (0x17000, 0x18D00), (0x20000, 0xE0000),
+           (0xE0200, 0x110000)]  # long runs of one kind: ideographs, syllables, private and unassigned
+
+
 def _sweep():
-    """Every code point, 128 a text, alone among letters and spaces so that each class shows."""
+    """Every code point, 128 a text, between letters, spaces and digits so that each class shows; of the
+    uniform ranges one text in 32 and both ends."""
     for first in range(0, 0x110000, 128):
+        inside = any(low < first < high - 128 for low, high in UNIFORM)
         codes = [c for c in range(first, first + 128) if not 0xD800 <= c < 0xE000]
-        planes = first >= 0x32400 and not 0xE0000 <= first < 0xE0200
-        if codes and not (planes and first % 0x4000):
-            yield "".join(f"a{chr(c)} {chr(c)}1{chr(c)}{chr(c)}" for c in codes)
+        if codes and not (inside and first % 4096):
+            yield "".join(f"a{chr(c)} {chr(c)}1{chr(c)}" for c in codes)
 
 
 def broken_random(count=200, seed=5):

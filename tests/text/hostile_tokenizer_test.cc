@@ -229,6 +229,8 @@ void ExpectNoCrash(const std::string& bytes, const std::string& name) {
   }
 }
 
+TEST(HostileTokenizer, DamagedJson) { ExpectNoCrash(TinyTokenizerJson().dump(), "tokenizer.json"); }
+
 TEST(HostileTokenizer, DamagedSentencePiece) {
   ExpectNoCrash(ReadAll(StoriesFile("tok512.model")), "tokenizer.model");
 }
