@@ -116,7 +116,8 @@ class Suggester {
 
   void MeasureTies(const std::vector<DepthStatistics>& statistics) {
     const int depths = model_.config.layers;
-    int64_t tokens = std::min<int64_t>(options_.tie_tokens, static_cast<int64_t>(held_out_.size()));
+    int64_t tokens =
+        std::min<int64_t>(options_.tie_tokens, static_cast<int64_t>(calibration_.size()));
     if (model_.config.max_positions > 0) {
       tokens = std::min<int64_t>(tokens, model_.config.max_positions);
     }

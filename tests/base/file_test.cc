@@ -7,7 +7,7 @@
 #include <fstream>
 #include <vector>
 
-#include "formats/temp_dir.h"
+#include "base/temp_dir.h"
 #include "rondo/error.h"
 
 namespace rondo {

@@ -83,6 +83,24 @@ TEST(Suggest, TiesTheTwinsFirst) {
   }
 }
 
+// Ties are measured on the calibration part: how much text is held out does not matter to them.
+TEST(Suggest, TieLossDoesNotDependOnTheHeldOutLength) {
+  ThreadPool pool(2);
+  const Model model = RandomModel(LlamaConfig(3), 4);
+  FoldOptions fold;
+  fold.rank = 1;
+  SuggestOptions options;
+  options.calibrate = {.context = 16, .max_tokens = 64};
+  options.tie_tokens = 24;
+  options.points = 1;
+  const auto tokens = RandomTokens(400, model.config.vocab);
+  const auto tie_loss = [&](int64_t held_out) {
+    options.evaluation_tokens = held_out;
+    return Suggest(model, fold, tokens, options, pool).tie_loss;
+  };
+  EXPECT_EQ(tie_loss(4), tie_loss(64));
+}
+
 TEST(Suggest, RefusesTooLittleTextAndUselessRanks) {
   ThreadPool pool(1);
   const Model model = RandomModel(LlamaConfig(3), 2);

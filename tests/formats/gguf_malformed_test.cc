@@ -10,8 +10,8 @@
 #include <string>
 #include <vector>
 
+#include "base/temp_dir.h"
 #include "formats/gguf.h"
-#include "formats/temp_dir.h"
 #include "rondo/error.h"
 
 namespace rondo {

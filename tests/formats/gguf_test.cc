@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "formats/temp_dir.h"
+#include "base/temp_dir.h"
 #include "rondo/error.h"
 
 namespace rondo {

@@ -4,9 +4,9 @@
 
 #include <filesystem>
 
+#include "base/temp_dir.h"
 #include "formats/safetensors.h"
 #include "formats/safetensors_testing.h"
-#include "formats/temp_dir.h"
 #include "rondo/error.h"
 
 namespace rondo {

@@ -6,8 +6,8 @@
 #include <filesystem>
 
 #include "base/file.h"
+#include "base/temp_dir.h"
 #include "formats/safetensors_testing.h"
-#include "formats/temp_dir.h"
 #include "rondo/error.h"
 
 namespace rondo {

@@ -7,8 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "base/temp_dir.h"
 #include "formats/gguf.h"
-#include "formats/temp_dir.h"
 #include "hub/gguf_test_models.h"
 #include "rondo/error.h"
 #include "rondo/export.h"

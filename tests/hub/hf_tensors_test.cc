@@ -5,7 +5,7 @@
 
 #include <functional>
 
-#include "formats/temp_dir.h"
+#include "base/temp_dir.h"
 #include "hub/native_testing.h"
 #include "rondo/error.h"
 #include "rondo/export.h"

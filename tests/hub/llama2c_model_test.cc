@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "base/file.h"
-#include "formats/temp_dir.h"
+#include "base/temp_dir.h"
 #include "rondo/error.h"
 
 namespace rondo {

@@ -7,8 +7,8 @@
 #include <nlohmann/json.hpp>
 
 #include "base/file.h"
+#include "base/temp_dir.h"
 #include "formats/safetensors_testing.h"
-#include "formats/temp_dir.h"
 #include "hub/native_config.h"
 #include "hub/native_testing.h"
 #include "rondo/error.h"

@@ -4,8 +4,8 @@
 #include <filesystem>
 
 #include "base/file.h"
+#include "base/temp_dir.h"
 #include "formats/safetensors.h"
-#include "formats/temp_dir.h"
 #include "hub/native_config.h"
 #include "hub/native_testing.h"
 #include "rondo/error.h"

@@ -10,7 +10,7 @@
 #include <string>
 #include <string_view>
 
-#include "formats/temp_dir.h"
+#include "base/temp_dir.h"
 #include "rondo/error.h"
 #include "rondo/tokenizer.h"
 #include "text/byte_level.h"
