@@ -7,16 +7,18 @@
 //
 // An Engine is immutable after construction and may be used from several threads, each with caches
 // of its own. The KV cache is indexed by depth, never by block: two depths that share a block have
-// different keys and values. Results do not depend on how positions are grouped into steps: every
-// row is computed by the same sequence of operations whatever its companions are.
+// different keys and values. Results do not depend on how positions are grouped into steps, nor on
+// which depths share one: every row is computed by the same sequence of operations whatever its companions are.
 #pragma once
 
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
+#include "rondo/kv_type.h"
 #include "rondo/model.h"
 
 namespace rondo {
@@ -24,36 +26,65 @@ namespace rondo {
 class ThreadPool;
 
 struct EngineOptions {
-  DType weights = DType::kF32;  // kF32 or kBF16: type of packed linears and cache; sums are f32
+  DType weights = DType::kF32;  // kF32 or kBF16: type of packed linears; sums are f32
+  std::optional<KvType> kv;     // of the cache; unset: f32 beside f32 weights, else bf16
 };
 
-// Keys and values of one sequence, for every depth.
+// Keys and values of one sequence, for every depth. Positions lie in pages of 64 that several caches
+// may share.
 class KvCache {
  public:
   KvCache(KvCache&&) noexcept;
   KvCache& operator=(KvCache&&) noexcept;
   ~KvCache();
-  int length() const;  // positions computed at every depth
+  int length() const;           // positions computed at every depth
+  int length(int depth) const;  // positions computed at this depth
   int capacity() const;
   void Truncate(int length);  // forgets later positions
+  // Another sequence with the same first positions. Pages are shared until either writes to them.
+  KvCache Fork(int length) const;
+  // Depth `to` takes over what depth `from` holds for positions [first, first + count).
+  void CopyDepth(int from, int to, int first, int count);
 
  private:
   friend class Engine;
+  friend class KvPool;
   struct State;
   explicit KvCache(std::unique_ptr<State> state);
   std::unique_ptr<State> state_;
 };
 
-// Consecutive positions of one sequence inside a step.
+// Bounded memory for the caches of many sequences. Pages are committed as they are first written;
+// a step that needs one more than there are throws.
+class KvPool {
+ public:
+  KvPool(KvPool&&) noexcept;
+  KvPool& operator=(KvPool&&) noexcept;
+  ~KvPool();
+  KvCache NewCache(int capacity) const;
+  int64_t positions() const;
+  int64_t free_positions() const;  // in whole pages
+  uint64_t bytes_per_position() const;
+
+ private:
+  friend class Engine;
+  struct State;
+  explicit KvPool(std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
+};
+
+// Consecutive positions of one sequence at one depth inside a step.
 struct RowSpan {
   KvCache* cache;
+  int depth;
   int first_position;
   int count;
 };
 
 // The four places whose activations feed linears: q,k,v · o · gate,up · down.
 enum class TapPoint { kAttnInput, kOInput, kFfnInput, kDownInput };
-// Called with x [rows, width] as it enters the linears of a tap point.
+// Called with x [rows, width] as it enters the linears of a tap point, once for each run of rows of
+// the same depth.
 using Tap =
     std::function<void(int depth, TapPoint point, const float* x, int64_t rows, int64_t width)>;
 
@@ -67,14 +98,23 @@ class Engine {
   const ModelConfig& config() const;
   // Bytes of weights held, each tensor counted once however many depths share it.
   uint64_t weight_bytes() const;
-  // Room for `capacity` positions at every depth; memory is committed as positions are written.
+  // A cache with a pool of its own; memory is committed as positions are written.
   KvCache NewCache(int capacity) const;
+  // Room for at least `positions` in all caches together. Throws when that exceeds the machine's
+  // memory.
+  KvPool NewPool(int64_t positions) const;
 
   // hidden[i, d_model] = embedding of tokens[i] at positions[i]. Throws on a token outside the
   // vocabulary.
   void Embed(std::span<const int32_t> tokens, std::span<const int> positions, float* hidden) const;
-  // One layer at `depth` over all rows, in place; writes their keys and values into the caches.
-  void RunDepth(int depth, std::span<const RowSpan> rows, float* hidden, const Tap& tap = {}) const;
+  // Whether two depths use the same stored linears, so that their rows can share a pass.
+  bool SameBlocks(int depth_a, int depth_b) const;
+  // Every row passes through the layer at its span's depth, in place; keys and values go into the
+  // caches. All depths must use the same blocks: their weights are read once for all rows, while
+  // residuals, norms and biases are each depth's own.
+  void RunLayer(std::span<const RowSpan> spans, float* hidden, const Tap& tap = {}) const;
+  // Writes only keys and values of hidden rows at their depths; hidden stays as it is.
+  void FillKv(std::span<const RowSpan> spans, const float* hidden) const;
   // Final norm and head: logits[rows, vocab].
   void Head(const float* hidden, int64_t rows, float* logits) const;
 

@@ -70,6 +70,22 @@ struct Engine::Impl {
         frequencies(Frequencies(config, false)),
         local_frequencies(Frequencies(config, true)) {}
 
+  KvType kv_type() const {
+    return options.kv.value_or(options.weights == DType::kF32 ? KvType::kF32 : KvType::kBF16);
+  }
+
+  LayerContext Context(const Tap& tap, Workspace& space) const {
+    return {.config = config,
+            .rope_frequencies = frequencies,
+            .local_rope_frequencies = local_frequencies,
+            .tap = tap,
+            .space = space,
+            .pool = pool};
+  }
+
+  // Checks all spans before anything changes, then makes their positions writable and counts them.
+  std::vector<LayerSpan> Prepare(std::span<const RowSpan> spans) const;
+
   ModelConfig config;
   EngineOptions options;
   ThreadPool& pool;
@@ -78,6 +94,43 @@ struct Engine::Impl {
   std::vector<float> local_frequencies;
   mutable WorkspacePool spaces;
 };
+
+std::vector<LayerSpan> Engine::Impl::Prepare(std::span<const RowSpan> spans) const {
+  std::map<std::pair<KvCache*, int>, int> lengths;  // of caches at depths, after the step
+  for (const RowSpan& span : spans) {
+    if (span.depth < 0 || span.depth >= config.layers) {
+      Fail("Engine::RunLayer", "depth " + std::to_string(span.depth),
+           "0 to " + std::to_string(config.layers - 1));
+    }
+    const KvCache::State& state = *span.cache->state_;
+    int& length = lengths.emplace(std::pair(span.cache, span.depth), span.cache->length(span.depth))
+                      .first->second;
+    if (span.count < 0 || span.first_position < 0 || span.first_position > length ||
+        span.count > state.capacity - span.first_position) {
+      Fail("Engine::RunLayer",
+           std::to_string(span.count) + " positions from " + std::to_string(span.first_position) +
+               " on, after " + std::to_string(length) + " computed",
+           "no gap, and at most the cache's capacity of " + std::to_string(state.capacity));
+    }
+    length = span.first_position + span.count;
+  }
+  for (const RowSpan& span : spans) {
+    span.cache->state_->sequence.Reserve(span.first_position, span.first_position + span.count);
+  }
+  std::vector<LayerSpan> prepared;
+  for (const RowSpan& span : spans) {
+    if (span.count == 0) continue;
+    prepared.push_back({.layer = &weights.layer(span.depth),
+                        .depth = span.depth,
+                        .kv = span.cache->state_->sequence.At(span.depth),
+                        .first_position = span.first_position,
+                        .count = span.count});
+  }
+  for (const auto& [at, length] : lengths) {
+    at.first->state_->lengths[static_cast<size_t>(at.second)] = length;
+  }
+  return prepared;
+}
 
 Engine::Engine(const Model& model, const EngineOptions& options, ThreadPool& pool)
     : impl_(std::make_unique<Impl>(model, options, pool)) {}
@@ -88,26 +141,23 @@ const ModelConfig& Engine::config() const { return impl_->config; }
 
 uint64_t Engine::weight_bytes() const { return impl_->weights.bytes(); }
 
-KvCache Engine::NewCache(int capacity) const {
-  if (capacity <= 0) Fail("Engine::NewCache", "capacity " + std::to_string(capacity), "1 or more");
-  const ModelConfig& config = impl_->config;
-  const uint64_t bytes = CheckedMul(
-      KvPanels::BytesFor(ShapeOfAttention(config, false), capacity, impl_->options.weights),
-      static_cast<uint64_t>(config.layers));
+KvPool Engine::NewPool(int64_t positions) const {
+  if (positions <= 0) {
+    Fail("Engine::NewPool", std::to_string(positions) + " positions", "1 or more");
+  }
+  const int64_t pages = (positions - 1) / kPagePositions + 1;
+  const KvLayout layout = LayoutOfKv(impl_->config, impl_->kv_type());
+  auto pool = std::make_shared<KvPagePool>(layout, impl_->config.layers, pages);
+  const uint64_t bytes = CheckedMul(pool->page_bytes(), static_cast<uint64_t>(pages));
   if (bytes > PhysicalMemory()) {
-    Fail("Engine::NewCache",
-         "capacity " + std::to_string(capacity) + ", which takes " + HumanBytes(bytes),
+    Fail("Engine::NewPool",
+         std::to_string(positions) + " positions, which take " + HumanBytes(bytes),
          "a cache that fits in memory");
   }
-  auto state = std::make_unique<KvCache::State>();
-  state->capacity = capacity;
-  state->lengths.resize(static_cast<size_t>(config.layers));
-  for (int depth = 0; depth < config.layers; ++depth) {
-    state->depths.emplace_back(ShapeOfAttention(config, config.IsLocal(depth)), capacity,
-                               impl_->options.weights);
-  }
-  return KvCache(std::move(state));
+  return KvPool(std::make_unique<KvPool::State>(KvPool::State{std::move(pool)}));
 }
+
+KvCache Engine::NewCache(int capacity) const { return NewPool(capacity).NewCache(capacity); }
 
 void Engine::Embed(std::span<const int32_t> tokens, std::span<const int> positions,
                    float* hidden) const {
@@ -130,41 +180,21 @@ void Engine::Embed(std::span<const int32_t> tokens, std::span<const int> positio
   }
 }
 
-void Engine::RunDepth(int depth, std::span<const RowSpan> rows, float* hidden,
-                      const Tap& tap) const {
-  const ModelConfig& config = impl_->config;
-  if (depth < 0 || depth >= config.layers) {
-    Fail("Engine::RunDepth", "depth " + std::to_string(depth),
-         "0 to " + std::to_string(config.layers - 1));
-  }
-  const auto at = static_cast<size_t>(depth);
-  std::map<KvCache*, int> lengths;  // after the step; all spans are checked before anything changes
-  std::vector<LayerSpan> spans;
-  for (const RowSpan& row : rows) {
-    KvCache::State& state = *row.cache->state_;
-    int& length = lengths.emplace(row.cache, state.lengths[at]).first->second;
-    if (row.count < 0 || row.first_position < 0 || row.first_position > length ||
-        row.count > state.capacity - row.first_position) {
-      Fail("Engine::RunDepth",
-           std::to_string(row.count) + " positions from " + std::to_string(row.first_position) +
-               " on, after " + std::to_string(length) + " computed",
-           "no gap, and at most the cache's capacity of " + std::to_string(state.capacity));
-    }
-    length = row.first_position + row.count;
-    if (row.count > 0) spans.push_back({&state.depths[at], row.first_position, row.count});
-  }
-  for (const auto& [cache, length] : lengths) cache->state_->lengths[at] = length;
-  if (spans.empty()) return;
+bool Engine::SameBlocks(int depth_a, int depth_b) const {
+  const LayerUse &a = impl_->weights.layer(depth_a), &b = impl_->weights.layer(depth_b);
+  return std::ranges::equal(a.linears, b.linears, {}, &LinearUse::weight, &LinearUse::weight);
+}
+
+void Engine::RunLayer(std::span<const RowSpan> spans, float* hidden, const Tap& tap) const {
   auto space = impl_->spaces.Take();
-  RunLayer(
-      {.config = config,
-       .layer = impl_->weights.layer(depth),
-       .depth = depth,
-       .rope_frequencies = config.IsLocal(depth) ? impl_->local_frequencies : impl_->frequencies,
-       .tap = tap,
-       .space = *space,
-       .pool = impl_->pool},
-      spans, hidden);
+  const auto layer_spans = impl_->Prepare(spans);
+  if (!layer_spans.empty()) rondo::RunLayer(impl_->Context(tap, *space), layer_spans, hidden);
+}
+
+void Engine::FillKv(std::span<const RowSpan> spans, const float* hidden) const {
+  auto space = impl_->spaces.Take();
+  const auto layer_spans = impl_->Prepare(spans);
+  if (!layer_spans.empty()) rondo::FillKv(impl_->Context({}, *space), layer_spans, hidden);
 }
 
 void Engine::Head(const float* hidden, int64_t rows, float* logits) const {
@@ -197,13 +227,11 @@ std::vector<float> Engine::Prefill(KvCache& cache, std::span<const int32_t> toke
   std::vector<float> hidden(std::min(tokens.size(), kPrefillRows) * d);
   for (size_t done = 0; done < tokens.size(); done += kPrefillRows) {
     const size_t rows = std::min(kPrefillRows, tokens.size() - done);
-    const RowSpan span{&cache, first + static_cast<int>(done), static_cast<int>(rows)};
+    RowSpan span{&cache, 0, first + static_cast<int>(done), static_cast<int>(rows)};
     std::vector<int> positions(rows);
     std::iota(positions.begin(), positions.end(), span.first_position);
     Embed(tokens.subspan(done, rows), positions, hidden.data());
-    for (int depth = 0; depth < config.layers; ++depth) {
-      RunDepth(depth, {&span, 1}, hidden.data());
-    }
+    for (; span.depth < config.layers; ++span.depth) RunLayer({&span, 1}, hidden.data());
     if (all_logits) {
       Head(hidden.data(), static_cast<int64_t>(rows), logits.data() + done * vocab);
     } else if (done + rows == tokens.size()) {
@@ -230,12 +258,15 @@ std::vector<float> Engine::Decode(std::span<KvCache* const> caches,
            "at most the cache's capacity of " + std::to_string(cache->capacity()));
     }
     positions.push_back(cache->length());
-    rows.push_back({cache, cache->length(), 1});
+    rows.push_back({cache, 0, cache->length(), 1});
   }
   std::vector<float> hidden(tokens.size() * static_cast<size_t>(config.d_model));
   std::vector<float> logits(tokens.size() * static_cast<size_t>(config.vocab));
   Embed(tokens, positions, hidden.data());
-  for (int depth = 0; depth < config.layers; ++depth) RunDepth(depth, rows, hidden.data());
+  for (int depth = 0; depth < config.layers; ++depth) {
+    for (RowSpan& row : rows) row.depth = depth;
+    RunLayer(rows, hidden.data());
+  }
   Head(hidden.data(), static_cast<int64_t>(tokens.size()), logits.data());
   return logits;
 }

@@ -1,111 +1,165 @@
 #include "engine/layer.h"
 
+#include <initializer_list>
 #include <vector>
 
 #include "engine/rows.h"
-#include "kernels/rope.h"
 #include "kernels/row_ops.h"
 
 namespace rondo {
 namespace {
 
-std::vector<int> PositionsOf(std::span<const LayerSpan> spans) {
-  std::vector<int> positions;
-  for (const LayerSpan& span : spans) {
-    for (int i = 0; i < span.count; ++i) positions.push_back(span.first_position + i);
+// Neighbouring rows of the same depth.
+struct Segment {
+  const LayerUse* layer;
+  int depth;
+  int64_t first;
+  int64_t rows;
+};
+
+// The rows of a pass, seen as spans of positions and as segments of depths.
+struct Batch {
+  std::span<const LayerSpan> spans;
+  std::vector<Segment> segments;
+  std::vector<int> positions;  // [rows]
+  int64_t rows = 0;
+
+  explicit Batch(std::span<const LayerSpan> all) : spans(all) {
+    for (const LayerSpan& span : all) {
+      if (segments.empty() || segments.back().depth != span.depth) {
+        segments.push_back({span.layer, span.depth, rows, 0});
+      }
+      segments.back().rows += span.count;
+      rows += span.count;
+      for (int i = 0; i < span.count; ++i) positions.push_back(span.first_position + i);
+    }
   }
-  return positions;
+};
+
+void CallTap(const LayerContext& c, const Batch& batch, TapPoint point, const float* x,
+             int64_t width) {
+  if (!c.tap) return;
+  for (const Segment& s : batch.segments) {
+    c.tap(s.depth, point, x + s.first * width, s.rows, width);
+  }
 }
 
-void CallTap(const LayerContext& c, TapPoint point, const float* x, int64_t rows, int64_t width) {
-  if (c.tap) c.tap(c.depth, point, x, rows, width);
+void Norm(const LayerContext& c, const Batch& batch, Module m, const float* x, int64_t heads,
+          int64_t width, float* y) {
+  for (const Segment& s : batch.segments) {
+    const int64_t at = s.first * heads * width;
+    RunNorm(c.config, s.layer->norm(m), x + at, s.rows * heads, width, y + at, c.pool);
+  }
 }
 
-void Linear(const LayerContext& c, Module m, const float* x, int64_t rows, float* y) {
-  RunLinear(c.layer.linear(m), x, rows, y, c.space.residual, c.pool);
+struct Target {
+  Module module;
+  float* y;
+};
+
+// Linears that read the same x [rows, in].
+void Linears(const LayerContext& c, const Batch& batch, const float* x, int64_t in,
+             std::initializer_list<Target> targets) {
+  for (const auto& [module, y] : targets) {
+    for (const Segment& s : batch.segments) {
+      const LinearUse& linear = s.layer->linear(module);
+      RunLinear(linear, x + s.first * in, s.rows, y + s.first * linear.weight->out(),
+                c.space.residual, c.pool);
+    }
+  }
 }
 
-// Norms and turns queries and keys, and stores keys and values.
-void FinishQkv(const LayerContext& c, std::span<const LayerSpan> spans, float* q, float* k,
-               const float* v) {
+struct Qkv {
+  float* q;
+  float* k;
+  float* v;
+};
+
+// Norms and turns queries (unless null) and keys, and stores keys and values.
+void FinishQkv(const LayerContext& c, const Batch& batch, const Qkv& qkv) {
   const ModelConfig& config = c.config;
-  const std::vector<int> positions = PositionsOf(spans);
-  const auto rows = static_cast<int64_t>(positions.size());
   const int64_t q_width = int64_t{config.heads} * config.head_dim;
   const int64_t kv_width = int64_t{config.kv_heads} * config.head_dim;
   if (config.qk_norm) {
-    RunNorm(config, c.layer.norm(Module::kQNorm), q, rows * config.heads, config.head_dim, q,
-            c.pool);
-    RunNorm(config, c.layer.norm(Module::kKNorm), k, rows * config.kv_heads, config.head_dim, k,
-            c.pool);
+    if (qkv.q) Norm(c, batch, Module::kQNorm, qkv.q, config.heads, config.head_dim, qkv.q);
+    Norm(c, batch, Module::kKNorm, qkv.k, config.kv_heads, config.head_dim, qkv.k);
   }
-  const std::vector<float> angles = RopeAngles(positions, c.rope_frequencies);
+  const auto angles = c.space.angles.Get(batch.positions, c.rope_frequencies);
+  const auto local_angles = c.space.local_angles.Get(batch.positions, c.local_rope_frequencies);
   std::vector<const LayerSpan*> owners;
-  for (const LayerSpan& span : spans) {
+  for (const LayerSpan& span : batch.spans) {
     owners.insert(owners.end(), static_cast<size_t>(span.count), &span);
   }
-  ForRows(c.pool, rows, q_width + 2 * kv_width, [&](int64_t r) {
+  const size_t turn_size = 2 * c.rope_frequencies.size();
+  ForRows(c.pool, batch.rows, q_width + 2 * kv_width, [&](int64_t r) {
     const auto row = static_cast<size_t>(r);
-    if (!angles.empty()) {
-      const float* turn = angles.data() + row * 2 * c.rope_frequencies.size();
-      ApplyRope(q + r * q_width, config.heads, config.head_dim, config.rotary_dim, turn);
-      ApplyRope(k + r * kv_width, config.kv_heads, config.head_dim, config.rotary_dim, turn);
+    const LayerSpan& owner = *owners[row];
+    if (turn_size > 0) {
+      const auto& table = config.IsLocal(owner.depth) ? local_angles : angles;
+      const float* turn = table.data() + row * turn_size;
+      const int dim = config.head_dim;
+      if (qkv.q) ApplyRope(qkv.q + r * q_width, config.heads, dim, config.rotary_dim, turn);
+      ApplyRope(qkv.k + r * kv_width, config.kv_heads, dim, config.rotary_dim, turn);
     }
-    owners[row]->kv->Store(positions[row], k + r * kv_width, v + r * kv_width);
+    StoreKv(owner.kv, batch.positions[row], qkv.k + r * kv_width, qkv.v + r * kv_width);
   });
 }
 
+void Attend(const LayerContext& c, const Batch& batch, const float* q, float* attended) {
+  const ModelConfig& config = c.config;
+  const int64_t width = int64_t{config.heads} * config.head_dim;
+  std::vector<AttentionSpan> spans;
+  int64_t row = 0;
+  for (const LayerSpan& span : batch.spans) {
+    spans.push_back({.shape = ShapeOfAttention(config, config.IsLocal(span.depth)),
+                     .kv = span.kv,
+                     .first_position = span.first_position,
+                     .count = span.count,
+                     .q = q + row * width,
+                     .out = attended + row * width});
+    row += span.count;
+  }
+  Attention(spans, c.pool);
+}
+
 // out[rows, d_model] = o(attention(q, k, v of x)).
-void AttentionBranch(const LayerContext& c, std::span<const LayerSpan> spans, const float* x,
-                     int64_t rows, float* out) {
+void AttentionBranch(const LayerContext& c, const Batch& batch, const float* x, float* out) {
   const ModelConfig& config = c.config;
   const int64_t q_width = int64_t{config.heads} * config.head_dim;
   const int64_t kv_width = int64_t{config.kv_heads} * config.head_dim;
-  float* q = c.space.q.Get(rows * q_width);
-  float* k = c.space.k.Get(rows * kv_width);
-  float* v = c.space.v.Get(rows * kv_width);
-  CallTap(c, TapPoint::kAttnInput, x, rows, config.d_model);
-  Linear(c, Module::kQ, x, rows, q);
-  Linear(c, Module::kK, x, rows, k);
-  Linear(c, Module::kV, x, rows, v);
-  FinishQkv(c, spans, q, k, v);
-
-  float* attended = c.space.attended.Get(rows * q_width);
-  std::vector<AttentionSpan> jobs;
-  int64_t row = 0;
-  for (const LayerSpan& span : spans) {
-    jobs.push_back({.kv = span.kv,
-                    .first_position = span.first_position,
-                    .count = span.count,
-                    .q = q + row * q_width,
-                    .out = attended + row * q_width});
-    row += span.count;
-  }
-  Attention(ShapeOfAttention(config, config.IsLocal(c.depth)), jobs, c.pool);
-  CallTap(c, TapPoint::kOInput, attended, rows, q_width);
-  Linear(c, Module::kO, attended, rows, out);
+  const Qkv qkv = {c.space.q.Get(batch.rows * q_width), c.space.k.Get(batch.rows * kv_width),
+                   c.space.v.Get(batch.rows * kv_width)};
+  CallTap(c, batch, TapPoint::kAttnInput, x, config.d_model);
+  Linears(c, batch, x, config.d_model,
+          {{Module::kQ, qkv.q}, {Module::kK, qkv.k}, {Module::kV, qkv.v}});
+  FinishQkv(c, batch, qkv);
+  float* attended = c.space.attended.Get(batch.rows * q_width);
+  Attend(c, batch, qkv.q, attended);
+  CallTap(c, batch, TapPoint::kOInput, attended, q_width);
+  Linears(c, batch, attended, q_width, {{Module::kO, out}});
 }
 
 // out[rows, d_model] = down(act(gate x) ⊙ up x), or down(act(up x)).
-void FfnBranch(const LayerContext& c, const float* x, int64_t rows, float* out) {
+void FfnBranch(const LayerContext& c, const Batch& batch, const float* x, float* out) {
   const ModelConfig& config = c.config;
   const int64_t width = config.d_ff;
-  float* up = c.space.up.Get(rows * width);
-  CallTap(c, TapPoint::kFfnInput, x, rows, config.d_model);
-  Linear(c, Module::kUp, x, rows, up);
-  float* inner = up;
+  float* up = c.space.up.Get(batch.rows * width);
+  float* inner = config.gated_ffn ? c.space.gate.Get(batch.rows * width) : up;
+  CallTap(c, batch, TapPoint::kFfnInput, x, config.d_model);
   if (config.gated_ffn) {
-    inner = c.space.gate.Get(rows * width);
-    Linear(c, Module::kGate, x, rows, inner);
-    ForRows(c.pool, rows, width, [&](int64_t r) {
-      ActivateGated(config.activation, inner + r * width, up + r * width, width);
-    });
+    Linears(c, batch, x, config.d_model, {{Module::kGate, inner}, {Module::kUp, up}});
   } else {
-    ForRows(c.pool, rows, width,
-            [&](int64_t r) { Activate(config.activation, inner + r * width, width); });
+    Linears(c, batch, x, config.d_model, {{Module::kUp, up}});
   }
-  CallTap(c, TapPoint::kDownInput, inner, rows, width);
-  Linear(c, Module::kDown, inner, rows, out);
+  ForRows(c.pool, batch.rows, width, [&](int64_t r) {
+    if (config.gated_ffn) {
+      ActivateGated(config.activation, inner + r * width, up + r * width, width);
+    } else {
+      Activate(config.activation, inner + r * width, width);
+    }
+  });
+  CallTap(c, batch, TapPoint::kDownInput, inner, width);
+  Linears(c, batch, inner, width, {{Module::kDown, out}});
 }
 
 void AddRows(const LayerContext& c, float* hidden, const float* branch, int64_t rows) {
@@ -122,6 +176,10 @@ AttentionShape ShapeOfAttention(const ModelConfig& config, bool local) {
           .scale = config.attn_scale,
           .softcap = config.attn_softcap,
           .window = local ? config.sliding_window : 0};
+}
+
+KvLayout LayoutOfKv(const ModelConfig& config, KvType type) {
+  return {.kv_heads = config.kv_heads, .head_dim = config.head_dim, .type = type};
 }
 
 void RunLinear(const LinearUse& linear, const float* x, int64_t rows, float* y,
@@ -151,24 +209,33 @@ void RunNorm(const ModelConfig& config, const NormUse& norm, const float* x, int
 void RunLayer(const LayerContext& c, std::span<const LayerSpan> spans, float* hidden) {
   const ModelConfig& config = c.config;
   const int64_t d = config.d_model;
-  int64_t rows = 0;
-  for (const LayerSpan& span : spans) rows += span.count;
-  float* normed = c.space.normed.Get(rows * d);
-  float* branch = c.space.branch.Get(rows * d);
-  const auto norm = [&](Module m, const float* x, float* y) {
-    RunNorm(config, c.layer.norm(m), x, rows, d, y, c.pool);
-  };
+  const Batch batch(spans);
+  float* normed = c.space.normed.Get(batch.rows * d);
+  float* branch = c.space.branch.Get(batch.rows * d);
+  const auto norm = [&](Module m, const float* x, float* y) { Norm(c, batch, m, x, 1, d, y); };
 
   norm(Module::kAttnNorm, hidden, normed);
-  AttentionBranch(c, spans, normed, rows, branch);
+  AttentionBranch(c, batch, normed, branch);
   if (config.post_norms) norm(Module::kPostAttnNorm, branch, branch);
   // In a parallel layer both branches read the layer's input.
   if (config.parallel_residual) norm(Module::kFfnNorm, hidden, normed);
-  AddRows(c, hidden, branch, rows);
+  AddRows(c, hidden, branch, batch.rows);
   if (!config.parallel_residual) norm(Module::kFfnNorm, hidden, normed);
-  FfnBranch(c, normed, rows, branch);
+  FfnBranch(c, batch, normed, branch);
   if (config.post_norms) norm(Module::kPostFfnNorm, branch, branch);
-  AddRows(c, hidden, branch, rows);
+  AddRows(c, hidden, branch, batch.rows);
+}
+
+void FillKv(const LayerContext& c, std::span<const LayerSpan> spans, const float* hidden) {
+  const ModelConfig& config = c.config;
+  const Batch batch(spans);
+  const int64_t kv_width = int64_t{config.kv_heads} * config.head_dim;
+  float* normed = c.space.normed.Get(batch.rows * config.d_model);
+  const Qkv kv = {nullptr, c.space.k.Get(batch.rows * kv_width),
+                  c.space.v.Get(batch.rows * kv_width)};
+  Norm(c, batch, Module::kAttnNorm, hidden, 1, config.d_model, normed);
+  Linears(c, batch, normed, config.d_model, {{Module::kK, kv.k}, {Module::kV, kv.v}});
+  FinishQkv(c, batch, kv);
 }
 
 }  // namespace rondo

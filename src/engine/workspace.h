@@ -2,11 +2,15 @@
 // state.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <utility>
 #include <vector>
+
+#include "kernels/rope.h"
 
 namespace rondo {
 
@@ -26,6 +30,25 @@ class ScratchBuffer {
   std::unique_ptr<float[]> memory_;
 };
 
+// The angles of the positions asked for last: all layers of a step share them.
+class AngleCache {
+ public:
+  // Rows of RopeAngles(positions, frequencies); empty without frequencies.
+  std::span<const float> Get(std::span<const int> positions, std::span<const float> frequencies) {
+    if (frequencies_ != frequencies.data() || !std::ranges::equal(positions_, positions)) {
+      positions_.assign(positions.begin(), positions.end());
+      frequencies_ = frequencies.data();
+      angles_ = RopeAngles(positions, frequencies);
+    }
+    return angles_;
+  }
+
+ private:
+  std::vector<int> positions_;
+  const float* frequencies_ = nullptr;
+  std::vector<float> angles_;
+};
+
 struct Workspace {
   ScratchBuffer normed;    // [rows, d_model] input of the branch
   ScratchBuffer q, k, v;   // projections
@@ -33,6 +56,7 @@ struct Workspace {
   ScratchBuffer branch;    // [rows, d_model] output of attention or feed-forward
   ScratchBuffer gate, up;  // [rows, d_ff]
   ScratchBuffer residual;  // between the factors of a residual
+  AngleCache angles, local_angles;
 };
 
 // Lends workspaces: one to each concurrent caller of an engine.

@@ -147,13 +147,16 @@ LayerRunner::LayerRunner(const ModelConfig& config, std::span<const int32_t> tok
   if (config.max_positions > 0) length = std::min<int64_t>(length, config.max_positions);
   context_ = static_cast<int>(length);
   const int64_t count = used / length;
-  panels_.reserve(static_cast<size_t>(count));
+  const int64_t pages = (length + kPagePositions - 1) / kPagePositions;
+  const auto pool =
+      std::make_shared<KvPagePool>(LayoutOfKv(config, KvType::kF32), 1, count * pages);
+  sequences_.reserve(static_cast<size_t>(count));
   for (int64_t i = 0; i < count; ++i) {
     const int64_t start = count == 1 ? 0 : i * (total - length) / (count - 1);
     const auto sequence = tokens.subspan(static_cast<size_t>(start), static_cast<size_t>(length));
     tokens_.insert(tokens_.end(), sequence.begin(), sequence.end());
-    panels_.emplace_back(ShapeOfAttention(config, false), context_, DType::kF32);
-    spans_.push_back({&panels_.back(), 0, context_});
+    sequences_.emplace_back(pool).Reserve(0, context_);
+    spans_.push_back({nullptr, 0, sequences_.back().At(0), 0, context_});
   }
   if (config.positions == PositionKind::kRope) {
     frequencies_ = RopeFrequencies(config, false);
@@ -180,10 +183,13 @@ std::vector<float> LayerRunner::Embed(const Model& model) const {
 
 void LayerRunner::Run(const DenseLayer& layer, int depth, std::vector<float>& hidden,
                       const Tap& tap) {
+  for (LayerSpan& span : spans_) {
+    span.layer = &layer.use();
+    span.depth = depth;
+  }
   RunLayer({.config = config_,
-            .layer = layer.use(),
-            .depth = depth,
-            .rope_frequencies = config_.IsLocal(depth) ? local_frequencies_ : frequencies_,
+            .rope_frequencies = frequencies_,
+            .local_rope_frequencies = local_frequencies_,
             .tap = tap,
             .space = space_,
             .pool = pool_},

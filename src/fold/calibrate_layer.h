@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/kv_cache.h"
 #include "engine/layer.h"
 #include "fold/absorb.h"
 #include "rondo/model.h"
@@ -65,7 +66,7 @@ class LayerRunner {
   ThreadPool& pool_;
   int context_;
   std::vector<int32_t> tokens_;  // all sequences, one after the other
-  std::vector<KvPanels> panels_;
+  std::vector<KvSequence> sequences_;
   std::vector<LayerSpan> spans_;
   std::vector<float> frequencies_, local_frequencies_;
   Workspace space_;

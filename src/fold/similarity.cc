@@ -53,16 +53,21 @@ TieProbe::TieProbe(const Model& model, const Engine& engine, std::span<const int
       vocab_(model.config.vocab),
       runner_(model.config, tokens, static_cast<int>(tokens.size()), 0, pool),
       cache_(engine.NewCache(static_cast<int>(runner_.rows()))),
-      rows_{&cache_, 0, static_cast<int>(runner_.rows())} {
+      rows_{&cache_, 0, 0, static_cast<int>(runner_.rows())} {
   inputs_.push_back(runner_.Embed(model));
   for (int depth = 0; depth < depths_; ++depth) {
     inputs_.push_back(inputs_.back());
-    engine_.RunDepth(depth, {&rows_, 1}, inputs_.back().data());
+    RunDepth(depth, inputs_.back());
   }
   log_probs_.resize(static_cast<size_t>(runner_.rows()) * static_cast<size_t>(vocab_));
   engine_.Head(inputs_.back().data(), runner_.rows(), log_probs_.data());
   pool.ParallelFor(runner_.rows(),
                    [&](int64_t r) { LogSoftmax(log_probs_.data() + r * vocab_, vocab_); });
+}
+
+void TieProbe::RunDepth(int depth, std::vector<float>& hidden) {
+  rows_.depth = depth;
+  engine_.RunLayer({&rows_, 1}, hidden.data());
 }
 
 std::vector<double> TieProbe::Similarity() const {
@@ -93,7 +98,7 @@ double TieProbe::Loss(int first, std::span<const DenseLayer* const> layers) {
   std::vector<float> hidden = inputs_[static_cast<size_t>(first)];
   int depth = first;
   for (const DenseLayer* layer : layers) runner_.Run(*layer, depth++, hidden, {});
-  for (; depth < depths_; ++depth) engine_.RunDepth(depth, {&rows_, 1}, hidden.data());
+  for (; depth < depths_; ++depth) RunDepth(depth, hidden);
   return Divergence(hidden);
 }
 

@@ -25,6 +25,7 @@ class TieProbe {
   double Loss(int first, std::span<const DenseLayer* const> layers);
 
  private:
+  void RunDepth(int depth, std::vector<float>& hidden);
   // Mean KL of the hidden rows that leave the last layer.
   double Divergence(const std::vector<float>& hidden) const;
 

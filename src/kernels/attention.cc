@@ -13,7 +13,6 @@ namespace rondo {
 // Queries of one span that share a key/value head, numbered position by position: query i is head
 // i % group of position i / group.
 struct AttentionJob {
-  const AttentionShape* shape;
   const AttentionSpan* span;
   int kv_head;
   int64_t first;
@@ -76,11 +75,66 @@ float Exponentials(const AttentionShape& shape, KeyRange keys, int64_t first, in
   return sums.Total();
 }
 
+// x[r, i] *= scales[i]; count is a multiple of the panel.
+void ScaleColumns(const float* scales, int64_t rows, int64_t count, float* x, int64_t stride) {
+  const PanelTag d;
+  for (int64_t r = 0; r < rows; ++r) {
+    for (int64_t i = 0; i < count; i += kPanelLanes) {
+      float* target = x + r * stride + i;
+      hn::StoreU(hn::Mul(hn::LoadU(d, target), hn::LoadU(d, scales + i)), d, target);
+    }
+  }
+}
+
+// scores[rows, stride] of the keys from `first` on, page by page.
+template <typename T>
+void Scores(const AttentionJob& job, int64_t rows, const float* queries, int64_t padded_dim,
+            int64_t first, int64_t stride, float* scores) {
+  const KvView& kv = job.span->kv;
+  const int64_t dim = job.span->shape.head_dim;
+  for (int64_t at = first; at < first + stride;) {
+    const int64_t slot = at % kPagePositions;
+    const int64_t count = std::min(kPagePositions - slot, first + stride - at);
+    const std::byte* head = kv.Head(at / kPagePositions, job.kv_head);
+    float* target = scores + (at - first);
+    Tiles(rows, count / kPanelWidth, queries, padded_dim,
+          reinterpret_cast<const T*>(head) + slot * dim, dim * kPanelWidth, dim, target, stride,
+          false);
+    if constexpr (std::is_same_v<T, Int8>) {
+      const auto* scales = reinterpret_cast<const float*>(head + kv.layout.scales_offset());
+      ScaleColumns(scales + slot, rows, count, target, stride);
+    }
+    at += count;
+  }
+}
+
+// sums[rows, padded_dim] of the values from `first` to `end`, weighted by `scores`.
+template <typename T>
+void Values(const AttentionJob& job, int64_t rows, float* scores, int64_t stride, int64_t first,
+            int64_t end, float* sums, int64_t padded_dim) {
+  const KvView& kv = job.span->kv;
+  for (int64_t at = first; at < end;) {
+    const int64_t slot = at % kPagePositions;
+    const int64_t count = std::min(kPagePositions - slot, end - at);
+    const std::byte* head = kv.Head(at / kPagePositions, job.kv_head);
+    float* weights = scores + (at - first);
+    if constexpr (std::is_same_v<T, Int8>) {
+      const auto* scales = reinterpret_cast<const float*>(head + kv.layout.scales_offset());
+      ScaleColumns(scales + kPagePositions + slot, rows, PanelCount(count) * kPanelWidth, weights,
+                   stride);
+    }
+    const auto* values = reinterpret_cast<const T*>(head + kv.layout.values_offset());
+    Tiles(rows, padded_dim / kPanelWidth, weights, stride, values + slot * kPanelWidth,
+          int64_t{kPagePositions} * kPanelWidth, count, sums, padded_dim, at > first);
+    at += count;
+  }
+}
+
 template <typename T>
 void RunTile(const AttentionJob& job, int64_t first_query, int64_t rows,
              std::vector<float>& space) {
-  const AttentionShape& shape = *job.shape;
   const AttentionSpan& span = *job.span;
+  const AttentionShape& shape = span.shape;
   const int64_t group = shape.heads / shape.kv_heads;
   const int64_t width = int64_t{shape.heads} * shape.head_dim;
   const int64_t padded_dim = PanelCount(shape.head_dim) * kPanelWidth;
@@ -91,10 +145,8 @@ void RunTile(const AttentionJob& job, int64_t first_query, int64_t rows,
   // Union of what the rows see, from a panel border on.
   const KeyRange low = KeysOf(shape, position(first_query));
   const int64_t end = position(first_query + rows - 1) + 1;
-  const int64_t first_panel = low.begin / kPanelWidth;
-  const int64_t panels = PanelCount(end) - first_panel;
-  const int64_t first = first_panel * kPanelWidth;
-  const int64_t stride = panels * kPanelWidth;
+  const int64_t first = low.begin / kPanelWidth * kPanelWidth;
+  const int64_t stride = PanelCount(end - first) * kPanelWidth;
 
   space.resize(static_cast<size_t>(rows * (stride + 2 * padded_dim) + kPanelWidth));
   const size_t misaligned = reinterpret_cast<uintptr_t>(space.data()) / sizeof(float) % kPanelWidth;
@@ -104,18 +156,13 @@ void RunTile(const AttentionJob& job, int64_t first_query, int64_t rows,
   for (int64_t r = 0; r < rows; ++r) {
     std::copy_n(span.q + offset(first_query + r), shape.head_dim, queries + r * padded_dim);
   }
-  const T* keys = static_cast<const T*>(span.kv->Keys(job.kv_head));
-  const int64_t key_panel = int64_t{shape.head_dim} * kPanelWidth;
-  Tiles(rows, panels, queries, padded_dim, keys + first_panel * key_panel, key_panel,
-        shape.head_dim, scores, stride, false);
+  Scores<T>(job, rows, queries, padded_dim, first, stride, scores);
   HWY_ALIGN float inverse[kTileRows];
   for (int64_t r = 0; r < rows; ++r) {
     const KeyRange seen = KeysOf(shape, position(first_query + r));
     inverse[r] = 1 / Exponentials(shape, seen, first, stride, scores + r * stride);
   }
-  const T* values = static_cast<const T*>(span.kv->Values(job.kv_head));
-  Tiles(rows, padded_dim / kPanelWidth, scores, stride, values + first * kPanelWidth,
-        span.kv->capacity() * kPanelWidth, end - first, sums, padded_dim, false);
+  Values<T>(job, rows, scores, stride, first, end, sums, padded_dim);
   for (int64_t r = 0; r < rows; ++r) {
     float* out = span.out + offset(first_query + r);
     for (int64_t i = 0; i < shape.head_dim; ++i) out[i] = sums[r * padded_dim + i] * inverse[r];
@@ -126,10 +173,16 @@ void RunJob(const AttentionJob& job) {
   thread_local std::vector<float> space;
   for (int64_t query = job.first; query < job.last; query += kTileRows) {
     const int64_t rows = std::min<int64_t>(kTileRows, job.last - query);
-    if (job.span->kv->type() == DType::kBF16) {
-      RunTile<BFloat16>(job, query, rows, space);
-    } else {
-      RunTile<float>(job, query, rows, space);
+    switch (job.span->kv.layout.type) {
+      case KvType::kF32:
+        RunTile<float>(job, query, rows, space);
+        break;
+      case KvType::kBF16:
+        RunTile<BFloat16>(job, query, rows, space);
+        break;
+      case KvType::kInt8:
+        RunTile<Int8>(job, query, rows, space);
+        break;
     }
   }
 }
@@ -143,21 +196,25 @@ HWY_AFTER_NAMESPACE();
 namespace rondo {
 HWY_EXPORT(RunJob);
 
-void Attention(const AttentionShape& shape, std::span<const AttentionSpan> spans,
-               ThreadPool& pool) {
-  constexpr int64_t kJobQueries = 48;  // a multiple of every tile height
+void Attention(std::span<const AttentionSpan> spans, ThreadPool& pool) {
+  constexpr int64_t kJobQueries = 48;         // a multiple of every tile height
+  constexpr int64_t kInlineWork = 64 * 1024;  // multiply-adds not worth waking threads for
   std::vector<AttentionJob> jobs;
+  int64_t work = 0;
   for (const AttentionSpan& span : spans) {
+    const AttentionShape& shape = span.shape;
     const int64_t queries = int64_t{span.count} * (shape.heads / shape.kv_heads);
+    work += span.count * int64_t{span.first_position + span.count} * shape.heads * shape.head_dim;
     for (int h = 0; h < shape.kv_heads; ++h) {
       for (int64_t first = 0; first < queries; first += kJobQueries) {
-        jobs.push_back({&shape, &span, h, first, std::min(queries, first + kJobQueries)});
+        jobs.push_back({&span, h, first, std::min(queries, first + kJobQueries)});
       }
     }
   }
-  pool.ParallelFor(static_cast<int64_t>(jobs.size()), [&](int64_t i) {
-    HWY_DYNAMIC_DISPATCH(RunJob)(jobs[static_cast<size_t>(i)]);
-  });
+  const auto run = [&](int64_t i) { HWY_DYNAMIC_DISPATCH(RunJob)(jobs[static_cast<size_t>(i)]); };
+  const auto count = static_cast<int64_t>(jobs.size());
+  if (work >= kInlineWork) return pool.ParallelFor(count, run);
+  for (int64_t i = 0; i < count; ++i) run(i);
 }
 
 }  // namespace rondo

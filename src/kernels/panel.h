@@ -12,5 +12,7 @@ constexpr int64_t PanelCount(int64_t outputs) { return (outputs + kPanelWidth - 
 
 // The bits of a bf16 value.
 enum class BFloat16 : uint16_t {};
+// A quantised value; its scale is kept elsewhere.
+enum class Int8 : int8_t {};
 
 }  // namespace rondo

@@ -123,8 +123,8 @@ TEST(Engine, TapsSeeTheInputsOfLinears) {
   const std::vector<float> before = hidden;
   std::vector<std::pair<TapPoint, int64_t>> seen;
   std::vector<float> first;
-  const RowSpan span{&cache, 0, 3};
-  engine.RunDepth(0, {&span, 1}, hidden.data(),
+  const RowSpan span{&cache, 0, 0, 3};
+  engine.RunLayer({&span, 1}, hidden.data(),
                   [&](int depth, TapPoint point, const float* x, int64_t rows, int64_t width) {
                     EXPECT_EQ(depth, 0);
                     EXPECT_EQ(rows, 3);
@@ -169,9 +169,10 @@ TEST(Engine, RefusesBadInput) {
   EXPECT_THROW(engine.Decode(same, two), Error);
   EXPECT_THROW(engine.Decode({same, 1}, two), Error);
   std::vector<float> hidden(2 * 24);
-  const RowSpan gap[] = {{&cache, 6, 1}, {&cache, 8, 1}};
-  EXPECT_THROW(engine.RunDepth(0, gap, hidden.data()), Error);
-  EXPECT_THROW(engine.RunDepth(config.layers, {}, hidden.data()), Error);
+  const RowSpan gap[] = {{&cache, 0, 6, 1}, {&cache, 0, 8, 1}};
+  EXPECT_THROW(engine.RunLayer(gap, hidden.data()), Error);
+  const RowSpan beyond[] = {{&cache, config.layers, 0, 1}};
+  EXPECT_THROW(engine.RunLayer(beyond, hidden.data()), Error);
   EXPECT_EQ(cache.length(), 6);
 }
 

@@ -96,7 +96,7 @@ TEST_P(Invariance, SpansOfSeveralSequencesInOneStep) {
   KvCache a = engine_.NewCache(kLength), b = engine_.NewCache(kLength);
   const int vocab = model_.config.vocab, d = model_.config.d_model;
   // 11 positions of one sequence and 25 of another, interleaved with a second piece of the first.
-  const std::vector<RowSpan> spans = {{&a, 0, 11}, {&b, 0, 25}, {&a, 11, 4}};
+  std::vector<RowSpan> spans = {{&a, 0, 0, 11}, {&b, 0, 0, 25}, {&a, 0, 11, 4}};
   std::vector<int32_t> tokens;
   std::vector<int> positions;
   for (const RowSpan& span : spans) {
@@ -108,7 +108,8 @@ TEST_P(Invariance, SpansOfSeveralSequencesInOneStep) {
   std::vector<float> hidden(tokens.size() * d), logits(tokens.size() * vocab);
   engine_.Embed(tokens, positions, hidden.data());
   for (int depth = 0; depth < model_.config.layers; ++depth) {
-    engine_.RunDepth(depth, spans, hidden.data());
+    for (RowSpan& span : spans) span.depth = depth;
+    engine_.RunLayer(spans, hidden.data());
   }
   engine_.Head(hidden.data(), static_cast<int64_t>(tokens.size()), logits.data());
   const auto part = [&](int first, int count) {

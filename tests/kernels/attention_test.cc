@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "base/thread_pool.h"
+#include "kernels/aligned_buffer.h"
 #include "kernels/kernel_testing.h"
 #include "kernels/reference.h"
 #include "rondo/error.h"
@@ -15,32 +16,40 @@ class AttentionTest : public KernelTest {};
 
 // A sequence with random queries, keys and values.
 struct Sequence {
-  Sequence(const AttentionShape& s, int count, DType type = DType::kF32)
+  Sequence(const AttentionShape& s, int count, KvType type = KvType::kF32)
       : shape(s),
         length(count),
         q(RandomFloats(int64_t{count} * s.heads * s.head_dim, 1)),
         keys(RandomFloats(int64_t{count} * s.kv_heads * s.head_dim, 2)),
         values(RandomFloats(int64_t{count} * s.kv_heads * s.head_dim, 3)),
-        kv(s, count, type) {
+        layout{s.kv_heads, s.head_dim, type} {
+    for (int page = 0; page * kPagePositions < count; ++page) {
+      memory.emplace_back(2 * layout.depth_bytes());
+      pages.push_back(memory.back().as<std::byte>());
+    }
     const int64_t width = int64_t{s.kv_heads} * s.head_dim;
     for (int t = 0; t < count; ++t) {
-      kv.Store(t, keys.data() + t * width, values.data() + t * width);
+      StoreKv(View(), t, keys.data() + t * width, values.data() + t * width);
     }
   }
+  // The second of two depths.
+  KvView View() const { return {layout, pages, layout.depth_bytes()}; }
   // Output of positions [first, first + count).
   std::vector<float> Run(int first, int count, int threads = 1) const {
     ThreadPool pool(threads);
     const int64_t width = int64_t{shape.heads} * shape.head_dim;
     std::vector<float> out(static_cast<size_t>(count * width));
-    const AttentionSpan span{&kv, first, count, q.data() + first * width, out.data()};
-    Attention(shape, {&span, 1}, pool);
+    const AttentionSpan span{shape, View(), first, count, q.data() + first * width, out.data()};
+    Attention({&span, 1}, pool);
     return out;
   }
 
   AttentionShape shape;
   int length;
   std::vector<float> q, keys, values;
-  KvPanels kv;
+  KvLayout layout;
+  std::vector<AlignedBuffer> memory;
+  std::vector<std::byte*> pages;
 };
 
 // Scores are sums of head_dim products of size √dim, so they are off by about ε · dim · scale; a
@@ -73,7 +82,7 @@ TEST_P(AttentionTest, HeadSizesAndGroups) {
 
 TEST_P(AttentionTest, LengthsAroundThePanel) {
   const AttentionShape shape{.heads = 3, .kv_heads = 3, .head_dim = 8, .scale = 0.4f};
-  for (const int length : {1, 2, 15, 16, 17, 31, 32, 33, 100, 300}) {
+  for (const int length : {1, 2, 15, 16, 17, 31, 32, 33, 63, 64, 65, 128, 300}) {
     ExpectMatchesReference(Sequence(shape, length));
   }
 }
@@ -98,7 +107,7 @@ TEST_P(AttentionTest, LargeScoresStayFinite) {
 }
 
 TEST_P(AttentionTest, RowsDoNotDependOnTheStepNorThreads) {
-  for (const DType type : {DType::kF32, DType::kBF16}) {
+  for (const KvType type : {KvType::kF32, KvType::kBF16, KvType::kInt8}) {
     for (const int window : {0, 11}) {
       const Sequence s({.heads = 6, .kv_heads = 2, .head_dim = 10, .scale = 0.3f, .window = window},
                        75, type);
@@ -117,7 +126,7 @@ TEST_P(AttentionTest, RowsDoNotDependOnTheStepNorThreads) {
 
 TEST_P(AttentionTest, Bf16EqualsRoundedF32BitForBit) {
   const AttentionShape shape{.heads = 4, .kv_heads = 2, .head_dim = 12, .scale = 0.3f};
-  const Sequence half(shape, 50, DType::kBF16);
+  const Sequence half(shape, 50, KvType::kBF16);
   Sequence rounded(shape, 50);
   for (int t = 0; t < 50; ++t) {
     std::vector<float> key(24), value(24);
@@ -125,16 +134,59 @@ TEST_P(AttentionTest, Bf16EqualsRoundedF32BitForBit) {
       key[i] = F32FromBF16(BF16FromF32(rounded.keys[t * 24 + i]));
       value[i] = F32FromBF16(BF16FromF32(rounded.values[t * 24 + i]));
     }
-    rounded.kv.Store(t, key.data(), value.data());
+    StoreKv(rounded.View(), t, key.data(), value.data());
   }
   EXPECT_EQ(half.Run(0, 50), rounded.Run(0, 50));
 }
 
+// An int8 key is off by at most half a step, its largest magnitude / 254, in each element: a score
+// by less than that times the sum of |q|, and the softmax weights by that relatively; values add
+// their own half step.
+TEST_P(AttentionTest, Int8StaysWithinItsRounding) {
+  const AttentionShape shape{.heads = 4, .kv_heads = 2, .head_dim = 32, .scale = 0.17f};
+  const Sequence exact(shape, 90), small(shape, 90, KvType::kInt8);
+  const std::vector<float> a = exact.Run(0, 90), b = small.Run(0, 90);
+  const auto largest = [](const std::vector<float>& x) {
+    float most = 0;
+    for (const float v : x) most = std::max(most, std::fabs(v));
+    return most;
+  };
+  const double key_step = largest(exact.keys) / 254, value_step = largest(exact.values) / 254;
+  double q_sum = 0;
+  for (size_t i = 0; i + 32 <= exact.q.size(); i += 32) {
+    double sum = 0;
+    for (size_t j = i; j < i + 32; ++j) sum += std::fabs(exact.q[j]);
+    q_sum = std::max(q_sum, sum);
+  }
+  const double score_error = key_step * q_sum * shape.scale;
+  const double tolerance = value_step + 2 * std::expm1(score_error) * largest(exact.values);
+  double worst = 0;
+  for (size_t i = 0; i < a.size(); ++i) worst = std::max(worst, std::fabs(double{a[i]} - b[i]));
+  EXPECT_LT(worst, tolerance);
+  EXPECT_GT(worst, 0);
+}
+
 RONDO_KERNEL_TEST(AttentionTest);
 
-TEST(KvPanels, RefusesSizesThatOverflow) {
-  const AttentionShape huge{.heads = 1 << 20, .kv_heads = 1 << 20, .head_dim = 1 << 20};
-  EXPECT_THROW(KvPanels(huge, 2'000'000'000, DType::kF32), Error);
+TEST(KvLayout, RefusesSizesThatOverflow) {
+  const KvLayout huge{.kv_heads = 1 << 30, .head_dim = 1 << 30, .type = KvType::kF32};
+  EXPECT_THROW(huge.depth_bytes(), Error);
+}
+
+TEST(CopyKv, MovesPositionsBetweenDepthsBitForBit) {
+  const AttentionShape shape{.heads = 4, .kv_heads = 2, .head_dim = 20, .scale = 0.3f};
+  for (const KvType type : {KvType::kF32, KvType::kBF16, KvType::kInt8}) {
+    Sequence s(shape, 80, type);
+    const std::vector<float> expected = s.Run(0, 80);
+    const KvView other{s.layout, s.pages, 0};
+    CopyKv(s.View(), other, 0, 33);
+    CopyKv(s.View(), other, 33, 47);
+    std::vector<float> out(expected.size());
+    const AttentionSpan span{shape, other, 0, 80, s.q.data(), out.data()};
+    ThreadPool pool(1);
+    Attention({&span, 1}, pool);
+    EXPECT_EQ(out, expected) << Name(type);
+  }
 }
 
 }  // namespace
