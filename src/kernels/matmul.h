@@ -1,40 +1,73 @@
 // y = x · Wᵀ for packed weights, the one kernel all linears and the head go through.
 //
-// Every output element is the same sum in the same order whatever the number of rows and threads,
-// so a row's result never depends on its batch. Weights are f32 or bf16, sums f32.
+//   PackedMatrix gate(tensor, tensor.dtype());
+//   MatMulInput x;
+//   x.Set(rows_f32, rows, width);
+//   const Product products[] = {{.w = &gate, .x = &x, .rows = rows, .y = y, .y_stride =
+//   gate.out()}, …}; MatMul(products, pool);       // one hand-over to the threads for all of them
+//
+// Every output element is the same sequence of operations whatever the number of rows, products and
+// threads, so a row's result never depends on its batch. With quantised weights it is the same on
+// every instruction set too.
 #pragma once
 
 #include <cstdint>
+#include <span>
 
 #include "kernels/aligned_buffer.h"
+#include "kernels/matmul_input.h"
 #include "rondo/tensor.h"
 
 namespace rondo {
 
 class ThreadPool;
 
-// A weight matrix [out, in] in the order the kernel reads it: panels of 16 outputs,
-// [out/16][in][16], the last one filled up with zeros.
+// A weight matrix [out, in] in the order the kernels read it: panels of 16 outputs, the last one
+// filled up with zeros. f32 and bf16 are [out/16][in][16]; quantised types as in quant_panel.h,
+// with the file's own codes and scales.
 class PackedMatrix {
  public:
   PackedMatrix() = default;
-  // Decodes any tensor type; `type` is kF32 or kBF16.
+  // `type` as for Supports(). A tensor of that type is repacked without loss, any other is decoded
+  // and rounded. Where `in` is no multiple of the type's block, bf16 is taken: see type(). Throws
+  // for other types, and for quantised ones that only files can have (no encoder).
   PackedMatrix(const Tensor& weight, DType type);
+
+  // f32, bf16 and every quantised type.
+  static bool Supports(DType type);
+
   int64_t out() const { return out_; }
   int64_t in() const { return in_; }
   DType type() const { return type_; }
-  const AlignedBuffer& panels() const { return panels_; }
   uint64_t bytes() const { return panels_.bytes(); }
+  const AlignedBuffer& panels() const { return panels_; }
+  int64_t panel_bytes() const { return panel_bytes_; }
 
  private:
   int64_t out_ = 0;
   int64_t in_ = 0;
   DType type_ = DType::kF32;
+  int64_t panel_bytes_ = 0;
   AlignedBuffer panels_;
 };
 
-// y[rows, out] = x[rows, in] · Wᵀ, or y += … when accumulate. x and y are dense f32 and do not
-// overlap.
+// y[rows, out] = x[first_row + rows, in] · Wᵀ, or y += … when accumulate. Rows of y are y_stride
+// floats apart. Neither x nor another product's y overlaps it.
+struct Product {
+  const PackedMatrix* w = nullptr;
+  const MatMulInput* x = nullptr;
+  int64_t first_row = 0;
+  int64_t rows = 0;
+  float* y = nullptr;
+  int64_t y_stride = 0;
+  bool accumulate = false;
+};
+
+// All products as one job, shared out evenly. No order among them. Allocates only to quantise more
+// than an input ever held.
+void MatMul(std::span<const Product> products, ThreadPool& pool);
+
+// One product with dense x [rows, in] and y [rows, out].
 void MatMul(const PackedMatrix& w, const float* x, int64_t rows, float* y, bool accumulate,
             ThreadPool& pool);
 

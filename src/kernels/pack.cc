@@ -1,18 +1,21 @@
+#include "kernels/pack.h"
+
 #include <string>
-#include <type_traits>
 #include <vector>
 
 #include "base/checked.h"
 #include "kernels/matmul.h"
 #include "kernels/panel.h"
+#include "kernels/quant_panel.h"
 #include "rondo/error.h"
 #include "tensor/float_convert.h"
+#include "tensor/quant_encode.h"
 
 namespace rondo {
 namespace {
 
 template <typename T>
-void PackRows(const Tensor& weight, T* panels) {
+void PackFloats(const Tensor& weight, T* panels) {
   const int64_t out = weight.rows(), in = weight.cols();
   std::vector<float> rows(static_cast<size_t>(kPanelWidth * in));
   for (int64_t p = 0; p < PanelCount(out); ++p, panels += in * kPanelWidth) {
@@ -31,21 +34,54 @@ void PackRows(const Tensor& weight, T* panels) {
   }
 }
 
+// Each row's blocks, as they are or encoded first.
+void PackQuantised(const Tensor& weight, DType type, int64_t panel_bytes, uint8_t* panels) {
+  const int64_t in = weight.cols();
+  std::vector<float> values;
+  std::vector<std::byte> encoded;
+  if (weight.dtype() != type) {
+    values.resize(static_cast<size_t>(in));
+    encoded.resize(StorageBytes(type, {in}));
+  }
+  for (int64_t row = 0; row < weight.rows(); ++row) {
+    uint8_t* panel = panels + row / kPanelWidth * panel_bytes;
+    const int lane = static_cast<int>(row % kPanelWidth);
+    if (values.empty()) {
+      PackBlockRow(type, weight.RowBytes(row).data(), in, lane, panel);
+    } else {
+      RowToF32(weight, row, values.data());
+      EncodeBlocks(type, values.data(), in, encoded.data());
+      PackBlockRow(type, encoded.data(), in, lane, panel);
+    }
+  }
+}
+
 }  // namespace
+
+bool PackedMatrix::Supports(DType type) { return type != DType::kF16; }
 
 PackedMatrix::PackedMatrix(const Tensor& weight, DType type)
     : out_(weight.rows()), in_(weight.cols()), type_(type) {
-  if (type != DType::kF32 && type != DType::kBF16) {
+  if (!Supports(type)) {
     throw Error({.function = "PackedMatrix",
                  .problem = "type " + std::string(Info(type).name),
-                 .expected = "f32 or bf16"});
+                 .expected = "f32, bf16 or a quantised type"});
   }
-  const int64_t elements = CheckedMul(CheckedMul(PanelCount(out_), int64_t{kPanelWidth}), in_);
-  panels_ = AlignedBuffer(StorageBytes(type, {elements}));
-  if (type == DType::kF32) {
-    PackRows(weight, panels_.as<float>());
+  if (in_ % Info(type).block_length != 0) type_ = DType::kBF16;
+  if (IsQuantized(type_)) {
+    const QuantFormat format = QuantFormatOf(type_);
+    const int64_t record = format.record_bytes();
+    panel_bytes_ = CheckedMul(in_ / (format.groups_per_record() * kGroup), record);
   } else {
-    PackRows(weight, panels_.as<BFloat16>());
+    panel_bytes_ = CheckedMul(in_, kPanelWidth * Info(type_).block_bytes);
+  }
+  panels_ = AlignedBuffer(static_cast<uint64_t>(CheckedMul(PanelCount(out_), panel_bytes_)));
+  if (type_ == DType::kF32) {
+    PackFloats(weight, panels_.as<float>());
+  } else if (type_ == DType::kBF16) {
+    PackFloats(weight, panels_.as<BFloat16>());
+  } else {
+    PackQuantised(weight, type_, panel_bytes_, panels_.as<uint8_t>());
   }
 }
 

@@ -25,18 +25,14 @@ double MultiplyAdds(int64_t steps) {
   return 2.0 * static_cast<double>(steps) * kAccumulators * kPanelLanes;
 }
 
-const char* TargetOfThis() { return hwy::TargetName(HWY_TARGET); }
-
 }  // namespace rondo::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
 namespace rondo {
 HWY_EXPORT(MultiplyAdds);
-HWY_EXPORT(TargetOfThis);
 
 double MultiplyAddLoop(int64_t steps) { return HWY_DYNAMIC_DISPATCH(MultiplyAdds)(steps); }
-std::string KernelTarget() { return HWY_DYNAMIC_DISPATCH(TargetOfThis)(); }
 
 }  // namespace rondo
 #endif  // HWY_ONCE

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <string>
@@ -13,26 +14,16 @@
 
 namespace rondo {
 
-class KernelTest : public testing::TestWithParam<int64_t> {
+class KernelTest : public testing::TestWithParam<std::string> {
  protected:
-  void SetUp() override { Use(GetParam()); }
-  void TearDown() override { Use(0); }
-
-  static void Use(int64_t target) {
-    hwy::SetSupportedTargetsForTest(target);
-    hwy::GetChosenTarget().Update(hwy::SupportedTargets());
-  }
+  void SetUp() override { SetKernelTarget(GetParam()); }
+  void TearDown() override { SetKernelTarget("auto"); }
 };
 
-// What the kernels are compiled for, and the CPU has.
-inline std::vector<int64_t> KernelTargets() {
-  std::vector<int64_t> targets;
-  for (const int64_t target : hwy::SupportedAndGeneratedTargets()) targets.push_back(target);
-  return targets;
-}
-
-inline std::string TargetLabel(const testing::TestParamInfo<int64_t>& target) {
-  return hwy::TargetName(target.param);
+inline std::string TargetLabel(const testing::TestParamInfo<std::string>& target) {
+  std::string label = target.param;
+  std::replace(label.begin(), label.end(), '-', '_');
+  return label;
 }
 
 #define RONDO_KERNEL_TEST(suite) \

@@ -1,0 +1,147 @@
+#include <cstring>
+
+#include "kernels/pack.h"
+#include "kernels/panel.h"
+#include "kernels/quant_panel.h"
+
+namespace rondo {
+namespace {
+
+// One group of a block, its fields as stored.
+struct Group {
+  uint8_t codes[kGroup];
+  uint16_t half_scale, half_min;  // of the group, or of the super-block
+  uint8_t scales[2], min;         // under a super-block
+};
+
+uint16_t Half(const uint8_t* at) {
+  uint16_t half;
+  std::memcpy(&half, at, sizeof(half));
+  return half;
+}
+
+// Low nibbles are the first 16 codes, high ones the rest.
+void Nibbles(const uint8_t* bytes, Group& group) {
+  for (int i = 0; i < 16; ++i) {
+    group.codes[i] = bytes[i] & 15;
+    group.codes[i + 16] = bytes[i] >> 4;
+  }
+}
+
+// The header halves, then for 5 bits a word of fifth bits, then nibbles or bytes.
+void ReadSmall(const QuantFormat& format, const uint8_t* block, Group& group) {
+  group.half_scale = Half(block);
+  block += 2;
+  if (format.min) {
+    group.half_min = Half(block);
+    block += 2;
+  }
+  if (format.bits == 8) {
+    std::memcpy(group.codes, block, kGroup);
+    return;
+  }
+  uint32_t fifth = 0;
+  if (format.bits == 5) {
+    std::memcpy(&fifth, block, sizeof(fifth));
+    block += sizeof(fifth);
+  }
+  Nibbles(block, group);
+  for (int i = 0; i < kGroup; ++i) {
+    group.codes[i] = static_cast<uint8_t>(group.codes[i] | (((fifth >> i) & 1u) << 4));
+  }
+}
+
+// Group j of a q4_k or q5_k super-block: halves, 12 bytes with eight 6-bit pairs of scale and
+// minimum, for 5 bits 32 bytes of fifth bits, nibbles.
+void ReadQ45K(const QuantFormat& format, const uint8_t* block, int j, Group& group) {
+  group.half_scale = Half(block);
+  group.half_min = Half(block + 2);
+  const uint8_t* pairs = block + 4;
+  if (j < 4) {
+    group.scales[0] = pairs[j] & 63;
+    group.min = pairs[j + 4] & 63;
+  } else {
+    group.scales[0] = static_cast<uint8_t>((pairs[j + 4] & 15) | ((pairs[j - 4] >> 6) << 4));
+    group.min = static_cast<uint8_t>((pairs[j + 4] >> 4) | ((pairs[j] >> 6) << 4));
+  }
+  const uint8_t* fifth = block + 16;
+  const uint8_t* nibbles = fifth + (format.bits == 5 ? 32 : 0) + j / 2 * 32;
+  for (int i = 0; i < kGroup; ++i) {
+    int code = j % 2 == 0 ? nibbles[i] & 15 : nibbles[i] >> 4;
+    if (format.bits == 5) code |= ((fifth[i] >> j) & 1) << 4;
+    group.codes[i] = static_cast<uint8_t>(code);
+  }
+}
+
+// Group j of a q6_k super-block: 128 bytes of low nibbles, 64 of bit pairs, 16 scales, half.
+void ReadQ6K(const uint8_t* block, int j, Group& group) {
+  const int part = j % 4;
+  const uint8_t* low = block + j / 4 * 64 + part % 2 * 32;
+  const uint8_t* high = block + 128 + j / 4 * 32;
+  for (int i = 0; i < kGroup; ++i) {
+    const int nibble = part < 2 ? low[i] & 15 : low[i] >> 4;
+    group.codes[i] = static_cast<uint8_t>(nibble | (((high[i] >> (2 * part)) & 3) << 4));
+  }
+  std::memcpy(group.scales, block + 192 + 2 * j, 2);
+  group.half_scale = Half(block + 208);
+}
+
+void WriteCodes(const QuantFormat& format, const uint8_t* codes, int lane, uint8_t* out) {
+  constexpr int kLine = 4 * kPanelWidth;
+  for (int i = 0; i < kGroup; ++i) {
+    const int quad = i / 4, at = 4 * lane + i % 4;
+    if (format.bits == 8) {
+      out[quad * kLine + at] = codes[i];
+      continue;
+    }
+    out[quad / 2 * kLine + at] |= static_cast<uint8_t>((codes[i] & 15) << (quad % 2 * 4));
+    const int high = codes[i] >> 4;
+    if (format.bits == 5) out[4 * kLine + at] |= static_cast<uint8_t>(high << quad);
+    if (format.bits == 6) {
+      out[(4 + quad / 4) * kLine + at] |= static_cast<uint8_t>(high << (2 * (quad % 4)));
+    }
+  }
+}
+
+void WriteHalf(uint16_t half, int lane, uint8_t* row) {
+  std::memcpy(row + 2 * lane, &half, sizeof(half));
+}
+
+void WriteGroup(const QuantFormat& format, const Group& group, int lane, uint8_t* out) {
+  if (format.super) {
+    for (int s = 0; s < format.scales; ++s) out[s * kPanelWidth + lane] = group.scales[s];
+    if (format.min) out[format.scale_bytes() + lane] = group.min;
+  } else {
+    WriteHalf(group.half_scale, lane, out);
+    if (format.min) WriteHalf(group.half_min, lane, out + format.scale_bytes());
+  }
+  WriteCodes(format, group.codes, lane, out + format.scale_bytes() + format.min_bytes());
+}
+
+}  // namespace
+
+void PackBlockRow(DType type, const std::byte* blocks, int64_t in, int lane, uint8_t* panel) {
+  const QuantFormat format = QuantFormatOf(type);
+  const DTypeInfo& info = Info(type);
+  const auto* block = reinterpret_cast<const uint8_t*>(blocks);
+  Group group = {};
+  for (int64_t i = 0; i < in; i += info.block_length, block += info.block_bytes) {
+    uint8_t* header = panel;
+    panel += format.header_bytes();
+    for (int j = 0; j < format.groups_per_record(); ++j, panel += format.group_bytes()) {
+      if (!format.super) {
+        ReadSmall(format, block, group);
+      } else if (format.bits == 6) {
+        ReadQ6K(block, j, group);
+      } else {
+        ReadQ45K(format, block, j, group);
+      }
+      WriteGroup(format, group, lane, panel);
+    }
+    if (!format.super) continue;
+    WriteHalf(group.half_scale, lane, header);
+    if (format.min) WriteHalf(group.half_min, lane, header + 2 * kPanelWidth);
+  }
+}
+
+}  // namespace rondo
