@@ -26,8 +26,11 @@ namespace rondo {
 class ThreadPool;
 
 struct EngineOptions {
-  DType weights = DType::kF32;  // kF32 or kBF16: type of packed linears; sums are f32
-  std::optional<KvType> kv;     // of the cache; unset: f32 beside f32 weights, else bf16
+  // Type of the packed linears; unset: each tensor's own type in the file (f16 becomes f32). Sums are
+  // f32; with quantised weights the activations are rounded to 8 bits, 32 at a time. Matrices whose
+  // rows do not divide into blocks stay bf16.
+  std::optional<DType> weights = DType::kF32;
+  std::optional<KvType> kv;  // of the cache; unset: f32 beside an f32 head, else bf16
 };
 
 // Keys and values of one sequence, for every depth. Positions lie in pages of 64 that several caches
@@ -40,6 +43,7 @@ class KvCache {
   int length() const;           // positions computed at every depth
   int length(int depth) const;  // positions computed at this depth
   int capacity() const;
+  int pages() const;  // of 64 positions, shared ones included
   void Truncate(int length);  // forgets later positions
   // Another sequence with the same first positions. Pages are shared until either writes to them.
   KvCache Fork(int length) const;
@@ -96,6 +100,7 @@ class Engine {
   Engine& operator=(const Engine&) = delete;
 
   const ModelConfig& config() const;
+  const LoopShape& loops() const;  // of the model's plan
   // Bytes of weights held, each tensor counted once however many depths share it.
   uint64_t weight_bytes() const;
   // A cache with a pool of its own; memory is committed as positions are written.

@@ -73,6 +73,23 @@ struct SharingPlan {
 // Every depth has its own tensors.
 SharingPlan IdentityPlan(const ModelConfig& config);
 
+// The loops that a plan contains: after `prologue` depths, `stages` blocks run `loops` times in the
+// same order, then `epilogue` depths follow. A plan that does not return to its blocks in this way
+// (identity, sequence) is one loop of all depths.
+struct LoopShape {
+  int prologue = 0;
+  int stages = 0;  // depths of one loop
+  int loops = 1;
+  int epilogue = 0;
+  int Depth(int loop, int stage) const { return prologue + loop * stages + stage; }
+  int EpilogueDepth(int i) const { return prologue + loops * stages + i; }
+  bool operator==(const LoopShape&) const = default;
+};
+
+// What counts are the tie maps of the linears, all of them together. The loops cover at least half
+// of the depths, and as many as possible.
+LoopShape FindLoops(const SharingPlan& plan);
+
 // JSON object {"format": 1, "order": …, "loops": …, "depths": …, "modules": {"q": {"blocks": […],
 // "residual": "lora", "rank": 64 or […]}, …}}. Parse refuses unknown keys and versions; `file` is
 // named in errors.

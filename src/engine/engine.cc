@@ -64,6 +64,7 @@ std::vector<float> Frequencies(const ModelConfig& config, bool local) {
 struct Engine::Impl {
   Impl(const Model& model, const EngineOptions& engine_options, ThreadPool& thread_pool)
       : config(model.config),
+        loops(FindLoops(model.plan)),
         options(engine_options),
         pool(thread_pool),
         weights(model, options.weights, pool),
@@ -71,7 +72,8 @@ struct Engine::Impl {
         local_frequencies(Frequencies(config, true)) {}
 
   KvType kv_type() const {
-    return options.kv.value_or(options.weights == DType::kF32 ? KvType::kF32 : KvType::kBF16);
+    return options.kv.value_or(weights.head().weight->type() == DType::kF32 ? KvType::kF32
+                                                                            : KvType::kBF16);
   }
 
   LayerContext Context(const Tap& tap, Workspace& space) const {
@@ -87,6 +89,7 @@ struct Engine::Impl {
   std::vector<LayerSpan> Prepare(std::span<const RowSpan> spans) const;
 
   ModelConfig config;
+  LoopShape loops;
   EngineOptions options;
   ThreadPool& pool;
   PackedModel weights;
@@ -138,6 +141,8 @@ Engine::Engine(const Model& model, const EngineOptions& options, ThreadPool& poo
 Engine::~Engine() = default;
 
 const ModelConfig& Engine::config() const { return impl_->config; }
+
+const LoopShape& Engine::loops() const { return impl_->loops; }
 
 uint64_t Engine::weight_bytes() const { return impl_->weights.bytes(); }
 
@@ -202,7 +207,7 @@ void Engine::Head(const float* hidden, int64_t rows, float* logits) const {
   auto space = impl_->spaces.Take();
   float* normed = (*space).normed.Get(rows * config.d_model);
   RunNorm(config, impl_->weights.final_norm(), hidden, rows, config.d_model, normed, impl_->pool);
-  RunLinear(impl_->weights.head(), normed, rows, logits, (*space).residual, impl_->pool);
+  RunLinear(impl_->weights.head(), normed, rows, logits, impl_->pool);
   if (config.logit_softcap <= 0) return;
   ForRows(impl_->pool, rows, config.vocab, [&](int64_t r) {
     SoftCap(logits + r * config.vocab, config.logit_softcap, config.vocab);

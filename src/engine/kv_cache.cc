@@ -126,6 +126,8 @@ KvCache::~KvCache() = default;
 
 int KvCache::capacity() const { return state_->capacity; }
 
+int KvCache::pages() const { return static_cast<int>(state_->sequence.pages()); }
+
 int KvCache::length() const {
   return *std::min_element(state_->lengths.begin(), state_->lengths.end());
 }

@@ -1,5 +1,6 @@
 #include "engine/layer.h"
 
+#include <algorithm>
 #include <initializer_list>
 #include <vector>
 
@@ -57,14 +58,99 @@ struct Target {
   float* y;
 };
 
-// Linears that read the same x [rows, in].
+void AddBias(const LinearUse& linear, int64_t rows, float* y, ThreadPool& pool) {
+  if (linear.bias == nullptr) return;
+  const int64_t out = linear.weight->out();
+  ForRows(pool, rows, out, [&](int64_t r) { AddTo(y + r * out, linear.bias, out); });
+}
+
+bool AnyScalesInput(const Batch& batch, Module m) {
+  return std::ranges::any_of(batch.segments, [&](const Segment& s) {
+    const Residual* residual = s.layer->linear(m).residual;
+    return residual != nullptr && residual->scales_input();
+  });
+}
+
+// x as the shared product of `m` reads it: itself, or a copy that residuals have scaled.
+const float* ScaledInput(const LayerContext& c, const Batch& batch, Module m, const float* x,
+                         int64_t in, float* copy) {
+  for (const Segment& s : batch.segments) {
+    const Residual* residual = s.layer->linear(m).residual;
+    const int64_t at = s.first * in;
+    if (residual != nullptr && residual->scales_input()) {
+      residual->ScaleInput(x + at, s.rows, copy + at, c.pool);
+    } else {
+      std::copy_n(x + at, s.rows * in, copy + at);
+    }
+  }
+  return copy;
+}
+
+// Linears that read the same x [rows, in]: one job for all shared products and the first factors of
+// all residuals, one for the second factors.
 void Linears(const LayerContext& c, const Batch& batch, const float* x, int64_t in,
              std::initializer_list<Target> targets) {
+  int64_t low_size = 0;
+  for (const Target& target : targets) {
+    for (const Segment& s : batch.segments) {
+      const Residual* residual = s.layer->linear(target.module).residual;
+      if (residual != nullptr && residual->a() != nullptr) low_size += s.rows * residual->rank();
+    }
+  }
+  float* low = c.space.low.Get(low_size);
+  float* copies = nullptr;
+  size_t inputs = 0;
+  MatMulInput& plain = c.space.Input(inputs++);
+  plain.Set(x, batch.rows, in);
+  std::vector<Product>& products = c.space.products;
+  products.clear();
+  int64_t at = 0, copied = 0;
+  for (const auto& [module, y] : targets) {
+    const PackedMatrix& shared = *batch.segments.front().layer->linear(module).weight;
+    const MatMulInput* input = &plain;
+    if (AnyScalesInput(batch, module)) {
+      const int64_t size = batch.rows * in;
+      if (copies == nullptr)
+        copies = c.space.scaled.Get(static_cast<int64_t>(targets.size()) * size);
+      MatMulInput& scaled = c.space.Input(inputs++);
+      scaled.Set(ScaledInput(c, batch, module, x, in, copies + copied), batch.rows, in);
+      copied += size;
+      input = &scaled;
+    }
+    products.push_back({&shared, input, 0, batch.rows, y, shared.out(), false});
+    for (const Segment& s : batch.segments) {
+      const Residual* residual = s.layer->linear(module).residual;
+      if (residual == nullptr || residual->a() == nullptr) continue;
+      const int64_t rank = residual->rank();
+      products.push_back({residual->a(), &plain, s.first, s.rows, low + at, rank, false});
+      at += s.rows * rank;
+    }
+  }
+  MatMul(products, c.pool);
+
+  products.clear();
+  at = 0;
+  for (const auto& [module, y] : targets) {
+    for (const Segment& s : batch.segments) {
+      const Residual* residual = s.layer->linear(module).residual;
+      if (residual == nullptr || residual->b() == nullptr) continue;
+      MatMulInput& middle = c.space.Input(inputs++);
+      middle.Set(low + at, s.rows, residual->rank());
+      at += s.rows * residual->rank();
+      const int64_t out = residual->b()->out();
+      products.push_back({residual->b(), &middle, 0, s.rows, y + s.first * out, out, true});
+    }
+  }
+  if (!products.empty()) MatMul(products, c.pool);
+
   for (const auto& [module, y] : targets) {
     for (const Segment& s : batch.segments) {
       const LinearUse& linear = s.layer->linear(module);
-      RunLinear(linear, x + s.first * in, s.rows, y + s.first * linear.weight->out(),
-                c.space.residual, c.pool);
+      float* rows = y + s.first * linear.weight->out();
+      if (linear.residual != nullptr) {
+        linear.residual->Finish(x + s.first * in, s.rows, rows, c.space.residual, c.pool);
+      }
+      AddBias(linear, s.rows, rows, c.pool);
     }
   }
 }
@@ -182,15 +268,9 @@ KvLayout LayoutOfKv(const ModelConfig& config, KvType type) {
   return {.kv_heads = config.kv_heads, .head_dim = config.head_dim, .type = type};
 }
 
-void RunLinear(const LinearUse& linear, const float* x, int64_t rows, float* y,
-               ScratchBuffer& scratch, ThreadPool& pool) {
-  const Residual* residual = linear.residual;
-  const float* input = residual ? residual->Input(x, rows, scratch, pool) : x;
-  MatMul(*linear.weight, input, rows, y, /*accumulate=*/false, pool);
-  if (residual != nullptr) residual->Apply(x, rows, y, scratch, pool);
-  if (linear.bias == nullptr) return;
-  const int64_t out = linear.weight->out();
-  ForRows(pool, rows, out, [&](int64_t r) { AddTo(y + r * out, linear.bias, out); });
+void RunLinear(const LinearUse& linear, const float* x, int64_t rows, float* y, ThreadPool& pool) {
+  MatMul(*linear.weight, x, rows, y, /*accumulate=*/false, pool);
+  AddBias(linear, rows, y, pool);
 }
 
 void RunNorm(const ModelConfig& config, const NormUse& norm, const float* x, int64_t rows,

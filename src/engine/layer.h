@@ -37,9 +37,8 @@ void RunLayer(const LayerContext& context, std::span<const LayerSpan> spans, flo
 // Writes only the keys and values of hidden[rows, d_model].
 void FillKv(const LayerContext& context, std::span<const LayerSpan> spans, const float* hidden);
 
-// y[rows, out] = linear(x[rows, in]) with bias and the depth's residual.
-void RunLinear(const LinearUse& linear, const float* x, int64_t rows, float* y,
-               ScratchBuffer& scratch, ThreadPool& pool);
+// y[rows, out] = linear(x[rows, in]) with its bias; for linears without a residual.
+void RunLinear(const LinearUse& linear, const float* x, int64_t rows, float* y, ThreadPool& pool);
 
 // y[rows, width] = norm(x); in place when y is x.
 void RunNorm(const ModelConfig& config, const NormUse& norm, const float* x, int64_t rows,

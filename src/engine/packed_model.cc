@@ -1,10 +1,11 @@
 #include "engine/packed_model.h"
 
 #include "base/thread_pool.h"
+#include "engine/packed_type.h"
 
 namespace rondo {
 
-PackedModel::PackedModel(const Model& model, DType type, ThreadPool& pool) {
+PackedModel::PackedModel(const Model& model, std::optional<DType> type, ThreadPool& pool) {
   const ModelConfig& config = model.config;
   config.Validate();
   model.plan.Validate(config);
@@ -23,7 +24,7 @@ PackedModel::PackedModel(const Model& model, DType type, ThreadPool& pool) {
 }
 
 // Packing decodes and touches every page of the weights: one task per matrix, all threads busy.
-void PackedModel::PackBlocks(const Model& model, DType type, ThreadPool& pool) {
+void PackedModel::PackBlocks(const Model& model, std::optional<DType> type, ThreadPool& pool) {
   struct Task {
     Module module;
     int index;  // block, or depth for a residual
@@ -44,7 +45,8 @@ void PackedModel::PackBlocks(const Model& model, DType type, ThreadPool& pool) {
   pool.ParallelFor(count + 1, [&](int64_t t) {
     if (t == 0) {
       const bool tied = model.config.tied_embeddings;
-      head_ = PackedMatrix(model.weights.Get(tied ? "embed.weight" : "head.weight"), type);
+      const Tensor& head = model.weights.Get(tied ? "embed.weight" : "head.weight");
+      head_ = PackedMatrix(head, PackedType(head, type));
       return;
     }
     const auto [m, index, residual] = tasks[static_cast<size_t>(t - 1)];
@@ -52,7 +54,8 @@ void PackedModel::PackBlocks(const Model& model, DType type, ThreadPool& pool) {
     const auto at = static_cast<size_t>(index);
     const ModulePlan& plan = model.plan[m];
     if (!residual) {
-      blocks_[i][at] = PackedMatrix(model.weights.Get(BlockTensor(index, m)), type);
+      const Tensor& block = model.weights.Get(BlockTensor(index, m));
+      blocks_[i][at] = PackedMatrix(block, PackedType(block, type));
       return;
     }
     const Tensor& shared = model.weights.Get(BlockTensor(plan.blocks[at], m));

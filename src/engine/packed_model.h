@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -40,7 +41,8 @@ struct LayerUse {
 class PackedModel {
  public:
   // Validates configuration, plan and tensors first. Throws rondo::Error.
-  PackedModel(const Model& model, DType type, ThreadPool& pool);
+  // `type` as in EngineOptions.
+  PackedModel(const Model& model, std::optional<DType> type, ThreadPool& pool);
   PackedModel(const PackedModel&) = delete;
   PackedModel& operator=(const PackedModel&) = delete;
 
@@ -53,7 +55,7 @@ class PackedModel {
   uint64_t bytes() const;
 
  private:
-  void PackBlocks(const Model& model, DType type, ThreadPool& pool);
+  void PackBlocks(const Model& model, std::optional<DType> type, ThreadPool& pool);
   void ResolveLayer(const Model& model, int depth);
   LinearUse ResolveLinear(const Model& model, Module m, int depth);
   NormUse ResolveNorm(const Model& model, Module m, int depth);

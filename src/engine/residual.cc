@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "engine/packed_type.h"
 #include "engine/rows.h"
 
 namespace rondo {
@@ -33,7 +34,7 @@ std::vector<float> DoraScales(const Tensor& shared, const Tensor* a, const Tenso
 }  // namespace
 
 Residual::Residual(const Weights& weights, Module module, int depth, ResidualKind kind, int rank,
-                   const Tensor& shared, DType type)
+                   const Tensor& shared, std::optional<DType> type)
     : kind_(kind), out_(shared.rows()), in_(shared.cols()), rank_(rank) {
   const auto part = [&](std::string_view name) -> const Tensor& {
     return weights.Get(ResidualTensor(depth, module, name));
@@ -45,8 +46,9 @@ Residual::Residual(const Weights& weights, Module module, int depth, ResidualKin
     case ResidualKind::kLoraDiag:
     case ResidualKind::kDora:
       if (rank > 0) {
-        a_ = PackedMatrix(part("a"), type);
-        b_ = PackedMatrix(part("b"), type);
+        low_rank_ = true;
+        a_ = PackedMatrix(part("a"), PackedType(part("a"), type));
+        b_ = PackedMatrix(part("b"), PackedType(part("b"), type));
       }
       if (kind == ResidualKind::kLoraDiag) values_ = ToF32(part("diag"));
       if (kind == ResidualKind::kDora) {
@@ -62,47 +64,42 @@ Residual::Residual(const Weights& weights, Module module, int depth, ResidualKin
       out_a_ = factor[0];
       in_a_ = factor[1];
       values_ = ToF32(part("a"));
-      b_ = PackedMatrix(part("b"), type);  // its leading dimensions count as rows
+      b_ = PackedMatrix(part("b"),
+                        PackedType(part("b"), type));  // its leading dimensions count as rows
       break;
     }
   }
 }
 
-const float* Residual::Input(const float* x, int64_t rows, ScratchBuffer& scratch,
-                             ThreadPool& pool) const {
-  if (kind_ != ResidualKind::kMulDiag) return x;
-  float* scaled = scratch.Get(rows * in_);
+void Residual::ScaleInput(const float* x, int64_t rows, float* scaled, ThreadPool& pool) const {
   ForRows(pool, rows, in_, [&](int64_t r) {
     for (int64_t i = 0; i < in_; ++i) {
       scaled[r * in_ + i] = x[r * in_ + i] * values_[static_cast<size_t>(i)];
     }
   });
-  return scaled;
 }
 
-void Residual::Apply(const float* x, int64_t rows, float* y, ScratchBuffer& scratch,
-                     ThreadPool& pool) const {
-  if (kind_ == ResidualKind::kKronecker) return ApplyKronecker(x, rows, y, scratch, pool);
-  if (rank_ > 0 && kind_ != ResidualKind::kMulDiag) ApplyLora(x, rows, y, scratch, pool);
+void Residual::Finish(const float* x, int64_t rows, float* y, ScratchBuffer& scratch,
+                      ThreadPool& pool) const {
   const auto count = static_cast<int64_t>(values_.size());
-  if (kind_ == ResidualKind::kLoraDiag) {
-    ForRows(pool, rows, count, [&](int64_t r) {
-      for (int64_t i = 0; i < count; ++i) {
-        y[r * out_ + i] += values_[static_cast<size_t>(i)] * x[r * in_ + i];
-      }
-    });
-  } else if (kind_ == ResidualKind::kDora) {
-    ForRows(pool, rows, count, [&](int64_t r) {
-      for (int64_t i = 0; i < count; ++i) y[r * out_ + i] *= values_[static_cast<size_t>(i)];
-    });
+  switch (kind_) {
+    case ResidualKind::kNone:
+    case ResidualKind::kLora:
+    case ResidualKind::kMulDiag:
+      return;
+    case ResidualKind::kLoraDiag:
+      return ForRows(pool, rows, count, [&](int64_t r) {
+        for (int64_t i = 0; i < count; ++i) {
+          y[r * out_ + i] += values_[static_cast<size_t>(i)] * x[r * in_ + i];
+        }
+      });
+    case ResidualKind::kDora:
+      return ForRows(pool, rows, count, [&](int64_t r) {
+        for (int64_t i = 0; i < count; ++i) y[r * out_ + i] *= values_[static_cast<size_t>(i)];
+      });
+    case ResidualKind::kKronecker:
+      return ApplyKronecker(x, rows, y, scratch, pool);
   }
-}
-
-void Residual::ApplyLora(const float* x, int64_t rows, float* y, ScratchBuffer& scratch,
-                         ThreadPool& pool) const {
-  float* low = scratch.Get(rows * rank_);
-  MatMul(a_, x, rows, low, /*accumulate=*/false, pool);
-  MatMul(b_, low, rows, y, /*accumulate=*/true, pool);
 }
 
 // With x as a matrix X [in_a, in_b], (A ⊗ B) x is A · (X · Bᵀ): one product with all B_r, whose

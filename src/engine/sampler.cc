@@ -2,6 +2,7 @@
 #include <cmath>
 #include <set>
 #include <string>
+#include <unordered_map>
 #include <utility>
 
 #include "base/rng.h"
@@ -78,19 +79,22 @@ void KeepTopP(double p, float max, std::vector<Candidate>* candidates) {
   *candidates = std::move(kept);
 }
 
-int32_t Draw(const std::vector<Candidate>& candidates, float max, Rng& rng) {
+TokenDistribution Normalised(const std::vector<Candidate>& candidates, float max) {
   double total = 0;
   for (const Candidate& c : candidates) total += Weight(c, max);
-  double left = rng.Uniform() * total;
-  int32_t last = candidates.front().id;
+  TokenDistribution distribution;
   for (const Candidate& c : candidates) {
     const double weight = Weight(c, max);
-    if (weight == 0) continue;
-    last = c.id;
-    left -= weight;
-    if (left < 0) break;
+    if (weight > 0) distribution.push_back({c.id, weight / total});
   }
-  return last;  // rounding may leave a little after the last one
+  return distribution;
+}
+
+double ProbabilityOf(const TokenDistribution& distribution, int32_t token) {
+  for (const TokenProbability& entry : distribution) {
+    if (entry.token == token) return entry.probability;
+  }
+  return 0;
 }
 
 }  // namespace
@@ -106,20 +110,21 @@ struct Sampler::State {
     return window == 0 || window >= all.size() ? all : all.last(window);
   }
 
-  int32_t Choose(std::vector<Candidate> candidates) {
+  TokenDistribution Choose(std::vector<Candidate> candidates) const {
     const SamplingOptions& o = options;
     if (o.repetition_penalty != 1) Penalise(o.repetition_penalty, Recent(), &candidates);
     const Candidate best = *std::min_element(candidates.begin(), candidates.end(), Before);
-    if (o.temperature == 0) return best.id;
+    const TokenDistribution greedy = {{best.id, 1}};
+    if (o.temperature == 0) return greedy;
     for (Candidate& c : candidates) c.logit /= o.temperature;
     const float max = best.logit / o.temperature;
-    if (!std::isfinite(max)) return best.id;  // divided by next to nothing: greedy
+    if (!std::isfinite(max)) return greedy;  // divided by next to nothing
     if (o.top_k > 0) KeepTopK(static_cast<size_t>(o.top_k), &candidates);
     if (o.top_p < 1) KeepTopP(o.top_p, max, &candidates);
     if (o.min_p > 0) {
       std::erase_if(candidates, [&](const Candidate& c) { return Weight(c, max) < o.min_p; });
     }
-    return Draw(candidates, max, rng);
+    return Normalised(candidates, max);
   }
 };
 
@@ -131,25 +136,71 @@ Sampler::Sampler(const SamplingOptions& options, std::span<const int32_t> seen) 
 
 Sampler::~Sampler() = default;
 
-int32_t Sampler::Sample(std::span<const float> logits) {
+TokenDistribution Sampler::Distribute(std::span<const float> logits) const {
   if (logits.empty()) {
-    throw Error({.function = "Sampler::Sample", .problem = "no logits", .file = {}, .field = {}});
+    throw Error({.function = "Sampler", .problem = "no logits", .file = {}, .field = {}});
   }
-  std::vector<Candidate> candidates;
-  candidates.reserve(logits.size());
+  Candidate best{0, logits[0]};
   for (size_t i = 0; i < logits.size(); ++i) {
     if (std::isnan(logits[i])) {
-      throw Error({.function = "Sampler::Sample",
+      throw Error({.function = "Sampler",
                    .problem = "logit of token " + std::to_string(i) + " is not a number",
                    .expected = "finite weights and activations",
                    .file = {},
                    .field = {}});
     }
+    if (logits[i] > best.logit) best = {static_cast<int32_t>(i), logits[i]};
+  }
+  const SamplingOptions& o = state_->options;
+  if (o.temperature == 0 && o.repetition_penalty == 1) return {{best.id, 1}};
+  std::vector<Candidate> candidates;
+  candidates.reserve(logits.size());
+  for (size_t i = 0; i < logits.size(); ++i) {
     candidates.push_back({static_cast<int32_t>(i), logits[i]});
   }
-  const int32_t token = state_->Choose(std::move(candidates));
-  state_->seen.push_back(token);
+  return state_->Choose(std::move(candidates));
+}
+
+int32_t Sampler::Draw(const TokenDistribution& distribution) {
+  if (distribution.size() == 1) return distribution[0].token;
+  double left = state_->rng.Uniform();
+  for (const TokenProbability& entry : distribution) {
+    left -= entry.probability;
+    if (left < 0) return entry.token;
+  }
+  return distribution.back().token;  // rounding may leave a little after the last one
+}
+
+void Sampler::Remember(int32_t token) { state_->seen.push_back(token); }
+
+void Sampler::Forget(size_t tokens) {
+  state_->seen.resize(state_->seen.size() - std::min(tokens, state_->seen.size()));
+}
+
+int32_t Sampler::Sample(std::span<const float> logits) {
+  const int32_t token = Draw(Distribute(logits));
+  Remember(token);
   return token;
+}
+
+int32_t Sampler::Verify(int32_t token, const TokenDistribution& draft,
+                        const TokenDistribution& target) {
+  const double p = ProbabilityOf(target, token), q = ProbabilityOf(draft, token);
+  if (p >= q || state_->rng.Uniform() * q < p) return token;
+  std::unordered_map<int32_t, double> drafted;
+  for (const TokenProbability& entry : draft) drafted.emplace(entry.token, entry.probability);
+  TokenDistribution rest;
+  double total = 0;
+  for (const TokenProbability& entry : target) {
+    const auto found = drafted.find(entry.token);
+    const double left = entry.probability - (found == drafted.end() ? 0 : found->second);
+    if (left <= 0) continue;
+    rest.push_back({entry.token, left});
+    total += left;
+  }
+  if (rest.empty()) return Draw(target);  // equal up to rounding
+  for (TokenProbability& entry : rest) entry.probability /= total;
+  return Draw(rest);
 }
 
 }  // namespace rondo

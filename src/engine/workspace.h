@@ -4,12 +4,14 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <mutex>
 #include <span>
 #include <utility>
 #include <vector>
 
+#include "kernels/matmul.h"
 #include "kernels/rope.h"
 
 namespace rondo {
@@ -50,12 +52,22 @@ class AngleCache {
 };
 
 struct Workspace {
+  // Products of one call; kept for their memory.
+  MatMulInput& Input(size_t i) {
+    while (inputs.size() <= i) inputs.emplace_back();
+    return inputs[i];
+  }
+
   ScratchBuffer normed;    // [rows, d_model] input of the branch
   ScratchBuffer q, k, v;   // projections
   ScratchBuffer attended;  // [rows, heads * head_dim]
   ScratchBuffer branch;    // [rows, d_model] output of attention or feed-forward
   ScratchBuffer gate, up;  // [rows, d_ff]
-  ScratchBuffer residual;  // between the factors of a residual
+  ScratchBuffer scaled;    // inputs scaled by a residual
+  ScratchBuffer low;       // between the factors of residuals
+  ScratchBuffer residual;  // inside other residuals
+  std::deque<MatMulInput> inputs;
+  std::vector<Product> products;
   AngleCache angles, local_angles;
 };
 

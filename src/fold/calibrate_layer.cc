@@ -148,14 +148,14 @@ LayerRunner::LayerRunner(const ModelConfig& config, std::span<const int32_t> tok
   context_ = static_cast<int>(length);
   const int64_t count = used / length;
   const int64_t pages = (length + kPagePositions - 1) / kPagePositions;
-  const auto pool =
+  const auto page_pool =
       std::make_shared<KvPagePool>(LayoutOfKv(config, KvType::kF32), 1, count * pages);
   sequences_.reserve(static_cast<size_t>(count));
   for (int64_t i = 0; i < count; ++i) {
     const int64_t start = count == 1 ? 0 : i * (total - length) / (count - 1);
     const auto sequence = tokens.subspan(static_cast<size_t>(start), static_cast<size_t>(length));
     tokens_.insert(tokens_.end(), sequence.begin(), sequence.end());
-    sequences_.emplace_back(pool).Reserve(0, context_);
+    sequences_.emplace_back(page_pool).Reserve(0, context_);
     spans_.push_back({nullptr, 0, sequences_.back().At(0), 0, context_});
   }
   if (config.positions == PositionKind::kRope) {
@@ -203,13 +203,12 @@ std::map<Module, std::vector<double>> FfnOutputWeights(const ModelConfig& config
   const int64_t width = config.d_ff;
   const std::vector<double> energy = ColumnEnergy(down, width);
   std::vector<float> up(static_cast<size_t>(rows * width)), gate;
-  ScratchBuffer scratch;
-  RunLinear(layer.linear(Module::kUp), x, rows, up.data(), scratch, pool);
+  RunLinear(layer.linear(Module::kUp), x, rows, up.data(), pool);
   if (!config.gated_ffn) {
     return {{Module::kUp, MeanSquares(Slopes(config.activation, up), {}, energy)}};
   }
   gate.resize(up.size());
-  RunLinear(layer.linear(Module::kGate), x, rows, gate.data(), scratch, pool);
+  RunLinear(layer.linear(Module::kGate), x, rows, gate.data(), pool);
   std::map<Module, std::vector<double>> weights;
   weights[Module::kGate] = MeanSquares(Slopes(config.activation, gate), up, energy);
   Activate(config.activation, gate.data(), static_cast<int64_t>(gate.size()));

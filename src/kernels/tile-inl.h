@@ -43,6 +43,13 @@ HWY_INLINE PanelVec LoadWeights(const BFloat16* w) {
   return hn::BitCast(PanelTag(), hn::ShiftLeft<16>(hn::PromoteTo(d32, bits)));
 }
 
+HWY_INLINE PanelVec LoadWeights(const Int8* w) {
+  const hn::Rebind<int8_t, PanelTag> d8;
+  const hn::Rebind<int32_t, PanelTag> d32;
+  const auto values = hn::LoadU(d8, reinterpret_cast<const int8_t*>(w));
+  return hn::ConvertTo(PanelTag(), hn::PromoteTo(d32, values));
+}
+
 // y[kRows, kPanels * 16] = x[kRows, k] · w, or += when `add`.
 template <int kRows, int kPanels, typename W>
 HWY_INLINE void Tile(const float* HWY_RESTRICT x, int64_t x_stride, const W* HWY_RESTRICT w,

@@ -176,12 +176,6 @@ TEST(Engine, RefusesBadInput) {
   EXPECT_EQ(cache.length(), 6);
 }
 
-TEST(Engine, RefusesWeightTypesItCannotRun) {
-  ThreadPool pool(1);
-  const Model model = RandomModel(SmallConfig());
-  EXPECT_THROW(Engine(model, {.weights = DType::kQ8_0}, pool), Error);
-}
-
 TEST(Engine, RefusesAModelWithMissingTensors) {
   ThreadPool pool(1);
   Model model = RandomModel(SmallConfig());

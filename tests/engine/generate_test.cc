@@ -7,41 +7,13 @@
 
 #include "base/thread_pool.h"
 #include "engine/engine_testing.h"
+#include "engine/letter_tokenizer.h"
 #include "rondo/error.h"
 
 namespace rondo {
 namespace {
 
 using testing::ElementsAre;
-
-// Letters a, b, c, … as tokens 0, 1, 2, …
-class LetterTokenizer : public Tokenizer {
- public:
-  std::vector<int32_t> Encode(std::string_view text, const EncodeOptions&) const override {
-    std::vector<int32_t> ids;
-    for (const char c : text) ids.push_back(c - 'a');
-    return ids;
-  }
-  std::string Decode(std::span<const int32_t> ids, bool) const override {
-    std::string text;
-    for (const int32_t id : ids) text += static_cast<char>('a' + id);
-    return text;
-  }
-  std::unique_ptr<TokenStream> StartDecode(bool) const override {
-    struct Stream : TokenStream {
-      std::string Push(int32_t id) override { return std::string(1, static_cast<char>('a' + id)); }
-      std::string Flush() override { return {}; }
-    };
-    return std::make_unique<Stream>();
-  }
-  int32_t vocab_size() const override { return 26; }
-  int32_t bos() const override { return -1; }
-  std::vector<int32_t> eos() const override { return {25}; }
-  int32_t TokenId(std::string_view token) const override { return token[0] - 'a'; }
-  bool IsSpecial(int32_t) const override { return false; }
-  std::string ApplyChatTemplate(std::span<const ChatMessage>, bool) const override { return {}; }
-  bool HasChatTemplate() const override { return false; }
-};
 
 // A model whose layers add nothing and whose head names the next letter, z followed by a.
 Model AlphabetModel() {
@@ -63,10 +35,10 @@ Model AlphabetModel() {
 
 class GenerateTest : public testing::Test {
  protected:
-  Generation Run(const std::string& prompt, const GenerateOptions& options, int capacity = 64,
+  Generation Run(const std::string& prompt, GenerateOptions options, int positions = 64,
                  const TextCallback& callback = {}) {
-    KvCache cache = engine_.NewCache(capacity);
-    return Generate(engine_, tokenizer_, cache, tokenizer_.Encode(prompt, {}), options, callback);
+    options.max_positions = positions;
+    return Generate(engine_, tokenizer_, tokenizer_.Encode(prompt, {}), options, callback);
   }
   ThreadPool pool_{1};
   Engine engine_{AlphabetModel(), {}, pool_};
@@ -88,8 +60,8 @@ TEST_F(GenerateTest, StopsAtTheEndOfSequence) {
   EXPECT_EQ(Run("v", {.max_new_tokens = 6, .ignore_eos = true}).text, "wxyzab");
 }
 
-TEST_F(GenerateTest, StopsWhenTheCacheIsFull) {
-  const Generation out = Run("abcd", {.max_new_tokens = 50}, /*capacity=*/7);
+TEST_F(GenerateTest, StopsWhenAllPositionsAreTaken) {
+  const Generation out = Run("abcd", {.max_new_tokens = 50}, /*positions=*/7);
   EXPECT_EQ(out.text, "efgh");  // positions 4, 5, 6 hold e, f, g
   EXPECT_EQ(out.reason, StopReason::kLength);
 }
@@ -116,24 +88,14 @@ TEST_F(GenerateTest, CallbackMayEndIt) {
   const Generation out =
       Run("a", {.max_new_tokens = 50}, 64, [&](std::string_view) { return ++calls < 3; });
   EXPECT_EQ(out.text, "bcd");
-  EXPECT_EQ(out.reason, StopReason::kCallback);
-}
-
-TEST_F(GenerateTest, ContinuesACachedSequence) {
-  KvCache cache = engine_.NewCache(64);
-  const auto ids = [&](const char* text) { return tokenizer_.Encode(text, {}); };
-  const Generation first = Generate(engine_, tokenizer_, cache, ids("a"), {.max_new_tokens = 2});
-  EXPECT_EQ(cache.length(), 2);  // a and b; c is drawn but not yet read
-  const Generation second =
-      Generate(engine_, tokenizer_, cache, std::span(first.tokens).last(1), {.max_new_tokens = 2});
-  EXPECT_EQ(second.text, "de");
+  EXPECT_EQ(out.reason, StopReason::kCancelled);
 }
 
 TEST_F(GenerateTest, RefusesBadInput) {
   EXPECT_THROW(Run("", {}), Error);
   EXPECT_THROW(Run("a", {.max_new_tokens = -1}), Error);
   EXPECT_THROW(Run("a", {.stop = {""}}), Error);
-  EXPECT_THROW(Run("abcd", {}, /*capacity=*/3), Error);
+  EXPECT_THROW(Run("abcd", {}, /*positions=*/3), Error);
 }
 
 // Every way of cutting a text into pieces gives the same output, and no prefix of the output so far

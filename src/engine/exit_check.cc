@@ -1,0 +1,105 @@
+#include "engine/exit_check.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <string>
+
+#include "rondo/error.h"
+
+namespace rondo {
+namespace {
+
+void Require(bool ok, const char* field, const std::string& value, const std::string& expected) {
+  if (ok) return;
+  throw Error({.function = "GenerateOptions",
+               .problem = "value " + value,
+               .expected = expected,
+               .file = {},
+               .field = field});
+}
+
+std::string RangeOf(ExitRule rule) {
+  switch (rule) {
+    case ExitRule::kConfidence:
+      return "a probability, 0 to 1";
+    default:
+      return "0 or more";
+  }
+}
+
+}  // namespace
+
+void CheckExit(const ExitOptions& exit, const SpeculationOptions& speculation, int loops) {
+  const std::string all = std::to_string(loops);
+  Require(exit.max_loops >= 0 && exit.max_loops <= loops, "exit.max_loops",
+          std::to_string(exit.max_loops), "0 (all) to " + all + ", the model's loops");
+  Require(exit.min_loops >= 1 && exit.min_loops <= loops, "exit.min_loops",
+          std::to_string(exit.min_loops), "1 to " + all + ", the model's loops");
+  Require(std::isfinite(exit.threshold) && exit.threshold >= 0 &&
+              (exit.rule != ExitRule::kConfidence || exit.threshold <= 1),
+          "exit.threshold", std::to_string(exit.threshold), RangeOf(exit.rule));
+  const bool traced = exit.rule == ExitRule::kTrace;
+  Require(
+      traced == !exit.trace.empty(), "exit.trace", std::to_string(exit.trace.size()) + " loops",
+      traced ? "at least one entry" : "no entries: the rule is " + std::string(Name(exit.rule)));
+  for (const uint8_t run : exit.trace) {
+    Require(run >= 1 && run <= loops, "exit.trace", std::to_string(run), "loops from 1 to " + all);
+  }
+  if (speculation.drafts == 0) return;
+  Require(speculation.drafts > 0, "speculation.drafts", std::to_string(speculation.drafts),
+          "0 or more");
+  Require(exit.rule == ExitRule::kNever, "speculation.drafts", std::to_string(speculation.drafts),
+          "0 together with an exit rule");
+  const int limit = exit.max_loops > 0 ? exit.max_loops : loops;
+  Require(limit > 1, "speculation.drafts", std::to_string(speculation.drafts),
+          "0: the model runs one loop only, there are no shallower ones to draft with");
+  Require(speculation.draft_loops >= 1 && speculation.draft_loops < limit,
+          "speculation.draft_loops", std::to_string(speculation.draft_loops),
+          "1 to " + std::to_string(limit - 1));
+}
+
+bool ReadsLogits(ExitRule rule) {
+  return rule == ExitRule::kConfidence || rule == ExitRule::kEntropy;
+}
+
+bool ShouldExit(const ExitOptions& exit, int loops_run, size_t token, std::span<const float> logits,
+                std::span<const float> before, std::span<const float> after) {
+  if (loops_run < exit.min_loops) return false;
+  switch (exit.rule) {
+    case ExitRule::kNever:
+      return false;
+    case ExitRule::kConfidence:
+      return CertaintyOf(logits).confidence >= exit.threshold;
+    case ExitRule::kEntropy:
+      return CertaintyOf(logits).entropy <= exit.threshold;
+    case ExitRule::kHiddenChange:
+      return RelativeChange(before, after) <= exit.threshold;
+    case ExitRule::kTrace:
+      return loops_run >= exit.trace[token % exit.trace.size()];
+  }
+  return false;
+}
+
+Certainty CertaintyOf(std::span<const float> logits) {
+  const double max = *std::ranges::max_element(logits);
+  double total = 0, weighted = 0;
+  for (const float logit : logits) {
+    const double shifted = logit - max, weight = std::exp(shifted);
+    total += weight;
+    weighted += weight * shifted;
+  }
+  return {.confidence = 1 / total, .entropy = std::log(total) - weighted / total};
+}
+
+double RelativeChange(std::span<const float> before, std::span<const float> after) {
+  double change = 0, size = 0;
+  for (size_t i = 0; i < before.size(); ++i) {
+    const double difference = double{after[i]} - before[i];
+    change += difference * difference;
+    size += double{before[i]} * before[i];
+  }
+  return size > 0 ? std::sqrt(change / size) : std::numeric_limits<double>::infinity();
+}
+
+}  // namespace rondo
