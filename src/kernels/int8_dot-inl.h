@@ -21,6 +21,18 @@ using QuadVec = hn::Vec<QuadTag>;
 using SumTag = hn::RebindToSigned<PanelTag>;
 using SumVec = hn::Vec<SumTag>;
 
+// Keeps the compiler from reordering a chain of additions into a tree, which would hold every
+// product in memory before the first addition.
+template <typename Raw>
+HWY_INLINE Raw KeepOrder(Raw value) {
+#if HWY_ARCH_X86 && HWY_TARGET != HWY_SCALAR
+  asm("" : "+v"(value));
+#elif HWY_ARCH_ARM
+  asm("" : "+w"(value));
+#endif
+  return value;
+}
+
 // The generic way of adding quads: `Pairs` are sums of a few products in 16 bits, of which kRun
 // codes in a row fit; `Widen` adds neighbours into 32 bits.
 #if HWY_TARGET == HWY_SCALAR
@@ -48,7 +60,7 @@ struct PairVec {
 };
 // 8 · 15 · 127, 8 · 31 · 127, 4 · 63 · 127 and 2 · 128 · 127 fit in 16 bits.
 template <int kBits>
-inline constexpr int kRun = kBits < 6    ? 8
+inline constexpr int kRun = kBits < 6 ? 8
                             : kBits == 6 ? 4
                                          : 2;
 
@@ -58,7 +70,7 @@ HWY_INLINE PairVec MulPairs(QuadVec w, QuadVec x) {
   return {vmull_s8(vget_low_s8(a), vget_low_s8(b)), vmull_high_s8(a, b)};
 }
 HWY_INLINE PairVec AddPairs(PairVec a, PairVec b) {
-  return {vaddq_s16(a.low, b.low), vaddq_s16(a.high, b.high)};
+  return {KeepOrder(vaddq_s16(a.low, b.low)), KeepOrder(vaddq_s16(a.high, b.high))};
 }
 HWY_INLINE SumVec Widen(PairVec p) {
   return SumVec(vpaddq_s32(vpaddlq_s16(p.low), vpaddlq_s16(p.high)));
@@ -101,7 +113,7 @@ HWY_INLINE PairVec MulPairs(QuadVec w, QuadVec x) {
   // |w| · (x · sign w): at most 2 · 128 · 127.
   return PairVec{MulAddBytes(AbsBytes(w.raw), SignOf(x.raw, w.raw))};
 }
-HWY_INLINE PairVec AddPairs(PairVec a, PairVec b) { return hn::Add(a, b); }
+HWY_INLINE PairVec AddPairs(PairVec a, PairVec b) { return PairVec{KeepOrder(hn::Add(a, b).raw)}; }
 HWY_INLINE SumVec Widen(PairVec pairs) { return SumVec{AddNeighbours(pairs.raw)}; }
 
 #endif
@@ -115,7 +127,8 @@ class QuadDot {
     const PairVec pairs = MulPairs<kBits == 8>(w, x);
     pairs_ = i % kRun<kBits> == 0 ? pairs : AddPairs(pairs_, pairs);
     if ((i + 1) % kRun<kBits> != 0) return;
-    total_ = i < kRun<kBits> ? Widen(pairs_) : hn::Add(total_, Widen(pairs_));
+    const SumVec wide = Widen(pairs_);
+    total_ = i < kRun<kBits> ? wide : SumVec{KeepOrder(hn::Add(total_, wide).raw)};
   }
   // After a multiple of the run. `sum` is the sum of the activations' codes.
   HWY_INLINE SumVec Total() const { return total_; }

@@ -45,11 +45,11 @@ HWY_INLINE void QuantizeBlock(const float* HWY_RESTRICT x, InputBlock* HWY_RESTR
     (v < kGroupVecs / 2 ? low : high) = hn::Add(v < kGroupVecs / 2 ? low : high, codes);
     hn::StoreU(hn::DemoteTo(d8, codes), d8, block->codes + v * kPanelLanes);
   }
-  block->sums[0] = hn::GetLane(hn::SumOfLanes(di, low));
-  block->sums[1] = hn::GetLane(hn::SumOfLanes(di, high));
+  block->half_sum = hn::GetLane(hn::SumOfLanes(di, low));
+  block->sum = hn::GetLane(hn::SumOfLanes(di, hn::Add(low, high)));
   block->scale = inverse > 0 ? largest / 127 : 0;
   block->scale += hn::GetLane(hn::SumOfLanes(d, poison));
-  block->scaled_sum = block->scale * static_cast<float>(block->sums[0] + block->sums[1]);
+  block->scaled_sum = block->scale * static_cast<float>(block->sum);
 }
 
 void QuantizeRow(const float* x, int64_t width, InputBlock* blocks, int64_t stride) {

@@ -7,7 +7,6 @@
 // and every instruction set compute just that, so their results agree bit for bit.
 #include <algorithm>
 #include <cstdint>
-#include <cstring>
 
 #include "kernels/matmul_task.h"
 #include "kernels/simd_targets.h"
@@ -16,182 +15,18 @@
 #define HWY_TARGET_INCLUDE "kernels/matmul_quant.cc"
 #include "hwy/foreach_target.h"  // IWYU pragma: keep
 #include "hwy/highway.h"
-#include "kernels/int8_dot-inl.h"
-
-// Loops over quads, vectors and rows become straight code; one lane at a time they would be too
-// long.
-#undef RONDO_UNROLL
-#if HWY_TARGET == HWY_SCALAR
-#define RONDO_UNROLL(times)
-#else
-#define RONDO_PRAGMA(text) _Pragma(#text)
-#define RONDO_UNROLL(times) RONDO_PRAGMA(GCC unroll times)
-#endif
+#include "kernels/quant_group-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace rondo::HWY_NAMESPACE {
 
 // Rows of a register tile: their sums in 16 or 32 bits fill the registers.
-inline constexpr int kQuantRows = kPanelVecs == 1 ? 8 : kPanelVecs == 2 ? 4 : 2;
+inline constexpr int kQuantRows = kPanelVecs == 1   ? 8
+                                  : kPanelVecs == 2 ? 4
+                                  : kPanelVecs == 4 ? 2
+                                                    : 1;
 // Rows whose f32 sums and activations of one group stay in L1 while a panel passes.
 inline constexpr int64_t kRowBlock = 128;
-
-HWY_INLINE PanelVec HalvesToFloat(const uint8_t* p) {
-  const hn::Rebind<hwy::float16_t, PanelTag> d16;
-  return hn::PromoteTo(PanelTag(), hn::LoadU(d16, reinterpret_cast<const hwy::float16_t*>(p)));
-}
-
-template <typename T>
-HWY_INLINE PanelVec BytesToFloat(const T* p) {
-  return hn::ConvertTo(PanelTag(), hn::PromoteTo(SumTag(), hn::LoadU(hn::Rebind<T, SumTag>(), p)));
-}
-
-template <int kScales>
-struct GroupScales {
-  PanelVec scale[kScales][kPanelVecs];
-  PanelVec min[kPanelVecs];
-};
-
-// The two f16 rows that open a super-block.
-struct SuperScales {
-  PanelVec scale[kPanelVecs];
-  PanelVec min[kPanelVecs];
-};
-
-template <DType kType>
-HWY_INLINE void LoadSuper(const uint8_t* header, SuperScales& super) {
-  for (int v = 0; v < kPanelVecs; ++v) {
-    super.scale[v] = HalvesToFloat(header + 2 * v * kPanelLanes);
-    if (!kQuantFormat<kType>.min) continue;
-    super.min[v] = hn::Neg(HalvesToFloat(header + 2 * (kPanelWidth + v * kPanelLanes)));
-  }
-}
-
-// Products of f16 and 8-bit scales are exact in f32.
-template <DType kType>
-HWY_INLINE void LoadScales(const uint8_t* group, const SuperScales& super,
-                           GroupScales<kQuantFormat<kType>.scales>& scales) {
-  constexpr QuantFormat f = kQuantFormat<kType>;
-  for (int v = 0; v < kPanelVecs; ++v) {
-    const int lane = v * kPanelLanes;
-    if constexpr (!f.super) {
-      scales.scale[0][v] = HalvesToFloat(group + 2 * lane);
-      if (f.min) scales.min[v] = HalvesToFloat(group + f.scale_bytes() + 2 * lane);
-    } else {
-      for (int s = 0; s < f.scales; ++s) {
-        const uint8_t* at = group + s * kPanelWidth + lane;
-        // 6-bit scales are the same bytes read either way.
-        const PanelVec small = BytesToFloat(reinterpret_cast<const int8_t*>(at));
-        scales.scale[s][v] = hn::Mul(super.scale[v], small);
-      }
-      if (f.min) {
-        scales.min[v] = hn::Mul(super.min[v], BytesToFloat(group + f.scale_bytes() + lane));
-      }
-    }
-  }
-}
-
-HWY_INLINE QuadVec LoadQuads(const uint8_t* p) {
-  return hn::LoadU(QuadTag(), reinterpret_cast<const uint32_t*>(p));
-}
-
-// A left shift by -3 to 4 bits, constant after unrolling.
-HWY_INLINE QuadVec ShiftedLeft(QuadVec v, int bits) {
-  switch (bits) {
-    case -3:
-      return hn::ShiftRight<3>(v);
-    case -2:
-      return hn::ShiftRight<2>(v);
-    case -1:
-      return hn::ShiftRight<1>(v);
-    case 1:
-      return hn::ShiftLeft<1>(v);
-    case 2:
-      return hn::ShiftLeft<2>(v);
-    case 3:
-      return hn::ShiftLeft<3>(v);
-    case 4:
-      return hn::ShiftLeft<4>(v);
-    default:
-      return v;
-  }
-}
-
-// Codes of one quad for vector v of the panel; `quad` is a constant after unrolling.
-template <int kBits>
-HWY_INLINE QuadVec Codes(const uint8_t* codes, int quad, int v) {
-  const QuadTag d;
-  constexpr int kLine = 4 * kPanelWidth;
-  const int at = 4 * v * kPanelLanes;
-  if (kBits == 8) return LoadQuads(codes + quad * kLine + at);
-  const QuadVec bytes = LoadQuads(codes + quad / 2 * kLine + at);
-  const QuadVec nibbles = hn::Set(d, 0x0f0f0f0fu);
-  const QuadVec low = hn::And(quad % 2 == 0 ? bytes : hn::ShiftRight<4>(bytes), nibbles);
-  if (kBits == 4) return low;
-  if (kBits == 5) {
-    const QuadVec bits = LoadQuads(codes + 4 * kLine + at);
-    return hn::Or(low, hn::And(ShiftedLeft(bits, 4 - quad), hn::Set(d, 0x10101010u)));
-  }
-  const QuadVec bits = LoadQuads(codes + (4 + quad / 4) * kLine + at);
-  return hn::Or(low, hn::And(ShiftedLeft(bits, 4 - 2 * (quad % 4)), hn::Set(d, 0x30303030u)));
-}
-
-// Where a group's codes come from: packed, or already spread to one byte each.
-template <int kBits>
-struct PackedCodes {
-  const uint8_t* codes;
-  HWY_INLINE QuadVec operator()(int quad, int v) const { return Codes<kBits>(codes, quad, v); }
-};
-
-struct SpreadCodes {
-  const uint8_t* codes;
-  HWY_INLINE QuadVec operator()(int quad, int v) const { return Codes<8>(codes, quad, v); }
-};
-
-// sums[kRows][16] += one group's part. `x` are the rows' blocks, `sums` vectors in registers or L1.
-template <DType kType, template <int> class Dot, int kRows, typename Source, typename Sums>
-HWY_INLINE void AddGroup(const Source& source,
-                         const GroupScales<kQuantFormat<kType>.scales>& scales,
-                         const InputBlock* HWY_RESTRICT x, const Sums& sums) {
-  constexpr QuantFormat f = kQuantFormat<kType>;
-  constexpr int kHalfQuads = kQuads / f.scales;
-  const PanelTag d;
-  const QuadTag dq;
-  const SumTag ds;
-  Dot<f.bits> dots[f.scales][kRows][kPanelVecs];
-  RONDO_UNROLL(8)
-  for (int quad = 0; quad < kQuads; ++quad) {
-    RONDO_UNROLL(16)
-    for (int v = 0; v < kPanelVecs; ++v) {
-      const QuadVec w = source(quad, v);
-      RONDO_UNROLL(8)
-      for (int r = 0; r < kRows; ++r) {
-        uint32_t codes;
-        std::memcpy(&codes, x[r].codes + 4 * quad, sizeof(codes));
-        dots[quad / kHalfQuads][r][v].Add(quad % kHalfQuads, w, hn::Set(dq, codes));
-      }
-    }
-  }
-  constexpr int kExcess = f.offset + Dot<f.bits>::kBias;
-  RONDO_UNROLL(8)
-  for (int r = 0; r < kRows; ++r) {
-    RONDO_UNROLL(16)
-    for (int v = 0; v < kPanelVecs; ++v) {
-      PanelVec sum = sums.Get(r, v);
-      for (int s = 0; s < f.scales; ++s) {
-        SumVec dot = dots[s][r][v].Total();
-        if (kExcess != 0) {
-          const int32_t total = f.scales == 1 ? x[r].sums[0] + x[r].sums[1] : x[r].sums[s];
-          dot = hn::Sub(dot, hn::Set(ds, kExcess * total));
-        }
-        sum = FusedMulAdd(hn::ConvertTo(d, dot),
-                          hn::Mul(scales.scale[s][v], hn::Set(d, x[r].scale)), sum);
-      }
-      if (f.min) sum = FusedMulAdd(scales.min[v], hn::Set(d, x[r].scaled_sum), sum);
-      sums.Set(r, v, sum);
-    }
-  }
-}
 
 template <int kRows>
 struct RegisterSums {
@@ -210,85 +45,101 @@ struct MemorySums {
   }
 };
 
-// f(group, its scales, its codes) over a panel's groups.
-template <DType kType, typename F>
-HWY_INLINE void ForGroups(const uint8_t* panel, int64_t in, const F& f) {
-  constexpr QuantFormat format = kQuantFormat<kType>;
-  constexpr int kInRecord = format.groups_per_record();
-  SuperScales super;
-  GroupScales<format.scales> scales;
-  for (int64_t g = 0; g < in / kGroup; g += kInRecord) {
-    if (format.super) LoadSuper<kType>(panel, super);
-    panel += format.header_bytes();
-    for (int j = 0; j < kInRecord; ++j, panel += format.group_bytes()) {
-      LoadScales<kType>(panel, super, scales);
-      f(g + j, scales, panel + format.scale_bytes() + format.min_bytes());
+// Walks a panel's groups.
+template <DType kType>
+class GroupReader {
+ public:
+  static constexpr QuantFormat kFormat = kQuantFormat<kType>;
+
+  explicit GroupReader(const uint8_t* panel) : at_(panel) {}
+  // Scales of group `g`, called for 0, 1, 2, …; returns its codes.
+  HWY_INLINE const uint8_t* Next(int64_t g, GroupScales<kFormat.scales>& scales) {
+    if (kFormat.super && g % kSuperGroups == 0) {
+      LoadSuper<kType>(at_, super_);
+      at_ += kFormat.header_bytes();
     }
+    LoadScales<kType>(at_, super_, scales);
+    const uint8_t* codes = at_ + kFormat.scale_bytes() + kFormat.min_bytes();
+    at_ += kFormat.group_bytes();
+    return codes;
   }
-}
+
+ private:
+  const uint8_t* at_;
+  SuperScales super_;
+};
 
 // One panel for kRows rows.
 template <DType kType, template <int> class Dot, int kRows>
 HWY_NOINLINE void FewRows(const MatMulTask& t, const uint8_t* panel, const InputBlock* x,
                           float* sums) {
-  constexpr QuantFormat f = kQuantFormat<kType>;
+  GroupReader<kType> reader(panel);
+  GroupScales<kQuantFormat<kType>.scales> scales;
   PanelVec held[kRows][kPanelVecs];
   const MemorySums memory{sums};
-  const RegisterSums<kRows> registers{held};
-  for (int r = 0; r < kRows; ++r) {
-    for (int v = 0; v < kPanelVecs; ++v) held[r][v] = memory.Get(r, v);
+  Unroll<kRows>([&](auto r) HWY_ATTR {
+    Unroll<kPanelVecs>([&](auto v) HWY_ATTR { held[r][v] = memory.Get(r, v); });
+  });
+  for (int64_t g = 0; g < t.in / kGroup; ++g, x += t.block_stride) {
+    const PackedCodes<kQuantFormat<kType>.bits> codes{reader.Next(g, scales)};
+    AddGroup<kType, Dot, kRows>(codes, scales, x, RegisterSums<kRows>{held});
   }
-  ForGroups<kType>(panel, t.in,
-                   [&](int64_t g, const GroupScales<f.scales>& scales, const uint8_t* codes)
-                       HWY_ATTR {
-                         AddGroup<kType, Dot, kRows>(PackedCodes<f.bits>{codes}, scales,
-                                                     x + g * t.block_stride, registers);
-                       });
-  for (int r = 0; r < kRows; ++r) {
-    for (int v = 0; v < kPanelVecs; ++v) memory.Set(r, v, held[r][v]);
-  }
+  Unroll<kRows>([&](auto r) HWY_ATTR {
+    Unroll<kPanelVecs>([&](auto v) HWY_ATTR { memory.Set(r, v, held[r][v]); });
+  });
 }
 
-// f.template operator()<n>() for the n from 1 to kMax that equals `rows`.
-template <int kMax, typename F>
-HWY_INLINE void WithRows(int64_t rows, const F& f) {
+// FewRows for 1 to kMax rows.
+template <DType kType, template <int> class Dot, int kMax>
+HWY_INLINE void FewRowsOf(int64_t rows, const MatMulTask& t, const uint8_t* panel,
+                          const InputBlock* x, float* sums) {
   if constexpr (kMax > 0) {
-    if (rows == kMax) return f.template operator()<kMax>();
-    WithRows<kMax - 1>(rows, f);
+    if (rows == kMax) return FewRows<kType, Dot, kMax>(t, panel, x, sums);
+    FewRowsOf<kType, Dot, kMax - 1>(rows, t, panel, x, sums);
   }
 }
 
-// Decoded codes keep their offset but not their packing, so 8-bit ones stay as they are.
+// One group for any number of rows, kRows at a time, then half as many, down to one.
+template <DType kType, template <int> class Dot, int kRows>
+HWY_INLINE void AddGroupToRows(const SpreadCodes& codes,
+                               const GroupScales<kQuantFormat<kType>.scales>& scales,
+                               const InputBlock* x, int64_t rows, float* sums) {
+  int64_t r = 0;
+  for (; r + kRows <= rows; r += kRows) {
+    AddGroup<kType, Dot, kRows>(codes, scales, x + r, MemorySums{sums + r * kPanelWidth});
+  }
+  if constexpr (kRows > 1) {
+    AddGroupToRows<kType, Dot, kRows / 2>(codes, scales, x + r, rows - r, sums + r * kPanelWidth);
+  }
+}
+
+// Each code to a byte of its own.
+template <int kBits>
+HWY_INLINE void Spread(const uint8_t* codes, uint32_t* spread) {
+  Unroll<kQuads>([&](auto quad) HWY_ATTR {
+    Unroll<kPanelVecs>([&](auto v) HWY_ATTR {
+      hn::Store(Codes<kBits>(codes, quad, v), QuadTag(),
+                spread + quad * kPanelWidth + v * kPanelLanes);
+    });
+  });
+}
+
+// One panel for a block of rows. Codes are spread once for all of them.
 template <DType kType, template <int> class Dot>
 HWY_NOINLINE void ManyRows(const MatMulTask& t, const uint8_t* panel, const InputBlock* x,
                            int64_t rows, float* sums) {
-  constexpr QuantFormat f = kQuantFormat<kType>;
-  HWY_ALIGN uint8_t buffer[kQuads * 4 * kPanelWidth];
-  ForGroups<kType>(
-      panel, t.in,
-      [&](int64_t g, const GroupScales<f.scales>& scales, const uint8_t* codes) HWY_ATTR {
-        if constexpr (f.bits < 8) {
-          RONDO_UNROLL(8)
-          for (int quad = 0; quad < kQuads; ++quad) {
-            for (int v = 0; v < kPanelVecs; ++v) {
-              hn::Store(
-                  Codes<f.bits>(codes, quad, v), QuadTag(),
-                  reinterpret_cast<uint32_t*>(buffer + 4 * (quad * kPanelWidth + v * kPanelLanes)));
-            }
-          }
-        }
-        const SpreadCodes spread{f.bits < 8 ? buffer : codes};
-        const InputBlock* block = x + g * t.block_stride;
-        int64_t r = 0;
-        for (; r + kQuantRows <= rows; r += kQuantRows) {
-          AddGroup<kType, Dot, kQuantRows>(spread, scales, block + r,
-                                           MemorySums{sums + r * kPanelWidth});
-        }
-        WithRows<kQuantRows - 1>(rows - r, [&]<int kRows>() HWY_ATTR {
-          AddGroup<kType, Dot, kRows>(spread, scales, block + r,
-                                      MemorySums{sums + r * kPanelWidth});
-        });
-      });
+  constexpr int kBits = kQuantFormat<kType>.bits;
+  GroupReader<kType> reader(panel);
+  GroupScales<kQuantFormat<kType>.scales> scales;
+  HWY_ALIGN uint32_t spread[kQuads * kPanelWidth];
+  for (int64_t g = 0; g < t.in / kGroup; ++g, x += t.block_stride) {
+    const uint8_t* codes = reader.Next(g, scales);
+    if (kBits < 8) {
+      Spread<kBits>(codes, spread);
+      codes = reinterpret_cast<const uint8_t*>(spread);
+    }
+    AddGroupToRows<kType, Dot, kQuantRows>({codes}, scales, x, rows, sums);
+  }
 }
 
 // Starting values into, or results out of, the sums of a block of rows.
@@ -320,8 +171,7 @@ void RunTyped(const MatMulTask& t) {
       if (rows > kQuantRows) {
         ManyRows<kType, Dot>(t, panel, x, rows, sums);
       } else {
-        WithRows<kQuantRows>(
-            rows, [&]<int kRows>() HWY_ATTR { FewRows<kType, Dot, kRows>(t, panel, x, sums); });
+        FewRowsOf<kType, Dot, kQuantRows>(rows, t, panel, x, sums);
       }
       CopySums(t, p, first, rows, sums, true);
     }

@@ -98,7 +98,8 @@ struct InputBlock {
   int8_t codes[kGroup];
   float scale;
   float scaled_sum;  // scale · sum of codes
-  int32_t sums[2];   // of the codes of each half
+  int32_t sum;       // of the codes
+  int32_t half_sum;  // of the first 16
 };
 
 }  // namespace rondo

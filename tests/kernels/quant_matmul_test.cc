@@ -145,8 +145,9 @@ TEST_P(QuantMatMulTest, ExtremeCodesDoNotOverflow) {
     for (const int fill : {0x00, 0x7f, 0x80, 0xff}) {
       const DTypeInfo& info = Info(type);
       std::vector<std::byte> block(size_t(info.block_bytes), std::byte(fill));
-      const uint16_t half = 0x2c00;  // 2^-4
-      std::memcpy(block.data() + (type == DType::kQ6_K ? 208 : 0), &half, 2);
+      const size_t scale = type == DType::kQ6_K ? 208 : 0;
+      block.at(scale) = std::byte(0x00);  // 2^-4 as f16
+      block.at(scale + 1) = std::byte(0x2c);
       const int64_t in = info.block_length;
       const Tensor w = Tensor::FromBytes(type, {1, in}, block);
       for (const float sign : {-1.0f, 1.0f}) {
