@@ -6,11 +6,11 @@ namespace rondo::cli {
 
 int RunEval(const EvalOptions& options, const CommonOptions& common) {
   ThreadPool pool(common.threads);
-  const DType type = ParseType("--type", options.text.type, false);
+  const EngineOptions engine_options = ToEngineOptions(options.text.type, options.text.kv);
   const Model model = LoadModel(options.model);
   const auto tokenizer = LoadTokenizer(model.path);
   const auto tokens = EncodeFile(*tokenizer, options.text.text);
-  const Engine engine(model, {.weights = type}, pool);
+  const Engine engine(model, engine_options, pool);
   const PerplexityResult result = Perplexity(engine, tokens, ToWindows(options.text, common));
   Output out;
   out.Add("perplexity", result.perplexity);
@@ -25,12 +25,12 @@ int RunEval(const EvalOptions& options, const CommonOptions& common) {
 
 int RunCompare(const CompareOptions& options, const CommonOptions& common) {
   ThreadPool pool(common.threads);
-  const DType type = ParseType("--type", options.text.type, false);
+  const EngineOptions engine_options = ToEngineOptions(options.text.type, options.text.kv);
   const Model a = LoadModel(options.model_a);
   const Model b = LoadModel(options.model_b);
   const auto tokens = EncodeFile(*LoadTokenizer(a.path), options.text.text);
-  const Engine engine_a(a, {.weights = type}, pool);
-  const Engine engine_b(b, {.weights = type}, pool);
+  const Engine engine_a(a, engine_options, pool);
+  const Engine engine_b(b, engine_options, pool);
   const Divergence d = Compare(engine_a, engine_b, tokens, ToWindows(options.text, common));
   Output out;
   out.Add("max_abs_logit_diff", d.max_abs_logit_diff);

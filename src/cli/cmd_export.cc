@@ -17,12 +17,12 @@ int RunExport(const ExportCommandOptions& options, const CommonOptions& common) 
                  .field = "--format"});
   }
   ThreadPool pool(common.threads);
-  const DType type = ParseType("--type", options.type, true);
+  const DType type = ParseStoredType("--type", options.type);
   const Model model = Unroll(LoadModel(options.model), pool);
   if (options.format == "hf") {
     ExportHf(model, options.out, type);
   } else {
-    ExportGguf(model, options.out, type);
+    ExportGguf(model, options.out, UniformTypes(model, type), pool);
   }
   Output out;
   out.Add("written", options.out);

@@ -32,7 +32,7 @@ Model FoldAsAsked(const Model& model, const SharingPlan& plan, const FoldOptions
 int RunFold(const FoldCommandOptions& options, const CommonOptions& common) {
   const auto start = Clock::now();
   ThreadPool pool(common.threads);
-  const DType store = ParseType("--store", options.store, true);
+  const DType store = ParseStoredType("--store", options.store);
   const FoldOptions fold = ParseFoldOptions(options.plan);
   const Model model = LoadModel(options.model);
   if (options.suggest) return RunSuggest(model, fold, options, common, pool);

@@ -11,6 +11,7 @@
 #include "cli/session.h"
 #include "rondo/error.h"
 #include "rondo/generate.h"
+#include "rondo/scheduler.h"
 
 namespace rondo::cli {
 namespace {
@@ -27,7 +28,26 @@ GenerateOptions ToGenerateOptions(const SampleFlags& flags) {
                       .min_p = static_cast<float>(flags.min_p),
                       .seed = flags.seed};
   options.max_new_tokens = flags.max_tokens;
+  options.max_positions = flags.context;
   options.stop = flags.stop;
+  const bool threshold = flags.exit_threshold >= 0;
+  options.exit.rule = ExitRuleFromName(flags.exit);
+  if (threshold && options.exit.rule == ExitRule::kNever) {
+    options.exit.rule = ExitRule::kConfidence;
+  }
+  if (options.exit.rule == ExitRule::kTrace ||
+      (options.exit.rule != ExitRule::kNever && !threshold)) {
+    throw Error(
+        {.function = "ToGenerateOptions",
+         .problem = threshold ? "rule 'trace'" : "no --exit-threshold",
+         .expected = threshold ? "confidence, entropy or hidden-change" : "one for the rule",
+         .field = "--exit " + flags.exit});
+  }
+  options.exit.threshold = threshold ? static_cast<float>(flags.exit_threshold) : 0;
+  options.exit.min_loops = flags.min_loops;
+  options.exit.max_loops = flags.max_loops;
+  options.exit.skipped_kv = SkippedKvFromName(flags.skipped_kv);
+  options.speculation = {.drafts = flags.draft, .draft_loops = flags.draft_loops};
   return options;
 }
 
@@ -45,38 +65,26 @@ std::string PromptText(const GenerateCommandOptions& options, const Tokenizer& t
   return tokenizer.ApplyChatTemplate(messages);
 }
 
-const char* ReasonName(StopReason reason) {
-  switch (reason) {
-    case StopReason::kLength:
-      return "length";
-    case StopReason::kEos:
-      return "eos";
-    case StopReason::kStopString:
-      return "stop";
-    case StopReason::kCallback:
-      return "cancelled";
-  }
-  return "";
-}
-
 double PerSecond(int64_t count, double seconds) {
   return seconds > 0 ? static_cast<double>(count) / seconds : 0;
 }
 
-// A prompt of many tokens and a model with few positions: the cache never exceeds the model's.
-int CacheSize(const SampleFlags& flags, int64_t prompt, const ModelConfig& config) {
-  const int64_t wanted = flags.context > 0 ? flags.context : prompt + flags.max_tokens;
-  return static_cast<int>(std::min<int64_t>(wanted, config.max_positions));
+double MeanLoops(const Generation& result) {
+  double sum = 0;
+  for (const uint8_t loops : result.loops) sum += loops;
+  return result.loops.empty() ? 0 : sum / static_cast<double>(result.loops.size());
 }
 
-// One conversation: what was said, and the tokens the cache already holds.
+// One conversation: what was said. Its keys and values stay with the scheduler from turn to turn.
 class Conversation {
  public:
   Conversation(const Engine& engine, const Tokenizer& tokenizer, const ChatCommandOptions& options)
-      : engine_(engine),
-        tokenizer_(tokenizer),
+      : tokenizer_(tokenizer),
         options_(options),
-        cache_(engine.NewCache(CacheSizeFor(engine.config(), options.sample))) {
+        generate_(ToGenerateOptions(options.sample)),
+        scheduler_(engine, tokenizer,
+                   {.max_sequences = 1, .prefill_rows = 512, .kv_positions = Context(engine)}) {
+    generate_.max_positions = Context(engine);
     Reset();
   }
 
@@ -87,34 +95,32 @@ class Conversation {
 
   void Say(const std::string& text) {
     messages_.push_back({"user", text});
-    const auto prompt = tokenizer_.Encode(tokenizer_.ApplyChatTemplate(messages_),
-                                          {.add_special = false, .parse_special = true});
-    // Everything up to the first difference is in the cache already; one token must be left to run.
-    const auto [cached, asked] = std::mismatch(cached_.begin(), cached_.end(), prompt.begin(),
-                                               prompt.end() - (prompt.empty() ? 0 : 1));
-    const auto common = static_cast<size_t>(cached - cached_.begin());
-    cache_.Truncate(static_cast<int>(common));
-    const Generation answer =
-        Generate(engine_, tokenizer_, cache_, std::span(prompt).subspan(common),
-                 ToGenerateOptions(options_.sample), PrintPiece);
-    cached_ = prompt;
-    cached_.insert(cached_.end(), answer.tokens.begin(), answer.tokens.end());
-    cached_.resize(static_cast<size_t>(cache_.length()));
+    Generation answer;
+    scheduler_.Submit({.prompt = tokenizer_.Encode(tokenizer_.ApplyChatTemplate(messages_),
+                                                   {.add_special = false, .parse_special = true}),
+                       .options = generate_,
+                       .on_text = PrintPiece,
+                       .on_done = [&](const Generation& result) { answer = result; }});
+    while (scheduler_.Step()) {
+    }
+    if (answer.reason == StopReason::kError) {
+      throw Error({.function = "RunChat", .problem = answer.error});
+    }
     messages_.push_back({"assistant", answer.text});
     std::fputc('\n', stdout);
   }
 
  private:
-  static int CacheSizeFor(const ModelConfig& config, const SampleFlags& sample) {
-    const int wanted = sample.context > 0 ? sample.context : kChatContext;
-    return std::min(wanted, config.max_positions);
+  int Context(const Engine& engine) const {
+    const int wanted = options_.sample.context > 0 ? options_.sample.context : kChatContext;
+    const int limit = engine.config().max_positions;
+    return limit > 0 ? std::min(wanted, limit) : wanted;
   }
 
-  const Engine& engine_;
   const Tokenizer& tokenizer_;
   const ChatCommandOptions& options_;
-  KvCache cache_;
-  std::vector<int32_t> cached_;
+  GenerateOptions generate_;
+  Scheduler scheduler_;
   std::vector<ChatMessage> messages_;
 };
 
@@ -122,7 +128,7 @@ class Conversation {
 
 int RunGenerate(const GenerateCommandOptions& options, const CommonOptions& common) {
   ThreadPool pool(common.threads);
-  const DType type = ParseType("--type", options.sample.type, false);
+  const EngineOptions engine_options = ToEngineOptions(options.sample.type, options.sample.kv);
   const Model model = LoadModel(options.model);
   const auto tokenizer = LoadTokenizer(model.path);
   const std::string text = PromptText(options, *tokenizer);
@@ -134,13 +140,10 @@ int RunGenerate(const GenerateCommandOptions& options, const CommonOptions& comm
                  .expected = "text",
                  .field = "--prompt"});
   }
-  const Engine engine(model, {.weights = type}, pool);
-  KvCache cache =
-      engine.NewCache(CacheSize(options.sample, static_cast<int64_t>(prompt.size()), model.config));
+  const Engine engine(model, engine_options, pool);
   if (!common.json && !options.chat) PrintPiece(text);
-  const Generation result =
-      Generate(engine, *tokenizer, cache, prompt, ToGenerateOptions(options.sample),
-               common.json ? TextCallback() : PrintPiece);
+  const Generation result = Generate(engine, *tokenizer, prompt, ToGenerateOptions(options.sample),
+                                     common.json ? TextCallback() : PrintPiece);
   if (!common.json) {
     std::fputc('\n', stdout);
     return 0;
@@ -148,12 +151,15 @@ int RunGenerate(const GenerateCommandOptions& options, const CommonOptions& comm
   const auto drawn = static_cast<int64_t>(result.tokens.size());
   Output out;
   out.Add("text", result.text);
-  out.Add("stop_reason", ReasonName(result.reason));
+  out.Add("stop_reason", std::string(Name(result.reason)));
   out.Add("prompt_tokens", static_cast<int64_t>(prompt.size()));
   out.Add("new_tokens", drawn);
   out.Add("prefill_tok_per_s",
           PerSecond(static_cast<int64_t>(prompt.size()), result.prefill_seconds));
   out.Add("decode_tok_per_s", PerSecond(drawn - 1, result.decode_seconds));
+  out.Add("mean_loops", MeanLoops(result));
+  out.Add("drafted", result.drafted);
+  out.Add("accepted", result.accepted);
   out.Add("peak_memory_bytes", PeakMemoryBytes());
   out.Print(true);
   return 0;
@@ -161,10 +167,10 @@ int RunGenerate(const GenerateCommandOptions& options, const CommonOptions& comm
 
 int RunChat(const ChatCommandOptions& options, const CommonOptions& common) {
   ThreadPool pool(common.threads);
-  const DType type = ParseType("--type", options.sample.type, false);
+  const EngineOptions engine_options = ToEngineOptions(options.sample.type, options.sample.kv);
   const Model model = LoadModel(options.model);
   const auto tokenizer = LoadTokenizer(model.path);
-  const Engine engine(model, {.weights = type}, pool);
+  const Engine engine(model, engine_options, pool);
   Conversation conversation(engine, *tokenizer, options);
   const bool terminal = isatty(STDIN_FILENO) == 1;
   if (terminal) std::fputs("/reset forgets, /exit leaves\n", stderr);

@@ -52,7 +52,11 @@ void AddText(CLI::App* app, TextOptions* text) {
   app->add_option("--context", text->context, "tokens of a window")->capture_default_str();
   app->add_option("--stride", text->stride, "tokens a window advances; 0: the context");
   app->add_option("--max-tokens", text->max_tokens, "use the first so many tokens; 0: all");
-  app->add_option("--type", text->type, "weights in f32 or bf16")->capture_default_str();
+  app->add_option("--type", text->type,
+                  "weights in f32, bf16, q8_0, q4_0, …; auto: as they are stored")
+      ->capture_default_str();
+  app->add_option("--kv", text->kv, "keys and values in f32, bf16 or int8; auto: by --type")
+      ->capture_default_str();
 }
 
 void AddSampling(CLI::App* app, SampleFlags* sample) {
@@ -67,7 +71,25 @@ void AddSampling(CLI::App* app, SampleFlags* sample) {
   app->add_option("--context", sample->context, "positions of the cache; 0: as needed");
   app->add_option("--stop", sample->stop, "stop before this text; may be repeated")
       ->allow_extra_args(false);
-  app->add_option("--type", sample->type, "weights in f32 or bf16")->capture_default_str();
+  app->add_option("--type", sample->type,
+                  "weights in f32, bf16, q8_0, q4_0, …; auto: as they are stored")
+      ->capture_default_str();
+  app->add_option("--kv", sample->kv, "keys and values in f32, bf16 or int8; auto: by --type")
+      ->capture_default_str();
+  app->add_option("--exit", sample->exit,
+                  "when tokens leave the loops early: never, confidence, entropy or hidden-change")
+      ->capture_default_str();
+  app->add_option("--exit-threshold", sample->exit_threshold,
+                  "of --exit; alone it means --exit confidence");
+  app->add_option("--min-loops", sample->min_loops, "loops before the first look at --exit")
+      ->capture_default_str();
+  app->add_option("--max-loops", sample->max_loops, "loops of every token; 0: all");
+  app->add_option("--skipped-kv", sample->skipped_kv,
+                  "keys and values of loops left out: deferred, copy-through or last-loop")
+      ->capture_default_str();
+  app->add_option("--draft", sample->draft,
+                  "tokens drafted by the first loops and verified by all; 0: none");
+  app->add_option("--draft-loops", sample->draft_loops, "loops that draft")->capture_default_str();
 }
 
 CLI::Option* AddModel(CLI::App* app, std::string* model) {
@@ -84,6 +106,7 @@ struct AllOptions {
   CompareOptions compare;
   GenerateCommandOptions generate;
   ChatCommandOptions chat;
+  QuantizeCommandOptions quantize;
   ExportCommandOptions export_model;
 };
 
@@ -157,6 +180,44 @@ void AddWriters(CLI::App& app, AllOptions& all, std::function<int()>* run) {
   chat->callback([&all, run] { *run = [&all] { return RunChat(all.chat, all.common); }; });
 }
 
+void AddQuantize(CLI::App& app, AllOptions& all, std::function<int()>* run) {
+  CLI::App* command = app.add_subcommand("quantize", "a model in blocks of 4 to 8 bits, as GGUF");
+  QuantizeCommandOptions& quantize = all.quantize;
+  AddModel(command, &quantize.model);
+  command
+      ->add_option("--type", quantize.type,
+                   "linears: q8_0, q4_0, q4_1, q5_0, q5_1, q4_k, q5_k or q6_k")
+      ->required();
+  command->add_option("--out,-o", quantize.out, "GGUF file to write")->required();
+  command->add_option("--residual-type", quantize.residual_type, "factors of residuals, any type")
+      ->capture_default_str();
+  command->add_option("--embed-type", quantize.embed_type, "embedding, any type")
+      ->capture_default_str();
+  command->add_option("--head-type", quantize.head_type, "head where it is not the embedding")
+      ->capture_default_str();
+  command
+      ->add_option("--layout", quantize.layout,
+                   "rondo, llama.cpp, or auto: llama.cpp for models that share nothing")
+      ->capture_default_str();
+  command->add_option("--calibrate", quantize.calibrate,
+                      "text file: round with error feedback on its activations at every loop");
+  command->add_option("--calibrate-tokens", quantize.calibrate_tokens, "tokens of it to use")
+      ->capture_default_str();
+  command->add_option("--calibrate-context", quantize.calibrate_context, "tokens of one sequence")
+      ->capture_default_str();
+  command->add_option("--evaluate", quantize.evaluate,
+                      "text file: report how the error grows from depth to depth on it");
+  command
+      ->add_option("--evaluate-tokens", quantize.evaluate_tokens,
+                   "use the first so many tokens; 0: all")
+      ->capture_default_str();
+  command->add_option("--evaluate-context", quantize.evaluate_context, "tokens of a window")
+      ->capture_default_str();
+  AddCommon(command, &all.common);
+  command->callback(
+      [&all, run] { *run = [&all] { return RunQuantize(all.quantize, all.common); }; });
+}
+
 void AddExport(CLI::App& app, AllOptions& all, std::function<int()>* run) {
   CLI::App* command =
       app.add_subcommand("export", "unrolled and merged, for transformers or llama.cpp");
@@ -183,6 +244,7 @@ int ParseAndRun(int argc, char** argv) {
   AddFold(app, all, &run);
   AddMeasures(app, all, &run);
   AddWriters(app, all, &run);
+  AddQuantize(app, all, &run);
   AddExport(app, all, &run);
   CLI::App* doctor = app.add_subcommand("doctor", "what this machine has and what is missing");
   AddCommon(doctor, &all.common);

@@ -51,7 +51,8 @@ struct TextOptions {
   int context = 1024;
   int stride = 0;
   int64_t max_tokens = 0;
-  std::string type = "f32";  // compute type: f32 or bf16
+  std::string type = "f32";  // of packed weights; auto: as stored
+  std::string kv = "auto";   // of keys and values
 };
 
 struct EvalOptions {
@@ -72,9 +73,17 @@ struct SampleFlags {
   double repetition_penalty = 1;
   uint64_t seed = 0;
   int max_tokens = 128;
-  int context = 0;  // positions of the cache; 0: what prompt and answer need, or 4096 in a chat
+  int context = 0;  // positions of prompt and answer; 0: the model's, or 4096 in a chat
   std::vector<std::string> stop;
-  std::string type = "f32";
+  std::string type = "auto";  // of packed weights; auto: as stored
+  std::string kv = "auto";    // of keys and values
+  std::string exit = "never";
+  double exit_threshold = -1;  // below 0: not given
+  int min_loops = 1;
+  int max_loops = 0;
+  std::string skipped_kv = "deferred";
+  int draft = 0;
+  int draft_loops = 1;
 };
 
 struct GenerateCommandOptions {
@@ -98,12 +107,29 @@ struct ExportCommandOptions {
   std::string type = "f32";
 };
 
+struct QuantizeCommandOptions {
+  std::string model;
+  std::string out;
+  std::string type = "q4_0";           // linears
+  std::string residual_type = "q8_0";  // factors of residuals
+  std::string embed_type = "q8_0";
+  std::string head_type = "q8_0";
+  std::string layout = "auto";  // rondo, llama.cpp, or llama.cpp for models that share nothing
+  std::string calibrate;        // text file
+  int64_t calibrate_tokens = 16384;
+  int calibrate_context = 512;
+  std::string evaluate;  // text file for the report of error growth
+  int64_t evaluate_tokens = 8192;
+  int evaluate_context = 1024;
+};
+
 int RunInspect(const InspectOptions& options, const CommonOptions& common);
 int RunFold(const FoldCommandOptions& options, const CommonOptions& common);
 int RunEval(const EvalOptions& options, const CommonOptions& common);
 int RunCompare(const CompareOptions& options, const CommonOptions& common);
 int RunGenerate(const GenerateCommandOptions& options, const CommonOptions& common);
 int RunChat(const ChatCommandOptions& options, const CommonOptions& common);
+int RunQuantize(const QuantizeCommandOptions& options, const CommonOptions& common);
 int RunExport(const ExportCommandOptions& options, const CommonOptions& common);
 int RunDoctor(const CommonOptions& common);
 

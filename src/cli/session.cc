@@ -1,21 +1,36 @@
 #include "cli/session.h"
 
+#include <algorithm>
+
 #include "base/file.h"
 #include "base/strings.h"
+#include "kernels/matmul.h"
 #include "rondo/error.h"
 
 namespace rondo::cli {
 
-DType ParseType(const char* flag, const std::string& name, bool allow_f16) {
-  std::vector<std::string> names = {"f32", "bf16"};
-  if (allow_f16) names.push_back("f16");
-  for (const std::string& known : names) {
-    if (known == name) return DTypeFromName(name);
-  }
-  throw Error({.function = "ParseType",
+DType ParseStoredType(const char* flag, const std::string& name) {
+  const std::vector<std::string> names = {"f32", "bf16", "f16"};
+  if (std::ranges::find(names, name) != names.end()) return DTypeFromName(name);
+  throw Error({.function = "ParseStoredType",
                .problem = "unknown type '" + name + "'",
                .expected = "one of " + Join(names, ", "),
                .field = flag});
+}
+
+EngineOptions ToEngineOptions(const std::string& type, const std::string& kv) {
+  EngineOptions options{.weights = std::nullopt, .kv = std::nullopt};
+  if (type != "auto") {
+    options.weights = DTypeFromName(type);
+    if (!PackedMatrix::Supports(*options.weights)) {
+      throw Error({.function = "ToEngineOptions",
+                   .problem = "type " + type,
+                   .expected = "auto, f32, bf16 or a quantised type",
+                   .field = "--type"});
+    }
+  }
+  if (kv != "auto") options.kv = KvTypeFromName(kv);
+  return options;
 }
 
 std::vector<int32_t> EncodeFile(const Tokenizer& tokenizer, const std::string& file) {

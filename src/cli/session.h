@@ -15,11 +15,14 @@
 
 namespace rondo::cli {
 
-// f32 or bf16 (f16 too where `allow_f16`); throws naming the flag.
-DType ParseType(const char* flag, const std::string& name, bool allow_f16);
+// A type to store matrices in: f32, bf16 or f16. Throws naming the flag.
+DType ParseStoredType(const char* flag, const std::string& name);
 
 // Token ids of a text file, with the special tokens the tokenizer adds at its start.
 std::vector<int32_t> EncodeFile(const Tokenizer& tokenizer, const std::string& file);
+
+// How --type and --kv pack a model; "auto" leaves a choice open. Throws naming the flag.
+EngineOptions ToEngineOptions(const std::string& type, const std::string& kv);
 
 WindowOptions ToWindows(const TextOptions& text, const CommonOptions& common);
 

@@ -1,0 +1,133 @@
+#include <chrono>
+#include <filesystem>
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/strings.h"
+#include "base/with_file.h"
+#include "cli/output.h"
+#include "cli/quantize_report.h"
+#include "cli/session.h"
+#include "rondo/error.h"
+#include "rondo/quantize.h"
+
+namespace rondo::cli {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+[[noreturn]] void Fail(const char* flag, std::string problem, std::string expected) {
+  throw Error({.function = "RunQuantize",
+               .problem = std::move(problem),
+               .expected = std::move(expected),
+               .file = {},
+               .field = flag});
+}
+
+DType ParseAnyType(const char* flag, const std::string& name) {
+  return WithFile(
+      {}, [&] { return DTypeFromName(name); }, flag);
+}
+
+QuantizeOptions ParseOptions(const QuantizeCommandOptions& options) {
+  QuantizeOptions parsed;
+  parsed.type = ParseAnyType("--type", options.type);
+  if (!IsQuantized(parsed.type)) {
+    Fail("--type", "type '" + options.type + "'",
+         "q8_0, q4_0, q4_1, q5_0, q5_1, q4_k, q5_k or q6_k");
+  }
+  parsed.residual = ParseAnyType("--residual-type", options.residual_type);
+  parsed.embedding = ParseAnyType("--embed-type", options.embed_type);
+  parsed.head = ParseAnyType("--head-type", options.head_type);
+  return parsed;
+}
+
+// Before hours of work: what is written must be found again by its name.
+void CheckTarget(const std::string& out) {
+  if (!out.ends_with(".gguf")) Fail("--out", "'" + out + "'", "a name that ends in .gguf");
+  if (std::filesystem::is_directory(out)) Fail("--out", out + " is a directory", "a file");
+}
+
+bool HasResiduals(const SharingPlan& plan) {
+  for (const ModulePlan& module : plan.modules) {
+    if (module.residual != ResidualKind::kNone) return true;
+  }
+  return false;
+}
+
+// Whether the file will have rondo's own layout; llama.cpp knows no shared layers.
+bool WritesNative(const std::string& layout, const SharingPlan& plan) {
+  const bool shares = plan.SharesAnything() || HasResiduals(plan);
+  if (layout == "auto") return shares;
+  if (layout == "rondo") return true;
+  if (layout != "llama.cpp") Fail("--layout", "'" + layout + "'", "auto, rondo or llama.cpp");
+  if (shares) Fail("--layout", "a model with shared layers", "rondo, or an unrolled model");
+  return false;
+}
+
+void Write(const Model& model, const TensorTypes& types, bool native, const std::string& out,
+           ThreadPool& pool, bool quiet) {
+  if (native) {
+    SaveNativeGguf(model, out, types, pool, quiet);
+  } else {
+    ExportGguf(model, out, types, pool, quiet);
+  }
+}
+
+// "q4_k as q5_0: 120 tensors", one for each pair of types.
+std::string FallbackText(const std::vector<TypeFallback>& fallbacks) {
+  std::map<std::string, int> counts;
+  for (const TypeFallback& fallback : fallbacks) {
+    ++counts[std::string(Info(fallback.wanted).name) + " as " +
+             std::string(Info(fallback.used).name)];
+  }
+  std::vector<std::string> parts;
+  for (const auto& [pair, count] : counts) {
+    parts.push_back(pair + ": " + std::to_string(count) + " tensors");
+  }
+  return Join(parts, ", ");
+}
+
+}  // namespace
+
+int RunQuantize(const QuantizeCommandOptions& options, const CommonOptions& common) {
+  const auto start = Clock::now();
+  const QuantizeOptions quantize = ParseOptions(options);
+  CheckTarget(options.out);
+  ThreadPool pool(common.threads);
+  const Model model = LoadModel(options.model);
+  const bool native = WritesNative(options.layout, model.plan);
+  const TypeChoice choice = ChooseTypes(model, quantize);
+  if (options.calibrate.empty()) {
+    Write(model, choice.types, native, options.out, pool, common.quiet);
+  } else {
+    const auto tokens = EncodeFile(*LoadTokenizer(model.path), options.calibrate);
+    const Model fitted = QuantizeCalibrated(
+        model, choice.types, tokens,
+        {.context = options.calibrate_context, .max_tokens = options.calibrate_tokens}, pool,
+        common.quiet);
+    Write(fitted, choice.types, native, options.out, pool, common.quiet);
+  }
+  const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
+
+  const Model written = LoadModel(options.out);
+  Output out;
+  out.Add("written", options.out);
+  out.Add("architecture", native ? std::string("rondo") : "llama.cpp, " + model.config.family);
+  out.Add("type", options.type);
+  out.Add("calibrated", !options.calibrate.empty());
+  out.Add("fallbacks", FallbackText(choice.fallbacks));
+  out.Add("bytes", static_cast<int64_t>(std::filesystem::file_size(options.out)));
+  out.Add("bytes_weights_before", static_cast<int64_t>(model.weights.bytes()));
+  out.Add("bytes_weights", static_cast<int64_t>(written.weights.bytes()));
+  out.Add("seconds", seconds);
+  out.Add("peak_memory_bytes", PeakMemoryBytes());  // the report below takes memory of its own
+  AddTensorErrors(model, written, common, &out);
+  if (!options.evaluate.empty()) AddErrorGrowth(model, written, options, common, pool, &out);
+  out.Print(common.json);
+  return 0;
+}
+
+}  // namespace rondo::cli

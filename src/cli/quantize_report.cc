@@ -1,0 +1,156 @@
+#include "cli/quantize_report.h"
+
+#include <cmath>
+#include <cstdio>
+#include <map>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "cli/session.h"
+#include "fold/residual.h"
+#include "rondo/error_growth.h"
+
+namespace rondo::cli {
+namespace {
+
+// Sums of squares of differences and of values.
+struct Squares {
+  double error = 0, length = 0;
+
+  void Add(std::span<const float> before, std::span<const float> after) {
+    for (size_t i = 0; i < before.size(); ++i) {
+      error += (double{after[i]} - before[i]) * (double{after[i]} - before[i]);
+      length += double{before[i]} * before[i];
+    }
+  }
+  double Relative() const { return length > 0 ? std::sqrt(error / length) : 0; }
+};
+
+double TensorError(const Tensor& before, const Tensor& after) {
+  std::vector<float> a(static_cast<size_t>(before.cols())), b(a.size());
+  Squares squares;
+  for (int64_t r = 0; r < before.rows(); ++r) {
+    RowToF32(before, r, a.data());
+    RowToF32(after, r, b.data());
+    squares.Add(a, b);
+  }
+  return squares.Relative();
+}
+
+MatrixF32 Merged(const Model& model, Module m, int depth) {
+  const int block = model.plan[m].blocks[static_cast<size_t>(depth)];
+  const Tensor& shared = model.weights.Get(BlockTensor(block, m));
+  MatrixF32 merged(shared.rows(), shared.cols(), ToF32(shared));
+  ApplyResidual(model.plan[m].residual, FindResidual(model.weights, model.plan, m, depth), merged);
+  return merged;
+}
+
+// "blocks.3.q.weight" is "blocks q", "merged.5.q" "merged q", embed.weight "embed".
+std::string KindOf(const std::string& name) {
+  const size_t first = name.find('.');
+  const std::string front = name.substr(0, first);
+  if (front != "blocks" && front != "merged") return front;
+  const size_t second = name.find('.', first + 1), third = name.find('.', second + 1);
+  return front + " " + name.substr(second + 1, third - second - 1);
+}
+
+struct Mean {
+  std::string type;
+  double sum = 0;
+  int count = 0;
+};
+
+// Errors by name, and their means by kind.
+struct Errors {
+  Output all;
+  std::map<std::string, Mean> means;
+
+  void Add(const std::string& name, const std::string& type, double error) {
+    all.Add(name, error);
+    Mean& mean = means.emplace(KindOf(name), Mean{type}).first->second;
+    mean.sum += error;
+    ++mean.count;
+  }
+  void Print() const {
+    std::printf("%-16s %6s %8s %12s\n", "matrices", "type", "count", "mean error");
+    for (const auto& [kind, mean] : means) {
+      std::printf("%-16s %6s %8d %12.5f\n", kind.c_str(), mean.type.c_str(), mean.count,
+                  mean.sum / mean.count);
+    }
+    std::printf("\n");
+  }
+};
+
+// Which time a depth uses its block of `down`, from 1.
+std::vector<int> LoopsOf(const SharingPlan& plan) {
+  std::map<int, int> uses;
+  std::vector<int> loops;
+  for (const int block : plan[Module::kDown].blocks) loops.push_back(++uses[block]);
+  return loops;
+}
+
+void PrintGrowth(const std::vector<int>& loops, const SharingPlan& plan,
+                 const ErrorGrowth& growth) {
+  std::printf("%5s %6s %5s %20s\n", "depth", "block", "loop", "hidden-state error");
+  for (size_t depth = 0; depth < loops.size(); ++depth) {
+    std::printf("%5zu %6d %5d %20.5f\n", depth, plan[Module::kDown].blocks[depth], loops[depth],
+                growth.hidden[depth]);
+  }
+  std::printf("\n");
+}
+
+template <typename T>
+std::string JsonArray(const std::vector<T>& values) {
+  std::string text;
+  for (const T value : values) {
+    char number[40];
+    std::snprintf(number, sizeof(number), "%.6g", static_cast<double>(value));
+    text += (text.empty() ? "" : ", ") + std::string(std::isfinite(value) ? number : "null");
+  }
+  return "[" + text + "]";
+}
+
+}  // namespace
+
+void AddTensorErrors(const Model& model, const Model& written, const CommonOptions& common,
+                     Output* out) {
+  Errors errors;
+  for (const auto& [name, tensor] : written.weights) {
+    if (tensor.shape().size() < 2 || name.starts_with("residual.")) continue;
+    errors.Add(name, std::string(Info(tensor.dtype()).name),
+               TensorError(model.weights.Get(name), tensor));
+  }
+  for (int depth = 0; depth < model.plan.depths; ++depth) {
+    for (const Module m : kAllModules) {
+      if (!IsLinear(m) || !model.plan.HasResidual(m, depth)) continue;
+      Squares squares;
+      squares.Add(Merged(model, m, depth).values(), Merged(written, m, depth).values());
+      errors.Add("merged." + std::to_string(depth) + "." + std::string(Name(m)), "",
+                 squares.Relative());
+    }
+  }
+  out->AddJson("tensor_errors", errors.all.Json());
+  if (!common.json) errors.Print();
+}
+
+void AddErrorGrowth(const Model& model, const Model& written, const QuantizeCommandOptions& options,
+                    const CommonOptions& common, ThreadPool& pool, Output* out) {
+  const auto tokens = EncodeFile(*LoadTokenizer(model.path), options.evaluate);
+  const Engine a(model, {}, pool), b(written, {}, pool);
+  const ErrorGrowth growth = MeasureErrorGrowth(a, b, tokens,
+                                                {.context = options.evaluate_context,
+                                                 .max_tokens = options.evaluate_tokens,
+                                                 .quiet = common.quiet});
+  const std::vector<int> loops = LoopsOf(model.plan);
+  out->Add("perplexity_before", growth.perplexity_a);
+  out->Add("perplexity", growth.perplexity_b);
+  out->Add("kl", growth.divergence.kl);
+  out->Add("top1_agreement", growth.divergence.top1_agreement);
+  out->Add("tokens", growth.tokens);
+  out->AddJson("loop_of_depth", JsonArray(loops));
+  out->AddJson("hidden_error", JsonArray(growth.hidden));
+  if (!common.json) PrintGrowth(loops, model.plan, growth);
+}
+
+}  // namespace rondo::cli
