@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <limits>
 
+#include "report/svg.h"
 #include "rondo/error.h"
 
 namespace rondo {
@@ -18,36 +19,6 @@ constexpr size_t kTicks = 5;
 // Light to dark, readable without colour vision; steps of the viridis palette (CC0), reversed.
 constexpr std::array<std::array<int, 3>, 6> kPalette = {
     {{253, 231, 37}, {122, 209, 81}, {34, 168, 132}, {42, 120, 142}, {65, 68, 135}, {68, 1, 84}}};
-
-std::string Escape(const std::string& text) {
-  std::string out;
-  for (const char c : text) {
-    switch (c) {
-      case '&':
-        out += "&amp;";
-        break;
-      case '<':
-        out += "&lt;";
-        break;
-      case '>':
-        out += "&gt;";
-        break;
-      case '"':
-        out += "&quot;";
-        break;
-      default:
-        // Control characters are not allowed in XML.
-        if (static_cast<unsigned char>(c) >= 0x20) out += c;
-    }
-  }
-  return out;
-}
-
-std::string Format(const char* format, double value) {
-  std::array<char, 32> text{};
-  std::snprintf(text.data(), text.size(), format, value);
-  return text.data();
-}
 
 std::string Color(double share) {
   const double at = std::clamp(share, 0.0, 1.0) * static_cast<double>(kPalette.size() - 1);
@@ -94,20 +65,6 @@ class ColorScale {
   double low_, high_;
 };
 
-std::string Rect(int x, int y, int width, int height, const std::string& color,
-                 const std::string& tooltip) {
-  std::string out = "<rect x=\"" + std::to_string(x) + "\" y=\"" + std::to_string(y) +
-                    "\" width=\"" + std::to_string(width) + "\" height=\"" +
-                    std::to_string(height) + "\" fill=\"" + color + "\"";
-  return out + (tooltip.empty() ? "/>\n" : "><title>" + Escape(tooltip) + "</title></rect>\n");
-}
-
-std::string Text(int x, int y, const std::string& anchor, const std::string& text,
-                 const std::string& extra = {}) {
-  return "<text x=\"" + std::to_string(x) + "\" y=\"" + std::to_string(y) + "\" text-anchor=\"" +
-         anchor + "\"" + extra + ">" + Escape(text) + "</text>\n";
-}
-
 std::string Cells(const std::vector<std::string>& rows, const std::vector<std::string>& columns,
                   std::span<const double> values, const ColorScale& scale) {
   std::string out;
@@ -115,9 +72,9 @@ std::string Cells(const std::vector<std::string>& rows, const std::vector<std::s
     for (size_t c = 0; c < columns.size(); ++c) {
       const double value = values[r * columns.size() + c];
       if (std::isnan(value)) continue;
-      out += Rect(kLeft + static_cast<int>(c) * kCell, kTop + static_cast<int>(r) * kCell,
-                  kCell - 1, kCell - 1, Color(scale.Share(value)),
-                  rows[r] + ", " + columns[c] + ": " + Format("%.4g", value));
+      out += svg::Rect(kLeft + static_cast<int>(c) * kCell, kTop + static_cast<int>(r) * kCell,
+                       kCell - 1, kCell - 1, Color(scale.Share(value)),
+                       rows[r] + ", " + columns[c] + ": " + svg::Format("%.4g", value));
     }
   }
   return out;
@@ -128,12 +85,12 @@ std::string Legend(int x, int height, const ColorScale& scale) {
   for (int step = 0; step < kBarSteps; ++step) {
     const int y = height * step / kBarSteps, next = height * (step + 1) / kBarSteps;
     if (next == y) continue;
-    out += Rect(x, kTop + y, kBarWidth, next - y, Color(1 - (step + 0.5) / kBarSteps), {});
+    out += svg::Rect(x, kTop + y, kBarWidth, next - y, Color(1 - (step + 0.5) / kBarSteps), {});
   }
   for (size_t tick = 0; tick < kTicks; ++tick) {
     const double share = static_cast<double>(tick) / (kTicks - 1);
     const int y = kTop + static_cast<int>(std::lround((1 - share) * (height - 1)));
-    out += Text(x + kBarWidth + 5, y + 4, "start", Format("%.3g", scale.Value(share)));
+    out += svg::Text(x + kBarWidth + 5, y + 4, "start", svg::Format("%.3g", scale.Value(share)));
   }
   return out;
 }
@@ -156,27 +113,23 @@ std::string HeatmapSvg(const std::string& title, const std::vector<std::string>&
   const int height = kTop + plot_height + kBottom;
   const ColorScale scale(values, options.logarithmic);
 
-  std::string svg = "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"" + std::to_string(width) +
-                    "\" height=\"" + std::to_string(height) + "\" viewBox=\"0 0 " +
-                    std::to_string(width) + " " + std::to_string(height) +
-                    "\" font-family=\"sans-serif\" font-size=\"10\" fill=\"#222\">\n";
-  svg += Rect(0, 0, width, height, "#fff", {});
-  svg += Text(8, 22, "start", title, " font-size=\"14\" font-weight=\"bold\"");
-  svg += Cells(row_labels, column_labels, values, scale);
+  std::string picture = svg::Open(width, height, title);
+  picture += Cells(row_labels, column_labels, values, scale);
   for (size_t r = 0; r < row_labels.size(); ++r) {
-    svg += Text(kLeft - 5, kTop + static_cast<int>(r) * kCell + 12, "end", row_labels[r]);
+    picture += svg::Text(kLeft - 5, kTop + static_cast<int>(r) * kCell + 12, "end", row_labels[r]);
   }
   for (size_t c = 0; c < column_labels.size(); ++c) {
-    svg += Text(kLeft + static_cast<int>(c) * kCell + kCell / 2 - 1, kTop + plot_height + 12,
-                "middle", column_labels[c]);
+    picture += svg::Text(kLeft + static_cast<int>(c) * kCell + kCell / 2 - 1,
+                         kTop + plot_height + 12, "middle", column_labels[c]);
   }
   const int middle_x = kLeft + plot_width / 2, middle_y = kTop + plot_height / 2;
-  svg +=
-      Text(middle_x, kTop + plot_height + 32, "middle", options.column_axis, " font-size=\"12\"");
-  svg += Text(16, middle_y, "middle", options.row_axis,
-              " font-size=\"12\" transform=\"rotate(-90 16 " + std::to_string(middle_y) + ")\"");
-  svg += Legend(kLeft + plot_width + 18, plot_height, scale);
-  return svg + "</svg>\n";
+  picture += svg::Text(middle_x, kTop + plot_height + 32, "middle", options.column_axis,
+                       " font-size=\"12\"");
+  picture +=
+      svg::Text(16, middle_y, "middle", options.row_axis,
+                " font-size=\"12\" transform=\"rotate(-90 16 " + std::to_string(middle_y) + ")\"");
+  picture += Legend(kLeft + plot_width + 18, plot_height, scale);
+  return picture + "</svg>\n";
 }
 
 }  // namespace rondo

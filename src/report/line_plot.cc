@@ -1,0 +1,122 @@
+#include "report/line_plot.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <limits>
+
+#include "report/svg.h"
+#include "rondo/error.h"
+
+namespace rondo {
+namespace {
+
+constexpr int kWidth = 560, kHeight = 360, kLeft = 76, kTop = 44, kRight = 150, kBottom = 52;
+constexpr int kTicks = 6;
+// Okabe and Ito's colours, told apart without colour vision.
+constexpr std::array<const char*, 6> kColors = {"#0072b2", "#d55e00", "#009e73",
+                                                "#cc79a7", "#e69f00", "#56b4e9"};
+
+// From values to pixels.
+class Axis {
+ public:
+  Axis(int from, int to, bool logarithmic) : from_(from), to_(to), logarithmic_(logarithmic) {}
+
+  bool Takes(double value) const { return std::isfinite(value) && (!logarithmic_ || value > 0); }
+  void Include(double value) {
+    low_ = std::min(low_, Map(value));
+    high_ = std::max(high_, Map(value));
+  }
+  double Pixel(double value) const {
+    const double share = high_ > low_ ? (Map(value) - low_) / (high_ - low_) : 0.5;
+    return from_ + share * (to_ - from_);
+  }
+  double Tick(int i) const {
+    const double mapped = low_ + (high_ - low_) * i / (kTicks - 1);
+    return logarithmic_ ? std::exp(mapped) : mapped;
+  }
+
+ private:
+  double Map(double value) const { return logarithmic_ ? std::log(value) : value; }
+  int from_, to_;
+  bool logarithmic_;
+  double low_ = std::numeric_limits<double>::infinity();
+  double high_ = -std::numeric_limits<double>::infinity();
+};
+
+std::string Segment(double x1, double y1, double x2, double y2, const std::string& style) {
+  return "<line x1=\"" + svg::Format("%.1f", x1) + "\" y1=\"" + svg::Format("%.1f", y1) +
+         "\" x2=\"" + svg::Format("%.1f", x2) + "\" y2=\"" + svg::Format("%.1f", y2) + "\" " +
+         style + "/>\n";
+}
+
+std::string Frame(const Axis& x, const Axis& y, const PlotOptions& options) {
+  constexpr int kBase = kHeight - kBottom, kEnd = kWidth - kRight;
+  std::string out;
+  for (int i = 0; i < kTicks; ++i) {
+    const double at_x = x.Pixel(x.Tick(i)), at_y = y.Pixel(y.Tick(i));
+    out += Segment(kLeft, at_y, kEnd, at_y, "stroke=\"#ddd\"");
+    out += svg::Text(static_cast<int>(at_x), kBase + 14, "middle", svg::Format("%.3g", x.Tick(i)));
+    out += svg::Text(kLeft - 6, static_cast<int>(at_y) + 3, "end", svg::Format("%.4g", y.Tick(i)));
+  }
+  out += Segment(kLeft, kBase, kEnd, kBase, "stroke=\"#222\"");
+  out += Segment(kLeft, kTop, kLeft, kBase, "stroke=\"#222\"");
+  out += svg::Text((kLeft + kEnd) / 2, kHeight - 16, "middle", options.x_axis, " font-size=\"12\"");
+  const std::string middle = std::to_string((kTop + kBase) / 2);
+  return out + svg::Text(16, (kTop + kBase) / 2, "middle", options.y_axis,
+                         " font-size=\"12\" transform=\"rotate(-90 16 " + middle + ")\"");
+}
+
+std::string Line(const PlotLine& line, const Axis& x, const Axis& y, const std::string& color) {
+  std::string out;
+  const PlotPoint* previous = nullptr;
+  for (const PlotPoint& point : line.points) {
+    if (!x.Takes(point.x) || !y.Takes(point.y)) continue;
+    const double at_x = x.Pixel(point.x), at_y = y.Pixel(point.y);
+    if (previous != nullptr) {
+      out += Segment(x.Pixel(previous->x), y.Pixel(previous->y), at_x, at_y,
+                     "stroke=\"" + color + "\" stroke-width=\"1.5\"");
+    }
+    const std::string label = (point.label.empty() ? line.name : point.label) + ": " +
+                              svg::Format("%.4g", point.x) + ", " + svg::Format("%.5g", point.y);
+    out += "<circle cx=\"" + svg::Format("%.1f", at_x) + "\" cy=\"" + svg::Format("%.1f", at_y) +
+           "\" r=\"3\" fill=\"" + color + "\"><title>" + svg::Escape(label) + "</title></circle>\n";
+    previous = &point;
+  }
+  return out;
+}
+
+}  // namespace
+
+std::string LinePlotSvg(const std::string& title, const std::vector<PlotLine>& lines,
+                        const PlotOptions& options) {
+  Axis x(kLeft, kWidth - kRight, false), y(kHeight - kBottom, kTop, options.logarithmic_y);
+  bool any = false;
+  for (const PlotLine& line : lines) {
+    for (const PlotPoint& point : line.points) {
+      if (!x.Takes(point.x) || !y.Takes(point.y)) continue;
+      x.Include(point.x);
+      y.Include(point.y);
+      any = true;
+    }
+  }
+  if (!any) {
+    throw Error({.function = "LinePlotSvg",
+                 .problem = "nothing to draw",
+                 .expected = "at least one finite point",
+                 .file = {},
+                 .field = {}});
+  }
+  std::string picture = svg::Open(kWidth, kHeight, title) + Frame(x, y, options);
+  for (size_t i = 0; i < lines.size(); ++i) {
+    const std::string color = kColors[i % kColors.size()];
+    picture += Line(lines[i], x, y, color);
+    if (lines.size() == 1) continue;
+    const int at = kTop + 16 * static_cast<int>(i);
+    picture += svg::Rect(kWidth - kRight + 14, at, 10, 10, color, {});
+    picture += svg::Text(kWidth - kRight + 30, at + 9, "start", lines[i].name);
+  }
+  return picture + "</svg>\n";
+}
+
+}  // namespace rondo
