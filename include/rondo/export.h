@@ -1,21 +1,42 @@
-// Writes a plain (unrolled) model for other programs to run.
+// Writes models in the formats that other programs read, and in one GGUF file of rondo's own.
 //
 //   ExportHf(Unroll(folded, pool), "out", DType::kF32);       // transformers.from_pretrained("out")
-//   ExportGguf(Unroll(folded, pool), "out.gguf", DType::kF32); // llama.cpp
+//   ExportGguf(Unroll(folded, pool), "out.gguf", UniformTypes(folded, DType::kF32), pool);  // llama.cpp
+//   SaveNativeGguf(folded, "folded.gguf", types, pool);       // LoadModel("folded.gguf")
 //
-// The model must have the identity plan and no residuals (absorbed norms are written as unit gains).
-// The tokenizer is taken from model.path. Both writes are atomic. Throws rondo::Error.
+// The tokenizer is taken from model.path. All writes are atomic, and tensors are converted one at a
+// time. Throws rondo::Error.
 #pragma once
 
+#include <map>
 #include <string>
+#include <string_view>
 
 #include "rondo/model.h"
 
 namespace rondo {
 
-// config.json, model.safetensors and tokenizer files in the layout of model.config.family.
+class ThreadPool;
+
+// Type in which each tensor of a model is stored, by canonical name (weights.h).
+using TensorTypes = std::map<std::string, DType, std::less<>>;
+
+// Matrices as `store`; vectors and learned positions as f32.
+TensorTypes UniformTypes(const Model& model, DType store);
+
+// config.json, model.safetensors and tokenizer files in the layout of model.config.family, matrices
+// as `store`. The model must have the identity plan and no residuals (absorbed norms are written as
+// unit gains).
 void ExportHf(const Model& model, const std::string& directory, DType store);
-// GGUF v3 in the architecture of model.config.family; `store` is the type of the matrices.
-void ExportGguf(const Model& model, const std::string& file, DType store);
+
+// GGUF v3 in the architecture of model.config.family; the model must be plain as for ExportHf().
+// Where the architecture stores q, k and v as one tensor, it has the type of q.
+void ExportGguf(const Model& model, const std::string& file, const TensorTypes& types,
+                ThreadPool& pool, bool quiet = true);
+
+// GGUF v3 with configuration and sharing plan inside, every shared tensor once; `file` should end in
+// .gguf, by which LoadModel() knows it. See docs/model-format.md.
+void SaveNativeGguf(const Model& model, const std::string& file, const TensorTypes& types,
+                    ThreadPool& pool, bool quiet = true);
 
 }  // namespace rondo

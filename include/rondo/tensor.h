@@ -18,6 +18,8 @@
 
 namespace rondo {
 
+class ThreadPool;
+
 // The quantised types have the block layouts of GGUF; their last dimension is a multiple of the
 // block's length.
 enum class DType { kF32, kF16, kBF16, kQ8_0, kQ4_0, kQ4_1, kQ5_0, kQ5_1, kQ4_K, kQ5_K, kQ6_K };
@@ -80,8 +82,11 @@ class Tensor {
 void RowToF32(const Tensor& tensor, int64_t row, float* out);
 // Decodes all elements.
 std::vector<float> ToF32(const Tensor& tensor);
-// Converts to f32, f16 or bf16 (round to nearest even); returns the same storage if already so.
-Tensor Cast(const Tensor& tensor, DType dtype);
+// Converts to any type, rows spread over `pool` if one is given; returns the same storage if already
+// so. f16 and bf16 round to nearest even, quantised types as ggml's reference does (K types: scales
+// of least squared error). Throws where the last dimension is no multiple of the block length, and
+// for values that a quantised type cannot hold (not finite, or beyond f16's range).
+Tensor Cast(const Tensor& tensor, DType dtype, ThreadPool* pool = nullptr);
 // Rows picked by index from a [rows, cols] tensor of any type (also quantised); copies.
 Tensor GatherRows(const Tensor& tensor, std::span<const int64_t> rows);
 

@@ -10,15 +10,11 @@
 #include "fold/calibrate_layer.h"
 #include "fold/calibrate_statistics.h"
 #include "fold/calibrate_tied.h"
-#include "fold/moments.h"
+#include "fold/drift.h"
 #include "fold/shared_init.h"
 
 namespace rondo {
 namespace {
-
-bool IsZero(const MatrixF64& m) {
-  return std::all_of(m.values().begin(), m.values().end(), [](double v) { return v == 0; });
-}
 
 SharingPlan WithoutResiduals(SharingPlan plan) {
   for (const Module m : kAllModules) {
@@ -27,12 +23,6 @@ SharingPlan WithoutResiduals(SharingPlan plan) {
   }
   return plan;
 }
-
-// What the original's activations are at one depth.
-struct Reference {
-  std::array<std::vector<float>, kTapPoints> inputs;
-  std::vector<float> before, between;  // residual stream at the layer's input and before down
-};
 
 class Calibrator {
  public:
@@ -119,26 +109,13 @@ class Calibrator {
     Progress progress("refit", plan_.depths, quiet_);
     std::vector<float> hidden = runner_.Embed(model_), folded = hidden;
     for (int depth = 0; depth < plan_.depths; ++depth) {
-      const Reference reference = RunReference(depth, hidden);
+      const DepthReference reference = RunReference(model_, plan_, depth, runner_, hidden, pool_);
       RefitDepth(depth, reference, folded);
       progress.Add();
     }
   }
 
-  Reference RunReference(int depth, std::vector<float>& hidden) {
-    DenseLayer layer;
-    LoadSourceLayer(model_, plan_, depth, layer, pool_);
-    Reference reference;
-    reference.before = hidden;
-    runner_.Run(layer, depth, hidden,
-                [&](int, TapPoint point, const float* x, int64_t rows, int64_t width) {
-                  reference.inputs[static_cast<size_t>(point)].assign(x, x + rows * width);
-                  if (point == TapPoint::kDownInput) reference.between = hidden;
-                });
-    return reference;
-  }
-
-  void RefitDepth(int depth, const Reference& reference, std::vector<float>& folded) {
+  void RefitDepth(int depth, const DepthReference& reference, std::vector<float>& folded) {
     DenseLayer layer;
     LoadNorms(depth, layer);
     runner_.Run(layer, depth, folded,
@@ -160,52 +137,17 @@ class Calibrator {
     }
   }
 
-  // Mean of (reference − own)ᵀ x over rows; empty sides count as equal.
-  MatrixF64 DifferenceMoment(const std::vector<float>& reference, const float* own, int64_t width,
-                             const Rows& x) {
-    std::vector<float> difference(reference.size());
-    for (size_t i = 0; i < difference.size(); ++i) difference[i] = reference[i] - own[i];
-    return CrossMoment({difference.data(), x.count, width}, x, pool_);
-  }
-
-  void RefitPoint(int depth, TapPoint point, const Reference& reference, const Rows& x,
+  void RefitPoint(int depth, TapPoint point, const DepthReference& reference, const Rows& x,
                   const std::vector<float>& folded, DenseLayer& layer) {
-    MatrixF64 moment = CrossMoment(x, x, pool_);
-    Damp(moment, options_.damping);
-    // Fewer tokens leave more of the regression to chance: d inputs from n tokens.
-    DampEach(moment, options_.shrinkage * static_cast<double>(x.width) /
-                         static_cast<double>(std::max<int64_t>(x.count, 1)));
-    const MatrixF64 drift =
-        DifferenceMoment(reference.inputs[static_cast<size_t>(point)], x.data, x.width, x);
-    // The error in the residual stream that o and down can make good. Behind a norm of the branch's
-    // output a linear correction would miss.
-    MatrixF64 debt;
-    if (!model_.config.post_norms &&
-        (point == TapPoint::kOInput || point == TapPoint::kDownInput)) {
-      debt = DifferenceMoment(point == TapPoint::kOInput ? reference.before : reference.between,
-                              folded.data(), model_.config.d_model, x);
-    }
-    const bool exact = IsZero(drift) && IsZero(debt);
-    const MatrixF64 factor = exact ? MatrixF64() : Cholesky(moment);
+    const DriftTargets targets(model_.config, reference, point, x, folded, options_.damping,
+                               options_.shrinkage, pool_);
     const auto modules = ModulesAt(point);
     std::vector<Refit> refits(modules.size());
     pool_.ParallelFor(static_cast<int64_t>(modules.size()), [&](int64_t i) {
       const Module m = modules[static_cast<size_t>(i)];
       if (!model_.config.HasModule(m)) return;
-      MatrixF64 target = source_.WeightF64(m, depth);
-      if (!exact) {
-        MatrixF64 shift = Product(target, drift);
-        if (debt.rows() > 0) {
-          for (int64_t e = 0; e < shift.rows() * shift.cols(); ++e)
-            shift.data()[e] += debt.data()[e];
-        }
-        MatrixF64 solved = Transpose(shift);
-        CholeskySolve(factor, solved);
-        solved = Transpose(solved);
-        for (int64_t e = 0; e < shift.rows() * shift.cols(); ++e)
-          target.data()[e] += solved.data()[e];
-      }
-      refits[static_cast<size_t>(i)] = RefitModule(m, depth, std::move(target), moment, exact);
+      refits[static_cast<size_t>(i)] = RefitModule(
+          m, depth, targets.Of(source_.WeightF64(m, depth)), targets.moment(), targets.exact());
     });
     for (size_t i = 0; i < modules.size(); ++i) {
       Refit& refit = refits[i];

@@ -41,7 +41,7 @@ MatrixF64 RightSolve(const MatrixF64& a, MatrixF64 m) {
 }
 
 double Cost(const MatrixF64& error, const MatrixF64& moment) {
-  return Inner(Product(error, moment), error);
+  return Inner(Multiply(error, moment), error);
 }
 
 void ScaleRows(MatrixF64& m, std::span<const double> scales) {
@@ -80,7 +80,7 @@ LowRank FitLowRank(const MatrixF64& difference, const MatrixF64& factor, int ran
   if (rank == 0) return {};
   // Nothing to choose: the plain factors are exact and, being orthogonal, survive rounding to f32.
   if (rank == std::min(difference.rows(), difference.cols())) return TruncatedSvd(difference, rank);
-  LowRank low = TruncatedSvd(Product(difference, factor), rank);
+  LowRank low = TruncatedSvd(Multiply(difference, factor), rank);
   MatrixF64 a = Transpose(low.a);
   TriangularSolve(Op::kTranspose, factor, a);
   low.a = Transpose(a);
@@ -125,10 +125,10 @@ Fitted FitAdditive(ResidualKind kind, const MatrixF64& difference, const MatrixF
 // Minimises ‖(shared · diag(d) − target) C^½‖: the normal equations are (SᵀS ∘ C) d = diag(SᵀTC).
 std::vector<double> FitScale(const MatrixF64& target, const MatrixF64& shared,
                              const MatrixF64& moment) {
-  MatrixF64 normal = Product(Op::kTranspose, shared, Op::kPlain, shared);
+  MatrixF64 normal = Multiply(Op::kTranspose, shared, Op::kPlain, shared);
   for (int64_t i = 0; i < normal.rows() * normal.cols(); ++i) normal.data()[i] *= moment.data()[i];
   Damp(normal, 1e-9);
-  const MatrixF64 mapped = Product(target, moment);
+  const MatrixF64 mapped = Multiply(target, moment);
   MatrixF64 scale(shared.cols(), 1);
   for (int64_t i = 0; i < shared.rows(); ++i) {
     for (int64_t j = 0; j < shared.cols(); ++j) scale(j, 0) += shared(i, j) * mapped(i, j);
@@ -141,7 +141,7 @@ std::vector<double> FitScale(const MatrixF64& target, const MatrixF64& shared,
 std::vector<double> FitMagnitude(const MatrixF64& target, MatrixF64 direction,
                                  const MatrixF64& moment) {
   constexpr double kSmallestScale = 1e-3;
-  const MatrixF64 mapped = Product(direction, moment);
+  const MatrixF64 mapped = Multiply(direction, moment);
   std::vector<double> magnitude;
   for (int64_t i = 0; i < direction.rows(); ++i) {
     double overlap = 0, length = 0, squares = 0;
@@ -181,7 +181,7 @@ class TiedFitter {
       if (kind == ResidualKind::kMulDiag) {
         fits_[mapped_.size()].scale.assign(static_cast<size_t>(first.cols()), 1.0);
       }
-      mapped_.push_back(Product(target.weight, target.moment));
+      mapped_.push_back(Multiply(target.weight, target.moment));
     }
     shared_ = Mean();
     losses_.push_back(Loss());
@@ -251,7 +251,7 @@ class TiedFitter {
     AddTo(sum, others);
     MatrixF64 solved = others;
     CholeskySolve(Cholesky(std::move(sum)), solved);
-    MatrixF64 parallel = Product(c, solved);
+    MatrixF64 parallel = Multiply(c, solved);
     for (int64_t i = 0; i < parallel.rows(); ++i) {
       for (int64_t j = 0; j < i; ++j) {
         parallel(i, j) = parallel(j, i) = (parallel(i, j) + parallel(j, i)) / 2;
@@ -292,7 +292,7 @@ class TiedFitter {
                              std::move(fits_[d].diag));
       MatrixF64 rest = target.weight;
       fits_[d].AddAdditive(rest, -1);
-      mapped_[d] = Product(rest, target.moment);
+      mapped_[d] = Multiply(rest, target.moment);
     }
   }
 

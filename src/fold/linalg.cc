@@ -167,7 +167,7 @@ void Gemm(Op op_a, Op op_b, float alpha, const MatrixF32& a, const MatrixF32& b,
               b.data(), s.ldb, beta, c.data(), s.ldc);
 }
 
-MatrixF64 Product(Op op_a, const MatrixF64& a, Op op_b, const MatrixF64& b) {
+MatrixF64 Multiply(Op op_a, const MatrixF64& a, Op op_b, const MatrixF64& b) {
   MatrixF64 c(op_a == Op::kPlain ? a.rows() : a.cols(), op_b == Op::kPlain ? b.cols() : b.rows());
   Gemm(op_a, op_b, 1, a, b, 0, c);
   return c;
@@ -221,7 +221,7 @@ LowRank TruncatedSvd(const MatrixF64& r, int64_t rank) {
   if (r.cols() <= r.rows()) {
     AddGram(1, r, gram);
     fit.a = SymmetricEigen(std::move(gram), rank).vectors;
-    fit.b = Product(Op::kPlain, r, Op::kTranspose, fit.a);
+    fit.b = Multiply(Op::kPlain, r, Op::kTranspose, fit.a);
     for (int64_t i = 0; i < rank; ++i) {
       fit.singular_values.push_back(cblas_dnrm2(static_cast<blasint>(fit.b.rows()),
                                                 fit.b.data() + i,
@@ -231,7 +231,7 @@ LowRank TruncatedSvd(const MatrixF64& r, int64_t rank) {
   }
   AddGram(1, Transpose(r), gram);
   const MatrixF64 left = SymmetricEigen(std::move(gram), rank).vectors;
-  fit.a = Product(left, r);
+  fit.a = Multiply(left, r);
   fit.b = Transpose(left);
   MoveLengths(fit);
   return fit;

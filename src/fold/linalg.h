@@ -59,9 +59,9 @@ void Gemm(Op op_a, Op op_b, double alpha, const MatrixF64& a, const MatrixF64& b
 void Gemm(Op op_a, Op op_b, float alpha, const MatrixF32& a, const MatrixF32& b, float beta,
           MatrixF32& c);
 // op(a) · op(b) as a new matrix.
-MatrixF64 Product(Op op_a, const MatrixF64& a, Op op_b, const MatrixF64& b);
-inline MatrixF64 Product(const MatrixF64& a, const MatrixF64& b) {
-  return Product(Op::kPlain, a, Op::kPlain, b);
+MatrixF64 Multiply(Op op_a, const MatrixF64& a, Op op_b, const MatrixF64& b);
+inline MatrixF64 Multiply(const MatrixF64& a, const MatrixF64& b) {
+  return Multiply(Op::kPlain, a, Op::kPlain, b);
 }
 
 // A block of rows inside a wider array.

@@ -14,6 +14,7 @@
 #include <variant>
 #include <vector>
 
+#include "formats/tensor_source.h"
 #include "rondo/tensor.h"
 
 namespace rondo {
@@ -64,6 +65,8 @@ class GgufWriter {
   void SetI32s(const std::string& key, std::vector<int32_t> values);
   void SetF32s(const std::string& key, std::vector<float> values);
   void AddTensor(const std::string& name, Tensor tensor);
+  // The tensor is made, written and let go when its turn comes.
+  void AddTensor(TensorSource source);
   // The value set under `key`; null if there is none or it is of another type.
   template <typename T>
   const T* Find(std::string_view key) const {
@@ -72,7 +75,8 @@ class GgufWriter {
     }
     return nullptr;
   }
-  void Write(const std::string& path) const;
+  // Shows progress unless `quiet`.
+  void Write(const std::string& path, bool quiet = true) const;
 
  private:
   using WriterValue =
@@ -81,7 +85,7 @@ class GgufWriter {
   void Set(const std::string& key, WriterValue value);
 
   std::vector<std::pair<std::string, WriterValue>> metadata_;
-  std::vector<std::pair<std::string, Tensor>> tensors_;
+  std::vector<TensorSource> tensors_;
 };
 
 }  // namespace rondo

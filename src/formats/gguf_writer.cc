@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "base/file.h"
+#include "base/progress.h"
 #include "formats/gguf.h"
 #include "formats/gguf_types.h"
 #include "rondo/error.h"
@@ -101,21 +102,28 @@ void GgufWriter::SetF32s(const std::string& key, std::vector<float> values) {
 }
 
 void GgufWriter::AddTensor(const std::string& name, Tensor tensor) {
+  const DType dtype = tensor.dtype();
+  const Shape shape = tensor.shape();
+  AddTensor({name, dtype, shape, [tensor = std::move(tensor)] { return tensor; }});
+}
+
+void GgufWriter::AddTensor(TensorSource source) {
+  const std::string& name = source.name;
   if (name.empty() || name.size() > kGgufMaxTensorName) {
     FailTensor(name, "name of " + std::to_string(name.size()) + " bytes",
                "1 to " + std::to_string(kGgufMaxTensorName));
   }
-  const size_t dims = tensor.shape().size();
-  if (dims < 1 || dims > kGgufMaxDims || tensor.elements() == 0) {
-    FailTensor(name, "shape " + ToString(tensor.shape()), "1 to 4 dimensions, none of them 0");
+  const size_t dims = source.shape.size();
+  if (dims < 1 || dims > kGgufMaxDims || ElementCount(source.shape) == 0) {
+    FailTensor(name, "shape " + ToString(source.shape), "1 to 4 dimensions, none of them 0");
   }
-  for (const auto& [other, unused] : tensors_) {
-    if (other == name) FailTensor(name, "added twice", "one tensor of each name");
+  for (const TensorSource& other : tensors_) {
+    if (other.name == name) FailTensor(name, "added twice", "one tensor of each name");
   }
-  tensors_.emplace_back(name, std::move(tensor));
+  tensors_.push_back(std::move(source));
 }
 
-void GgufWriter::Write(const std::string& path) const {
+void GgufWriter::Write(const std::string& path, bool quiet) const {
   AtomicFile file(path);
   Output out{file};
   out.Put(kGgufMagic);
@@ -127,20 +135,28 @@ void GgufWriter::Write(const std::string& path) const {
     std::visit([&](const auto& v) { out.Value(v); }, value);
   }
   uint64_t offset = 0;
-  for (const auto& [name, tensor] : tensors_) {
-    out.Put(name);
-    out.Put(static_cast<uint32_t>(tensor.shape().size()));
-    for (auto dim = tensor.shape().rbegin(); dim != tensor.shape().rend(); ++dim) {
+  for (const TensorSource& source : tensors_) {
+    out.Put(source.name);
+    out.Put(static_cast<uint32_t>(source.shape.size()));
+    for (auto dim = source.shape.rbegin(); dim != source.shape.rend(); ++dim) {
       out.Put(static_cast<uint64_t>(*dim));
     }
-    out.Put(GgufTypeNumber(tensor.dtype()));
+    out.Put(GgufTypeNumber(source.dtype));
     out.Put(offset);
-    offset += tensor.bytes().size() + Padding(tensor.bytes().size());
+    const uint64_t size = StorageBytes(source.dtype, source.shape);
+    offset += size + Padding(size);
   }
   out.Pad(file.written());
-  for (const auto& [name, tensor] : tensors_) {
+  Progress progress("write", static_cast<int64_t>(tensors_.size()), quiet);
+  for (const TensorSource& source : tensors_) {
+    const Tensor tensor = source.make();
+    if (tensor.dtype() != source.dtype || tensor.shape() != source.shape) {
+      FailTensor(source.name, "shape " + ToString(tensor.shape()) + " was made",
+                 ToString(source.shape) + " of type " + std::string(Info(source.dtype).name));
+    }
     file.Write(tensor.bytes().data(), tensor.bytes().size());
     out.Pad(tensor.bytes().size());
+    progress.Add();
   }
   file.Commit();
 }

@@ -16,6 +16,7 @@
 #include <utility>
 #include <vector>
 
+#include "formats/tensor_source.h"
 #include "rondo/tensor.h"
 
 namespace rondo {
@@ -36,15 +37,6 @@ TensorMap ReadSafetensorsModel(const std::string& directory, const TensorFilter&
 // Writes all tensors (sorted by the order given) to `path` atomically.
 void WriteSafetensors(const std::string& path,
                       const std::vector<std::pair<std::string, Tensor>>& tensors);
-
-// A tensor to be written, made only when its turn comes so that a converted copy of one tensor at a
-// time is in memory. make() must return this type and shape.
-struct TensorSource {
-  std::string name;
-  DType dtype;
-  Shape shape;
-  std::function<Tensor()> make;
-};
 
 // Writes model.safetensors into `directory`, or shards of at most `max_shard_bytes` of tensors (a
 // larger tensor gets a shard of its own) with model.safetensors.index.json. Each file is written

@@ -1,17 +1,17 @@
-#include <algorithm>
+#include <array>
 #include <cmath>
-#include <filesystem>
+#include <functional>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "formats/gguf.h"
 #include "hub/gguf_arch.h"
+#include "hub/gguf_common.h"
 #include "hub/gguf_export_config.h"
 #include "hub/gguf_rope.h"
 #include "rondo/error.h"
 #include "rondo/export.h"
-#include "text/gguf_vocab.h"
 
 namespace rondo {
 namespace {
@@ -59,40 +59,57 @@ Tensor Stack(const std::vector<Tensor>& parts) {
   return Tensor::FromBytes(parts.front().dtype(), std::move(shape), std::move(bytes));
 }
 
-// Brings canonical tensors into the names, orders and types of an architecture.
+// Brings canonical tensors into the names, orders and types of an architecture. Tensors are made
+// when the file is written, so model and TensorWriter must live until then.
 class TensorWriter {
  public:
-  TensorWriter(const Model& model, const GgufArch& arch, DType store, GgufWriter* writer)
+  TensorWriter(const Model& model, const GgufArch& arch, const TensorTypes& types, ThreadPool& pool,
+               GgufWriter* writer)
       : model_(model),
         config_(model.config),
         arch_(arch),
-        store_(store),
+        types_(types),
+        pool_(pool),
         writer_(writer),
         query_factor_(config_.attn_scale / GgufAttentionScale(arch, config_)) {
     if (std::abs(query_factor_ - 1) < 1e-6f) query_factor_ = 1;  // rounding of 1/sqrt
   }
 
-  void Write();
+  void AddAll();
 
  private:
-  void Add(std::string_view name, Tensor tensor) {
-    const bool matrix = tensor.shape().size() > 1 && name != kGgufPositions;
-    writer_->AddTensor(std::string(name), Cast(tensor, matrix ? store_ : DType::kF32));
+  void Add(std::string_view name, DType dtype, Shape shape, std::function<Tensor()> make) {
+    writer_->AddTensor(
+        {std::string(name), dtype, std::move(shape),
+         [this, dtype, make = std::move(make)] { return Cast(make(), dtype, &pool_); }});
   }
+  // A tensor as the model has it.
+  void AddStored(std::string_view name, const std::string& canonical) {
+    const Tensor& tensor = model_.weights.Get(canonical);
+    Add(name, types_.at(canonical), tensor.shape(), [&tensor] { return tensor; });
+  }
+  void AddFusedQkv(int depth);
+  void AddLayer(int depth);
+  DType TypeOf(int depth, Module m) const;
   // A weight in the file's row order; `scaled` by what llama.cpp does not know about attention.
   Tensor Prepared(Module m, Tensor tensor) const;
   Tensor Weight(int depth, Module m) const;
   Tensor Bias(int depth, Module m) const;
   bool WritesBias(Module m) const;
-  void AddLayer(int depth);
 
   const Model& model_;
   const ModelConfig& config_;
   const GgufArch& arch_;
-  const DType store_;
+  const TensorTypes& types_;
+  ThreadPool& pool_;
   GgufWriter* const writer_;
   float query_factor_;  // attention scale of the model over that of llama.cpp
 };
+
+DType TensorWriter::TypeOf(int depth, Module m) const {
+  const auto found = types_.find(BlockTensor(depth, m));
+  return found == types_.end() ? DType::kF32 : found->second;  // absorbed norms have no tensor
+}
 
 Tensor TensorWriter::Prepared(Module m, Tensor tensor) const {
   const bool scales = m == (config_.qk_norm ? Module::kQNorm : Module::kQ);
@@ -125,94 +142,79 @@ bool TensorWriter::WritesBias(Module m) const {
   return config_.HasBias(m) || (arch_.norm == NormKind::kLayer && config_.HasModule(m));
 }
 
-void TensorWriter::AddLayer(int depth) {
-  std::vector<Tensor> qkv, qkv_bias;
-  for (const Module m : kAllModules) {
-    if (!config_.HasModule(m)) continue;
-    if (arch_.fused_qkv && (m == Module::kQ || m == Module::kK || m == Module::kV)) {
-      qkv.push_back(Cast(Weight(depth, m), store_));
-      qkv_bias.push_back(Bias(depth, m));
-      continue;
-    }
-    Add(GgufTensorName(depth, m), Weight(depth, m));
-    if (WritesBias(m)) Add(GgufTensorName(depth, m, "bias"), Bias(depth, m));
-  }
-  if (!arch_.fused_qkv) return;
-  Add(GgufFusedQkvName(depth), Stack(qkv));
-  Add(GgufFusedQkvName(depth, "bias"), Stack(qkv_bias));
+// Rows of q, k and v one after the other, in the type of q.
+void TensorWriter::AddFusedQkv(int depth) {
+  constexpr std::array kParts = {Module::kQ, Module::kK, Module::kV};
+  const DType dtype = TypeOf(depth, Module::kQ);
+  Shape shape = {0, config_.d_model};
+  for (const Module m : kParts) shape[0] += config_.ModuleShape(m)[0];
+  Add(GgufFusedQkvName(depth), dtype, shape, [this, depth, dtype, kParts] {
+    std::vector<Tensor> parts;
+    for (const Module m : kParts) parts.push_back(Cast(Weight(depth, m), dtype, &pool_));
+    return Stack(parts);
+  });
+  Add(GgufFusedQkvName(depth, "bias"), DType::kF32, {shape[0]}, [this, depth, kParts] {
+    std::vector<Tensor> parts;
+    for (const Module m : kParts) parts.push_back(Bias(depth, m));
+    return Stack(parts);
+  });
 }
 
-void TensorWriter::Write() {
-  const Weights& weights = model_.weights;
-  const Tensor& embedding = weights.Get("embed.weight");
-  Add(kGgufEmbedding, embedding);
-  if (config_.positions == PositionKind::kLearned) {
-    Add(kGgufPositions, weights.Get("positions.weight"));
+void TensorWriter::AddLayer(int depth) {
+  if (arch_.fused_qkv) AddFusedQkv(depth);
+  for (const Module m : kAllModules) {
+    const bool in_qkv = m == Module::kQ || m == Module::kK || m == Module::kV;
+    if (!config_.HasModule(m) || (arch_.fused_qkv && in_qkv)) continue;
+    const Shape shape = config_.ModuleShape(m);
+    Add(GgufTensorName(depth, m), TypeOf(depth, m), shape,
+        [this, depth, m] { return Weight(depth, m); });
+    if (!WritesBias(m)) continue;
+    Add(GgufTensorName(depth, m, "bias"), DType::kF32, {shape[0]},
+        [this, depth, m] { return Bias(depth, m); });
   }
+}
+
+void TensorWriter::AddAll() {
+  AddStored(kGgufEmbedding, "embed.weight");
+  if (config_.positions == PositionKind::kLearned) AddStored(kGgufPositions, "positions.weight");
   if (config_.rope_scaling.kind == RopeScalingKind::kLlama3) {
     const auto factors =
         Llama3Factors(config_.rope_scaling, config_.rotary_dim, config_.rope_theta);
-    Add(kGgufRopeFactors, Tensor::FromF32({config_.rotary_dim / 2}, factors));
+    writer_->AddTensor(std::string(kGgufRopeFactors),
+                       Tensor::FromF32({config_.rotary_dim / 2}, factors));
   }
   for (int depth = 0; depth < config_.layers; ++depth) AddLayer(depth);
-  Add(kGgufFinalNorm, weights.Get("final_norm.weight"));
-  if (config_.norm == NormKind::kLayer) {
-    Add(kGgufFinalNormBias, weights.Get("final_norm.bias"));
-  }
+  AddStored(kGgufFinalNorm, "final_norm.weight");
+  if (config_.norm == NormKind::kLayer) AddStored(kGgufFinalNormBias, "final_norm.bias");
   // llama.cpp knows no tied head in this one architecture.
   const bool copies_embedding = config_.tied_embeddings && arch_.name == "gptneox";
-  if (copies_embedding) Add(kGgufHead, embedding);
-  if (!config_.tied_embeddings) Add(kGgufHead, weights.Get("head.weight"));
-  if (config_.head_bias) Add(kGgufHeadBias, weights.Get("head.bias"));
-}
-
-void SetTokenizer(const Model& model, GgufWriter* writer) {
-  if (model.path.empty()) return;  // made in memory
-  SetGgufTokenizer(model.path, *writer, model.config.vocab);
-  const auto* tokens = writer->Find<std::vector<std::string>>("tokenizer.ggml.tokens");
-  if (tokens != nullptr && tokens->size() != static_cast<size_t>(model.config.vocab)) {
-    Fail(std::to_string(tokens->size()) + " tokens in the tokenizer",
-         "at most the " + std::to_string(model.config.vocab) + " rows of the embedding", "vocab");
-  }
-}
-
-// The model's own ids; the tokenizer may know fewer ends, or none.
-void SetSpecialTokens(const ModelConfig& config, GgufWriter* writer) {
-  const auto set = [&](const char* key, int token) {
-    writer->SetU32(key, static_cast<uint32_t>(token));
-  };
-  if (config.bos_token >= 0) set("tokenizer.ggml.bos_token_id", config.bos_token);
-  constexpr const char* kEnds[] = {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id",
-                                   "tokenizer.ggml.eom_token_id"};
-  const size_t count = std::min(config.eos_tokens.size(), std::size(kEnds));
-  for (size_t i = 0; i < count; ++i) set(kEnds[i], config.eos_tokens[i]);
-}
-
-uint32_t FileTypeOf(DType store) {  // llama.cpp's number of "all f32" or "mostly f16, bf16"
-  if (store == DType::kF32) return 0;
-  return store == DType::kF16 ? 1 : 32;
+  if (copies_embedding) AddStored(kGgufHead, "embed.weight");
+  if (!config_.tied_embeddings) AddStored(kGgufHead, "head.weight");
+  if (config_.head_bias) AddStored(kGgufHeadBias, "head.bias");
 }
 
 }  // namespace
 
-void ExportGguf(const Model& model, const std::string& file, DType store) {
-  if (IsQuantized(store)) {
-    Fail("cannot store as " + std::string(Info(store).name), "f32, f16 or bf16", "store");
+TensorTypes UniformTypes(const Model& model, DType store) {
+  TensorTypes types;
+  for (const TensorSpec& spec : ExpectedTensors(model.config, model.plan)) {
+    const bool matrix = spec.shape.size() > 1 && spec.name != "positions.weight";
+    types[spec.name] = matrix ? store : DType::kF32;
   }
+  return types;
+}
+
+void ExportGguf(const Model& model, const std::string& file, const TensorTypes& types,
+                ThreadPool& pool, bool quiet) {
   RequirePlain(model);
   const GgufArch& arch = GgufArchOfFamily(model.config.family);
   CheckGgufCanExpress(model.config, arch);
   GgufWriter writer;
-  writer.SetString("general.architecture", std::string(arch.name));
-  writer.SetString("general.type", "model");
-  const std::string name = std::filesystem::path(model.path).stem().string();
-  if (!name.empty()) writer.SetString("general.name", name);
-  writer.SetU32("general.file_type", FileTypeOf(store));
+  SetGgufGeneral(model, std::string(arch.name), types, &writer);
   SetGgufConfig(model.config, arch, &writer);
-  SetTokenizer(model, &writer);
-  SetSpecialTokens(model.config, &writer);
-  TensorWriter(model, arch, store, &writer).Write();
-  writer.Write(file);
+  TensorWriter tensors(model, arch, types, pool, &writer);
+  tensors.AddAll();
+  writer.Write(file, quiet);
 }
 
 }  // namespace rondo

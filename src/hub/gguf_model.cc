@@ -9,6 +9,7 @@
 #include "formats/gguf.h"
 #include "hub/gguf_arch.h"
 #include "hub/gguf_config.h"
+#include "hub/gguf_native.h"
 #include "hub/gguf_rope.h"
 #include "rondo/error.h"
 
@@ -138,7 +139,9 @@ Weights WeightReader::Read() {
 
 Model LoadGgufModel(const std::string& path, LoadParts parts) {
   const GgufFile file = GgufFile::Open(path);
-  const GgufArch& arch = GgufArchOf(file.String("general.architecture"), path);
+  const std::string& architecture = file.String("general.architecture");
+  if (architecture == kNativeGgufArch) return LoadNativeGguf(file, parts);
+  const GgufArch& arch = GgufArchOf(architecture, path);
   Model model;
   model.path = path;
   model.config = ConfigFromGguf(file, arch);

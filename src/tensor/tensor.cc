@@ -5,9 +5,11 @@
 
 #include "base/checked.h"
 #include "base/strings.h"
+#include "base/thread_pool.h"
 #include "rondo/error.h"
 #include "tensor/float_convert.h"
 #include "tensor/quant_blocks.h"
+#include "tensor/quant_encode.h"
 
 namespace rondo {
 namespace {
@@ -28,6 +30,18 @@ void DecodeRun(DType dtype, const std::byte* bytes, int64_t count, float* out) {
     uint16_t half;
     std::memcpy(&half, bytes + 2 * i, sizeof(half));
     out[i] = dtype == DType::kBF16 ? F32FromBF16(half) : F32FromF16(half);
+  }
+}
+
+void EncodeRun(DType dtype, const float* values, int64_t count, std::byte* out) {
+  if (IsQuantized(dtype)) return EncodeBlocks(dtype, values, count, out);
+  if (dtype == DType::kF32) {
+    std::memcpy(out, values, static_cast<size_t>(count) * sizeof(float));
+    return;
+  }
+  for (int64_t i = 0; i < count; ++i) {
+    const uint16_t half = dtype == DType::kBF16 ? BF16FromF32(values[i]) : F16FromF32(values[i]);
+    std::memcpy(out + 2 * i, &half, sizeof(half));
   }
 }
 
@@ -132,24 +146,22 @@ std::vector<float> ToF32(const Tensor& tensor) {
   return out;
 }
 
-Tensor Cast(const Tensor& tensor, DType dtype) {
+Tensor Cast(const Tensor& tensor, DType dtype, ThreadPool* pool) {
   if (tensor.dtype() == dtype) return tensor;
-  if (IsQuantized(dtype)) {
-    throw Error({.function = "Cast",
-                 .problem = "cannot cast to " + std::string(Info(dtype).name),
-                 .expected = "f32, f16 or bf16"});
-  }
-  if (dtype == DType::kF32) return Tensor::FromF32(tensor.shape(), ToF32(tensor));
   std::vector<std::byte> bytes(StorageBytes(dtype, tensor.shape()));
-  std::vector<float> row(static_cast<size_t>(tensor.cols()));
-  std::byte* out = bytes.data();
-  for (int64_t r = 0; r < tensor.rows(); ++r) {
-    RowToF32(tensor, r, row.data());
-    for (const float value : row) {
-      const uint16_t half = dtype == DType::kBF16 ? BF16FromF32(value) : F16FromF32(value);
-      std::memcpy(out, &half, sizeof(half));
-      out += sizeof(half);
+  const int64_t cols = tensor.cols();
+  const size_t row_bytes = tensor.rows() > 0 ? bytes.size() / static_cast<size_t>(tensor.rows()) : 0;
+  const auto rows = [&](int64_t begin, int64_t end) {
+    std::vector<float> row(static_cast<size_t>(cols));
+    for (int64_t r = begin; r < end; ++r) {
+      RowToF32(tensor, r, row.data());
+      EncodeRun(dtype, row.data(), cols, bytes.data() + static_cast<size_t>(r) * row_bytes);
     }
+  };
+  if (pool == nullptr) {
+    rows(0, tensor.rows());
+  } else {
+    pool->ParallelRanges(tensor.rows(), 1, rows);
   }
   return Tensor::FromBytes(dtype, tensor.shape(), std::move(bytes));
 }

@@ -41,7 +41,7 @@ MatrixF64 Merge(ResidualKind kind, const TiedFit& fit, size_t depth) {
 double Cost(const MatrixF64& a, const MatrixF64& b, const MatrixF64& moment) {
   MatrixF64 e = a;
   for (int64_t i = 0; i < e.rows() * e.cols(); ++i) e.data()[i] -= b.data()[i];
-  const MatrixF64 mapped = Product(e, moment);
+  const MatrixF64 mapped = Multiply(e, moment);
   double sum = 0;
   for (int64_t i = 0; i < e.rows() * e.cols(); ++i) sum += e.data()[i] * mapped.data()[i];
   return sum;

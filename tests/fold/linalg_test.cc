@@ -44,7 +44,7 @@ MatrixF64 WithSpectrum(Rng& rng, int64_t rows, int64_t cols, const std::vector<d
   for (int64_t i = 0; i < rank; ++i) {
     for (int64_t j = 0; j < rows; ++j) left(i, j) *= s[static_cast<size_t>(i)];
   }
-  return Product(Op::kTranspose, left, Op::kPlain, right);
+  return Multiply(Op::kTranspose, left, Op::kPlain, right);
 }
 
 TEST(LinalgTest, GemmMultipliesTransposesAndAccumulates) {
@@ -87,8 +87,8 @@ TEST(LinalgTest, EigenvectorsOfFewAndManyAgreeWithTheDefinition) {
   for (const int64_t count : {1, 10, 11, 30}) {  // 10 is the last served by inverse iteration
     const Eigen eigen = SymmetricEigen(gram, count);
     ASSERT_EQ(eigen.vectors.rows(), count);
-    const MatrixF64 image = Product(eigen.vectors, gram);
-    const MatrixF64 angles = Product(Op::kPlain, eigen.vectors, Op::kTranspose, eigen.vectors);
+    const MatrixF64 image = Multiply(eigen.vectors, gram);
+    const MatrixF64 angles = Multiply(Op::kPlain, eigen.vectors, Op::kTranspose, eigen.vectors);
     for (int64_t i = 0; i < count; ++i) {
       const double value = eigen.values[static_cast<size_t>(i)];
       EXPECT_LE(value, eigen.values[static_cast<size_t>(std::max<int64_t>(i - 1, 0))]);
@@ -112,7 +112,7 @@ TEST_P(TruncatedSvdTest, ErrorIsTheSumOfTheSingularValuesLeftOut) {
     const LowRank fit = TruncatedSvd(r, rank);
     double left_out = 0;
     for (size_t i = static_cast<size_t>(rank); i < s.size(); ++i) left_out += s[i] * s[i];
-    const double error = FrobeniusNorm(Minus(r, Product(fit.b, fit.a)));
+    const double error = FrobeniusNorm(Minus(r, Multiply(fit.b, fit.a)));
     // The last singular value is above 0.002 of the first, so f64 rounding is far below 1e-9.
     EXPECT_NEAR(error, std::sqrt(left_out), 1e-9 * std::sqrt(left_out) + 100 * kEps * s[0]);
     for (int64_t i = 0; i < rank; ++i) {
@@ -125,8 +125,8 @@ TEST_P(TruncatedSvdTest, FactorsAreUSigmaAndOrthonormalV) {
   const auto [rows, cols] = GetParam();
   Rng rng(4);
   const LowRank fit = TruncatedSvd(RandomMatrix(rng, rows, cols), 5);
-  const MatrixF64 a = Product(Op::kPlain, fit.a, Op::kTranspose, fit.a);
-  const MatrixF64 b = Product(Op::kTranspose, fit.b, Op::kPlain, fit.b);
+  const MatrixF64 a = Multiply(Op::kPlain, fit.a, Op::kTranspose, fit.a);
+  const MatrixF64 b = Multiply(Op::kTranspose, fit.b, Op::kPlain, fit.b);
   for (int64_t i = 0; i < 5; ++i) {
     for (int64_t j = 0; j < 5; ++j) {
       const double value = fit.singular_values[static_cast<size_t>(i)];
@@ -142,7 +142,7 @@ TEST_P(TruncatedSvdTest, ZeroAndRankDeficientMatricesKeepUnitRows) {
   for (const MatrixF64& r : {MatrixF64(rows, cols), WithSpectrum(rng, rows, cols, {3, 2})}) {
     for (const int64_t rank : {int64_t{3}, std::min(rows, cols)}) {
       const LowRank fit = TruncatedSvd(r, rank);
-      EXPECT_LT(FrobeniusNorm(Minus(r, Product(fit.b, fit.a))), 1e-13);
+      EXPECT_LT(FrobeniusNorm(Minus(r, Multiply(fit.b, fit.a))), 1e-13);
       for (int64_t i = 0; i < rank; ++i) {
         double length = 0;
         for (int64_t j = 0; j < cols; ++j) length += fit.a(i, j) * fit.a(i, j);
@@ -169,10 +169,10 @@ TEST(LinalgTest, CholeskySolvesAndRefusesIndefiniteMatrices) {
   MatrixF64 gram(12, 12);
   AddGram(1, RandomMatrix(rng, 40, 12), gram);
   const MatrixF64 factor = Cholesky(gram);
-  EXPECT_LT(FrobeniusNorm(Minus(gram, Product(Op::kPlain, factor, Op::kTranspose, factor))),
+  EXPECT_LT(FrobeniusNorm(Minus(gram, Multiply(Op::kPlain, factor, Op::kTranspose, factor))),
             12 * kEps * FrobeniusNorm(gram));
   const MatrixF64 x = RandomMatrix(rng, 12, 3);
-  MatrixF64 solved = Product(gram, x);
+  MatrixF64 solved = Multiply(gram, x);
   CholeskySolve(factor, solved);
   EXPECT_LT(FrobeniusNorm(Minus(x, solved)), 1e-11);  // condition number of the Gram matrix < 100
   gram(0, 0) = -1;

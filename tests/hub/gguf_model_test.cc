@@ -32,7 +32,7 @@ class GgufFamily : public testing::TestWithParam<const char*> {};
 TEST_P(GgufFamily, SurvivesExportAndLoadExactly) {
   TempDir dir;
   const Model model = RandomGgufModel(SmallGgufConfig(GetParam()));
-  ExportGguf(model, dir.File("m.gguf"), DType::kF32);
+  WriteUniformGguf(model, dir.File("m.gguf"), DType::kF32);
   const Model loaded = LoadGgufModel(dir.File("m.gguf"), LoadParts::kAll);
   EXPECT_EQ(loaded.config, model.config);
   EXPECT_EQ(loaded.plan, model.plan);
@@ -43,7 +43,7 @@ TEST_P(GgufFamily, SurvivesExportAndLoadExactly) {
 TEST_P(GgufFamily, ConfigAloneIsTheSame) {
   TempDir dir;
   const Model model = RandomGgufModel(SmallGgufConfig(GetParam()));
-  ExportGguf(model, dir.File("m.gguf"), DType::kF16);
+  WriteUniformGguf(model, dir.File("m.gguf"), DType::kF16);
   const Model loaded = LoadGgufModel(dir.File("m.gguf"), LoadParts::kConfig);
   EXPECT_EQ(loaded.config, model.config);
   EXPECT_EQ(loaded.weights.size(), 0u);
@@ -52,7 +52,7 @@ TEST_P(GgufFamily, ConfigAloneIsTheSame) {
 TEST_P(GgufFamily, MatricesAreStoredAsAskedAndVectorsAsF32) {
   TempDir dir;
   const Model model = RandomGgufModel(SmallGgufConfig(GetParam()));
-  ExportGguf(model, dir.File("m.gguf"), DType::kBF16);
+  WriteUniformGguf(model, dir.File("m.gguf"), DType::kBF16);
   const Model loaded = LoadGgufModel(dir.File("m.gguf"), LoadParts::kAll);
   for (const auto& [name, tensor] : model.weights) {
     const bool matrix = tensor.shape().size() > 1 && name != "positions.weight";
@@ -70,7 +70,7 @@ INSTANTIATE_TEST_SUITE_P(AllFamilies, GgufFamily,
 TEST(GgufModelTest, LlamaRowsAreStoredInMetasOrder) {
   TempDir dir;
   const Model model = RandomGgufModel(SmallGgufConfig("llama"));
-  ExportGguf(model, dir.File("m.gguf"), DType::kF32);
+  WriteUniformGguf(model, dir.File("m.gguf"), DType::kF32);
   const GgufFile file = GgufFile::Open(dir.File("m.gguf"));
   const Tensor& stored = file.tensors().find("blk.2.attn_k.weight")->second;
   const Tensor& own = model.weights.Get("blocks.2.k.weight");
@@ -86,7 +86,7 @@ TEST(GgufModelTest, QuantisedWeightsStayQuantised) {
   TempDir dir;
   ModelConfig config = SmallGgufConfig("llama");
   const Model model = RandomGgufModel(config);
-  ExportGguf(model, dir.File("plain.gguf"), DType::kF32);
+  WriteUniformGguf(model, dir.File("plain.gguf"), DType::kF32);
   // The same file with one matrix replaced by blocks whose bytes tell rows apart.
   const GgufFile plain = GgufFile::Open(dir.File("plain.gguf"));
   std::vector<std::byte> blocks(16 * 18);
@@ -125,7 +125,7 @@ TEST(GgufModelTest, Llama3ScalingTravelsAsFrequencyFactors) {
                          .low_freq_factor = 1,
                          .high_freq_factor = 4,
                          .original_max_positions = 8192};
-  ExportGguf(RandomGgufModel(config), dir.File("m.gguf"), DType::kF32);
+  WriteUniformGguf(RandomGgufModel(config), dir.File("m.gguf"), DType::kF32);
   const GgufFile file = GgufFile::Open(dir.File("m.gguf"));
   EXPECT_EQ(file.tensors().find("rope_freqs.weight")->second.shape(), Shape{32});
   EXPECT_EQ(LoadGgufModel(dir.File("m.gguf"), LoadParts::kAll).config, config);
@@ -139,7 +139,7 @@ TEST(GgufModelTest, AttentionScaleThatGgufCannotNameMovesIntoTheQueries) {
   gpt2.attn_scale *= 0.5f;
   const auto expect_halved = [&](const ModelConfig& config, const std::string& name) {
     const Model model = RandomGgufModel(config);
-    ExportGguf(model, dir.File("m.gguf"), DType::kF32);
+    WriteUniformGguf(model, dir.File("m.gguf"), DType::kF32);
     const Model loaded = LoadGgufModel(dir.File("m.gguf"), LoadParts::kAll);
     EXPECT_EQ(loaded.config.attn_scale, config.attn_scale * 2);
     std::vector<float> expected = ToF32(model.weights.Get(name));
@@ -156,7 +156,7 @@ TEST(GgufModelTest, AbsorbedNormsBecomeUnitGains) {
   Model model = RandomGgufModel(SmallGgufConfig("llama"));
   auto& blocks = model.plan[Module::kFfnNorm].blocks;
   std::fill(blocks.begin(), blocks.end(), kAbsorbed);
-  ExportGguf(model, dir.File("m.gguf"), DType::kF32);
+  WriteUniformGguf(model, dir.File("m.gguf"), DType::kF32);
   const Model loaded = LoadGgufModel(dir.File("m.gguf"), LoadParts::kAll);
   EXPECT_EQ(ToF32(loaded.weights.Get("blocks.1.ffn_norm.weight")), std::vector<float>(32, 1.0f));
 }
@@ -167,7 +167,7 @@ TEST(GgufModelTest, LayerNormFamiliesGetTheBiasesThatLlamaCppWants) {
   config.qkv_bias = config.o_bias = false;
   config.tied_embeddings = true;
   const Model model = RandomGgufModel(config);
-  ExportGguf(model, dir.File("m.gguf"), DType::kF32);
+  WriteUniformGguf(model, dir.File("m.gguf"), DType::kF32);
   const Model loaded = LoadGgufModel(dir.File("m.gguf"), LoadParts::kAll);
   EXPECT_EQ(ToF32(loaded.weights.Get("blocks.0.v.bias")), std::vector<float>(32, 0.0f));
   EXPECT_EQ(ToF32(loaded.weights.Get("blocks.0.o.bias")), std::vector<float>(32, 0.0f));
@@ -178,7 +178,7 @@ TEST(GgufModelTest, ExportRefusesWhatOtherProgramsWouldComputeDifferently) {
   TempDir dir;
   const auto expect_refused = [&](ModelConfig config, const std::string& field) {
     try {
-      ExportGguf(RandomGgufModel(config), dir.File("m.gguf"), DType::kF32);
+      WriteUniformGguf(RandomGgufModel(config), dir.File("m.gguf"), DType::kF32);
       ADD_FAILURE() << field << " was accepted";
     } catch (const Error& error) {
       EXPECT_EQ(error.info().field, field) << error.what();
@@ -210,7 +210,7 @@ TEST(GgufModelTest, ExportRefusesATiedModel) {
   TempDir dir;
   Model model = RandomGgufModel(SmallGgufConfig("llama"));
   model.plan[Module::kV].blocks = {0, 0, 1, 2, 3, 4, 5};
-  EXPECT_THROW(ExportGguf(model, dir.File("m.gguf"), DType::kF32), Error);
+  EXPECT_THROW(WriteUniformGguf(model, dir.File("m.gguf"), DType::kF32), Error);
 }
 
 }  // namespace

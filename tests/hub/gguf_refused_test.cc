@@ -26,7 +26,7 @@ struct Contents {
 };
 
 Contents ValidLlama(const TempDir& dir) {
-  ExportGguf(RandomGgufModel(SmallGgufConfig("llama")), dir.File("valid.gguf"), DType::kF32);
+  WriteUniformGguf(RandomGgufModel(SmallGgufConfig("llama")), dir.File("valid.gguf"), DType::kF32);
   const GgufFile file = GgufFile::Open(dir.File("valid.gguf"));
   return {file.metadata(), file.tensors()};
 }

@@ -7,6 +7,8 @@
 #include <vector>
 
 #include "base/rng.h"
+#include "base/thread_pool.h"
+#include "rondo/export.h"
 #include "rondo/model.h"
 
 namespace rondo {
@@ -75,6 +77,12 @@ inline Model RandomGgufModel(const ModelConfig& config) {
     model.weights.Set(spec.name, Tensor::FromF32(spec.shape, std::move(values)));
   }
   return model;
+}
+
+// A file of llama.cpp's layout with all matrices in one type.
+inline void WriteUniformGguf(const Model& model, const std::string& file, DType store) {
+  ThreadPool pool(1);
+  ExportGguf(model, file, UniformTypes(model, store), pool);
 }
 
 }  // namespace rondo

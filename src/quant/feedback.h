@@ -1,0 +1,26 @@
+// Rounding with error feedback (GPTQ: Frantar, Ashkboos, Hoefler and Alistarh, ICLR 2023).
+//
+// Columns are rounded from the first to the last. The error of each is spread over the columns not
+// yet rounded, so that the sum over the inputs' second moment H, (W − Ŵ) H (W − Ŵ)ᵀ, grows least.
+// Scales are part of the search: every block is rounded on each of its candidate grids and the one
+// with the least error in that sense is kept.
+#pragma once
+
+#include "fold/linalg.h"
+#include "rondo/tensor.h"
+
+namespace rondo {
+
+class ThreadPool;
+
+// The part of a moment that all matrices read: an upper triangular U with Uᵀ U = H⁻¹.
+// `moment` [in, in] must be positive definite.
+MatrixF32 FeedbackFactor(const MatrixF64& moment);
+
+// Rounds target [out, in] to blocks of a quantised type with the factor of its input moment. Rows
+// are independent: the same bytes whatever the number of threads. Throws for values that the type
+// cannot hold.
+Tensor RoundWithFeedback(const MatrixF64& target, const MatrixF32& factor, DType dtype,
+                         ThreadPool& pool);
+
+}  // namespace rondo

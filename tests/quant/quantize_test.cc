@@ -1,0 +1,154 @@
+#include "rondo/quantize.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <string>
+#include <vector>
+
+#include "base/thread_pool.h"
+#include "fold/random_model.h"
+#include "rondo/engine.h"
+#include "rondo/error.h"
+#include "rondo/fold.h"
+
+namespace rondo {
+namespace {
+
+ModelConfig Widened(ModelConfig config) {
+  config.d_model = 64;
+  config.d_ff = 96;
+  config.heads = 4;
+  config.kv_heads = config.kv_heads == 6 ? 4 : 2;
+  config.head_dim = config.rotary_dim = 16;
+  config.attn_scale = 0.25f;
+  config.vocab = 61;
+  return config;
+}
+
+std::vector<int32_t> RandomTokens(int count, int vocab, uint64_t seed) {
+  Rng rng(seed);
+  std::vector<int32_t> tokens;
+  for (int i = 0; i < count; ++i) tokens.push_back(static_cast<int32_t>(rng.Next() % vocab));
+  return tokens;
+}
+
+std::vector<float> Logits(const Model& model, ThreadPool& pool) {
+  const auto tokens = RandomTokens(32, model.config.vocab, 99);
+  const Engine engine(model, {}, pool);
+  KvCache cache = engine.NewCache(static_cast<int>(tokens.size()));
+  return engine.Prefill(cache, tokens, /*all_logits=*/true);
+}
+
+double MeanSquare(const std::vector<float>& a, const std::vector<float>& b) {
+  double sum = 0;
+  for (size_t i = 0; i < a.size(); ++i) sum += (double{a[i]} - b[i]) * (double{a[i]} - b[i]);
+  return sum / static_cast<double>(a.size());
+}
+
+Model Folded(const ModelConfig& config, const std::string& order, ResidualKind kind, int rank,
+             ThreadPool& pool) {
+  FoldOptions fold;
+  for (TieOrder& tie : fold.order) tie.order = order;
+  fold.residual = kind;
+  fold.rank = rank;
+  return Fold(RandomModel(config, 4), MakePlan(config, fold), fold, pool);
+}
+
+// As the file would be read.
+Model AsStored(Model model, const TensorTypes& types) {
+  for (const auto& [name, dtype] : types) {
+    model.weights.Set(name, Cast(model.weights.Get(name), dtype));
+  }
+  return model;
+}
+
+QuantizeCalibration Small() { return {.context = 32, .max_tokens = 1024}; }
+
+Model Calibrated(const Model& model, const TensorTypes& types, ThreadPool& pool) {
+  const auto tokens = RandomTokens(1024, model.config.vocab, 5);
+  return AsStored(QuantizeCalibrated(model, types, tokens, Small(), pool), types);
+}
+
+// Held-out error of the logits against rounding to nearest: every family, kinds of sharing and
+// residuals. Embedding and head stay f32, so that only what is calibrated counts.
+TEST(QuantizeCalibrated, BeatsRoundingToNearest) {
+  ThreadPool pool(2);
+  const QuantizeOptions options{
+      .type = DType::kQ4_0, .embedding = DType::kF32, .head = DType::kF32};
+  for (const ModelConfig& base : {LlamaConfig(4), PythiaConfig(4), GemmaConfig(4)}) {
+    const ModelConfig config = Widened(base);
+    for (const auto& [order, kind] : {std::pair{"identity", ResidualKind::kNone},
+                                      {"cycle", ResidualKind::kNone},
+                                      {"cycle", ResidualKind::kLora},
+                                      {"sequence", ResidualKind::kLoraDiag},
+                                      {"cycle", ResidualKind::kDora},
+                                      {"cycle", ResidualKind::kMulDiag},
+                                      {"middle-sequence", ResidualKind::kKronecker}}) {
+      const Model model = Folded(config, order, kind, 32, pool);
+      const TensorTypes types = ChooseTypes(model, options).types;
+      const std::vector<float> expected = Logits(model, pool);
+      const double nearest = MeanSquare(Logits(AsStored(model, types), pool), expected);
+      const double fitted = MeanSquare(Logits(Calibrated(model, types, pool), pool), expected);
+      EXPECT_LT(fitted, 0.8 * nearest) << config.family << " " << order << " " << Name(kind);
+    }
+  }
+}
+
+// What rounding takes from the shared tensor, a residual of full rank gives back at its depth.
+TEST(QuantizeCalibrated, FullRankResidualsAbsorbTheError) {
+  ThreadPool pool(2);
+  const Model model = Folded(Widened(LlamaConfig(4)), "cycle", ResidualKind::kLora, 1000, pool);
+  const TensorTypes types = ChooseTypes(model, {.type = DType::kQ4_0,
+                                                .residual = DType::kF32,
+                                                .embedding = DType::kF32,
+                                                .head = DType::kF32})
+                                .types;
+  const std::vector<float> expected = Logits(model, pool);
+  const double nearest = MeanSquare(Logits(AsStored(model, types), pool), expected);
+  const double fitted = MeanSquare(Logits(Calibrated(model, types, pool), pool), expected);
+  EXPECT_LT(fitted, 1e-4 * nearest);
+}
+
+TEST(QuantizeCalibrated, SharedTensorsAreStoredOnceAndQuantised) {
+  ThreadPool pool(1);
+  const Model model = Folded(Widened(LlamaConfig(4)), "cycle", ResidualKind::kLora, 32, pool);
+  const TypeChoice choice = ChooseTypes(model, {.type = DType::kQ5_1});
+  const auto tokens = RandomTokens(512, model.config.vocab, 5);
+  const Model quantized = QuantizeCalibrated(model, choice.types, tokens, Small(), pool);
+  EXPECT_EQ(quantized.plan, model.plan);
+  EXPECT_EQ(quantized.weights.size(), model.weights.size());
+  EXPECT_EQ(quantized.weights.Get("blocks.1.down.weight").dtype(), DType::kQ5_1);
+  EXPECT_EQ(quantized.weights.Get("residual.3.down.a").dtype(), DType::kQ8_0);
+  // Untouched: norms, embedding and head.
+  EXPECT_EQ(ToF32(quantized.weights.Get("embed.weight")), ToF32(model.weights.Get("embed.weight")));
+  EXPECT_EQ(ToF32(quantized.weights.Get("blocks.2.attn_norm.weight")),
+            ToF32(model.weights.Get("blocks.2.attn_norm.weight")));
+}
+
+TEST(QuantizeCalibrated, ThreadsDoNotChangeTheBytes) {
+  const ModelConfig config = Widened(LlamaConfig(4));
+  ThreadPool one(1), three(3);
+  const Model model = Folded(config, "cycle", ResidualKind::kLora, 32, one);
+  const TensorTypes types = ChooseTypes(model, {.type = DType::kQ4_0}).types;
+  const auto tokens = RandomTokens(512, config.vocab, 5);
+  const Model a = QuantizeCalibrated(model, types, tokens, Small(), one);
+  const Model b = QuantizeCalibrated(model, types, tokens, Small(), three);
+  for (const auto& [name, tensor] : a.weights) {
+    const auto other = b.weights.Get(name).bytes();
+    EXPECT_TRUE(
+        std::equal(tensor.bytes().begin(), tensor.bytes().end(), other.begin(), other.end()))
+        << name;
+  }
+}
+
+TEST(QuantizeCalibrated, RefusesTooLittleText) {
+  ThreadPool pool(1);
+  const Model model = RandomModel(Widened(LlamaConfig(2)), 1);
+  const TensorTypes types = ChooseTypes(model, {}).types;
+  EXPECT_THROW(QuantizeCalibrated(model, types, {}, Small(), pool), Error);
+}
+
+}  // namespace
+}  // namespace rondo

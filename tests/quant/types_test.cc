@@ -1,0 +1,48 @@
+#include <gtest/gtest.h>
+
+#include "fold/random_model.h"
+#include "rondo/quantize.h"
+
+namespace rondo {
+namespace {
+
+// Rows of 512 and of 768 (K blocks fit), 96 (blocks of 32 only) and 24 (neither) numbers.
+Model Sized(int d_model, int d_ff) {
+  ModelConfig config = LlamaConfig(2);
+  config.d_model = d_model;
+  config.d_ff = d_ff;
+  return RandomModel(config, 1);
+}
+
+TEST(ChooseTypes, EveryTensorGetsTheTypeOfItsPart) {
+  const Model model = Sized(512, 768);
+  const TypeChoice choice = ChooseTypes(model, {.type = DType::kQ4_0,
+                                                .residual = DType::kQ8_0,
+                                                .embedding = DType::kQ6_K,
+                                                .head = DType::kQ5_K});
+  EXPECT_EQ(choice.types.size(), model.weights.size());
+  EXPECT_EQ(choice.types.at("blocks.1.up.weight"), DType::kQ4_0);
+  EXPECT_EQ(choice.types.at("embed.weight"), DType::kQ6_K);
+  EXPECT_EQ(choice.types.at("head.weight"), DType::kQ5_K);
+  EXPECT_EQ(choice.types.at("blocks.0.attn_norm.weight"), DType::kF32);
+  // o reads heads · head_dim = 24 inputs.
+  EXPECT_EQ(choice.types.at("blocks.0.o.weight"), DType::kF16);
+  ASSERT_EQ(choice.fallbacks.size(), 2u);
+  EXPECT_EQ(choice.fallbacks[1].tensor, "blocks.1.o.weight");
+  EXPECT_EQ(choice.fallbacks[1].wanted, DType::kQ4_0);
+  EXPECT_EQ(choice.fallbacks[1].used, DType::kF16);
+}
+
+TEST(ChooseTypes, KTypesFallBackToBlocksOf32) {
+  const Model model = Sized(96, 512);
+  const auto type = [&](DType wanted, const char* name) {
+    return ChooseTypes(model, {.type = wanted}).types.at(name);
+  };
+  EXPECT_EQ(type(DType::kQ4_K, "blocks.0.down.weight"), DType::kQ4_K);  // 512 inputs
+  EXPECT_EQ(type(DType::kQ4_K, "blocks.0.up.weight"), DType::kQ5_0);    // 96 inputs
+  EXPECT_EQ(type(DType::kQ5_K, "blocks.0.up.weight"), DType::kQ5_1);
+  EXPECT_EQ(type(DType::kQ6_K, "blocks.0.up.weight"), DType::kQ8_0);
+}
+
+}  // namespace
+}  // namespace rondo
