@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Runs a folding recipe and writes its table: non-embedding parameters against perplexity.
+"""Runs a recipe and writes its table: of folds, non-embedding parameters against perplexity; of quantised
+models (recipes with "models"), rounding to nearest against calibration.
 
 usage: fold_table.py RECIPE.toml
 
@@ -62,20 +63,46 @@ class Runner:
         count = rondo("inspect", model)["parameters_non_embedding"]
         return self.keep("original", {"parameters": count, "perplexity": self.perplexity(model)})
 
+    def fold(self, out, order: str, rank: int, calibrated: bool) -> dict:
+        residual = ["--residual", "none"] if rank == 0 else ["--rank", rank]
+        calibrate = ["--calibrate", self.calibrate, "--calibrate-tokens",
+                     self.recipe["text"]["calibrate_tokens"]] if calibrated else []
+        return rondo("fold", ROOT / self.recipe["model"], "--out", out, "--order", order, "--loops",
+                     self.recipe["loops"], *residual, *calibrate)
+
     def point(self, order: str, rank: int, calibrated: bool) -> dict:
         key = f"{order} rank {rank} {'calibrated' if calibrated else 'data-free'}"
         if key in self.done:
             return self.done[key]
-        residual = ["--residual", "none"] if rank == 0 else ["--rank", rank]
-        calibrate = ["--calibrate", self.calibrate, "--calibrate-tokens",
-                     self.recipe["text"]["calibrate_tokens"]] if calibrated else []
         out = self.work / "fold"
-        fold = rondo("fold", ROOT / self.recipe["model"], "--out", out, "--order", order, "--loops",
-                     self.recipe["loops"], *residual, *calibrate)
+        fold = self.fold(out, order, rank, calibrated)
         entry = {"parameters": fold["parameters_non_embedding"], "perplexity": self.perplexity(out),
                  "seconds": round(fold["seconds"], 1), "peak_memory_bytes": fold["peak_memory_bytes"]}
         shutil.rmtree(out)
         return self.keep(key, entry)
+
+    def quantized(self, model: dict, kind: str, calibrated: bool) -> dict:
+        """One quantised file of a model of the recipe; its fold is made once and kept until the end."""
+        key = f"{model['name']} {kind} {'calibrated' if calibrated else 'nearest'}"
+        if key in self.done:
+            return self.done[key]
+        source = ROOT / self.recipe["model"]
+        if "order" in model:
+            source = self.work / model["name"].replace(" ", "-")
+            if not source.exists():
+                self.fold(source, model["order"], model["rank"], model["calibrated"])
+        text = self.recipe["text"]
+        calibrate = ["--calibrate", self.calibrate, "--calibrate-tokens",
+                     text["calibrate_tokens"]] if calibrated else []
+        out = self.work / "quantized.gguf"
+        report = rondo("quantize", source, "--type", kind, "--out", out, "--evaluate", self.evaluate,
+                       "--evaluate-context", text["context"], "--evaluate-tokens", text["max_tokens"],
+                       *calibrate)
+        out.unlink()
+        names = ["bytes", "perplexity_before", "perplexity", "kl", "top1_agreement", "hidden_error",
+                 "loop_of_depth", "peak_memory_bytes"]
+        return self.keep(key, {name: report[name] for name in names} |
+                         {"seconds": round(report["seconds"], 1)})
 
 
 def table(runner: Runner) -> str:
@@ -94,6 +121,28 @@ def table(runner: Runner) -> str:
     return "\n".join(lines) + "\n"
 
 
+def last_of_loops(entry: dict) -> str:
+    """Error of the hidden states behind the last depth that is in each loop."""
+    last = dict(zip(entry["loop_of_depth"], entry["hidden_error"]))
+    return " → ".join(f"{last[loop]:.3f}" for loop in sorted(last))
+
+
+def quantize_table(runner: Runner) -> str:
+    lines = ["Perplexity, KL divergence from the unquantised model (nats a token), agreement of the most likely "
+             "token, and the relative error of the hidden states behind the last depth of each loop.", "",
+             "| model | type | MB | unquantised | rounding | perplexity | KL | top-1 | hidden error | time |",
+             "|---|---|---|---|---|---|---|---|---|---|"]
+    for model in runner.recipe["models"]:
+        for kind in runner.recipe["types"]:
+            for calibrated in (False, True):
+                e = runner.quantized(model, kind, calibrated)
+                lines.append(
+                    f"| {model['name']} | {kind} | {e['bytes'] / 1e6:.1f} | {e['perplexity_before']:.2f} | "
+                    f"{'loop-aware' if calibrated else 'to nearest'} | {e['perplexity']:.2f} | {e['kl']:.4f} | "
+                    f"{100 * e['top1_agreement']:.1f} % | {last_of_loops(e)} | {e['seconds']:.0f} s |")
+    return "\n".join(lines) + "\n"
+
+
 def main() -> None:
     if len(sys.argv) != 2:
         sys.exit(__doc__)
@@ -102,7 +151,8 @@ def main() -> None:
     work.mkdir(parents=True, exist_ok=True)
     runner = Runner(tomllib.loads(path.read_text()), work, work / "points.jsonl")
     text = f"# {path.stem}\n\nMade by `scripts/fold_table.py {path.name}`; see the recipe for data and settings.\n\n"
-    path.with_suffix(".md").write_text(text + table(runner))
+    make = quantize_table if "models" in runner.recipe else table
+    path.with_suffix(".md").write_text(text + make(runner))
     print(f"written: {path.with_suffix('.md')}")
 
 
