@@ -55,11 +55,11 @@ function(rondo_program name room)
   install(TARGETS ${name})
 endfunction()
 
-# rondo_test_tool(NAME "room…" source): a small program that parity tests drive, or a benchmark.
+# rondo_test_tool(NAME "room…" source [library…]): a small program that parity tests drive, or a benchmark.
 function(rondo_test_tool name rooms source)
   if(RONDO_TESTS)
     add_executable(${name} ${PROJECT_SOURCE_DIR}/${source})
     list(TRANSFORM rooms PREPEND rondo_)
-    target_link_libraries(${name} PRIVATE ${rooms})
+    target_link_libraries(${name} PRIVATE ${rooms} ${ARGN})
   endif()
 endfunction()
