@@ -104,6 +104,7 @@ struct AllOptions {
   FoldCommandOptions fold;
   EvalOptions eval;
   CompareOptions compare;
+  CalibrateExitOptions calibrate_exit;
   GenerateCommandOptions generate;
   ChatCommandOptions chat;
   QuantizeCommandOptions quantize;
@@ -157,6 +158,26 @@ void AddMeasures(CLI::App& app, AllOptions& all, std::function<int()>* run) {
   AddText(compare, &all.compare.text);
   AddCommon(compare, &all.common);
   compare->callback([&all, run] { *run = [&all] { return RunCompare(all.compare, all.common); }; });
+}
+
+void AddCalibrateExit(CLI::App& app, AllOptions& all, std::function<int()>* run) {
+  CLI::App* command = app.add_subcommand(
+      "calibrate-exit", "what leaving the loops early saves and costs on a text, by threshold");
+  CalibrateExitOptions& options = all.calibrate_exit;
+  AddModel(command, &options.model);
+  AddText(command, &options.text);
+  command->add_option("--exit", options.rule, "confidence, entropy or hidden-change")
+      ->capture_default_str();
+  command->add_option("--min-loops", options.min_loops, "loops before the first look")
+      ->capture_default_str();
+  command
+      ->add_option("--thresholds", options.thresholds,
+                   "comma-separated; default: every tenth of the tokens leaves first")
+      ->delimiter(',');
+  command->add_option("--svg", options.svg, "picture of the curve to write");
+  AddCommon(command, &all.common);
+  command->callback(
+      [&all, run] { *run = [&all] { return RunCalibrateExit(all.calibrate_exit, all.common); }; });
 }
 
 void AddWriters(CLI::App& app, AllOptions& all, std::function<int()>* run) {
@@ -243,6 +264,7 @@ int ParseAndRun(int argc, char** argv) {
   AddInspect(app, all, &run);
   AddFold(app, all, &run);
   AddMeasures(app, all, &run);
+  AddCalibrateExit(app, all, &run);
   AddWriters(app, all, &run);
   AddQuantize(app, all, &run);
   AddExport(app, all, &run);

@@ -65,6 +65,15 @@ struct CompareOptions {
   TextOptions text;
 };
 
+struct CalibrateExitOptions {
+  std::string model;
+  TextOptions text;
+  std::string rule = "confidence";
+  int min_loops = 1;
+  std::vector<float> thresholds;  // empty: every tenth of the tokens
+  std::string svg;                // picture to write; empty: none
+};
+
 struct SampleFlags {
   double temperature = 0;  // 0: greedy
   int top_k = 0;
@@ -126,6 +135,7 @@ struct QuantizeCommandOptions {
 int RunInspect(const InspectOptions& options, const CommonOptions& common);
 int RunFold(const FoldCommandOptions& options, const CommonOptions& common);
 int RunEval(const EvalOptions& options, const CommonOptions& common);
+int RunCalibrateExit(const CalibrateExitOptions& options, const CommonOptions& common);
 int RunCompare(const CompareOptions& options, const CommonOptions& common);
 int RunGenerate(const GenerateCommandOptions& options, const CommonOptions& common);
 int RunChat(const ChatCommandOptions& options, const CommonOptions& common);
