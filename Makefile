@@ -6,12 +6,13 @@ PYTHON := .venv/bin/python
 # CMake may have been asked for by hand with other options; these are the release ones.
 CMAKE_FLAGS := -G Ninja -DCMAKE_BUILD_TYPE=Release
 
-.PHONY: demo test test-slow build packages python oracles models sanitize format clean help
+.PHONY: demo test test-slow bench build packages python oracles models sanitize format clean help
 
 help:
 	@echo "make demo       install what is missing, build, get SmolLM2, fold it, show the result"
 	@echo "make test       the same set-up, then all fast tests"
 	@echo "make test-slow  real models against transformers and llama.cpp (about half an hour)"
+	@echo "make bench      speed beside llama.cpp and transformers (about half an hour)"
 	@echo "make build      build $(RONDO)"
 	@echo "make sanitize   the C++ tests under the address and undefined-behaviour sanitizers"
 	@echo "make format     clang-format every C++ file"
@@ -24,6 +25,11 @@ test: build oracles models
 
 test-slow: build oracles models
 	@scripts/test.sh slow
+
+bench: build oracles models
+	@scripts/get_model.sh gemma3
+	@scripts/install_peers.sh
+	@$(PYTHON) benchmarks/peers.py
 
 build: packages
 	@echo "== building $(RONDO)"

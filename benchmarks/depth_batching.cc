@@ -15,9 +15,9 @@
 #include <string>
 #include <vector>
 
+#include "base/machine.h"
 #include "base/rng.h"
 #include "base/thread_pool.h"
-#include "cli/output.h"
 #include "cli/session.h"
 #include "rondo/error.h"
 #include "rondo/scheduler.h"
@@ -132,7 +132,7 @@ void Run(const Options& options) {
   for (size_t s = 0; s < options.sequences.size(); ++s) {
     std::printf("%9.2fx", best[3][s] / best[0][s]);
   }
-  std::printf("\npeak memory %.0f MB\n", static_cast<double>(cli::PeakMemoryBytes()) / 1e6);
+  std::printf("\npeak memory %.0f MB\n", static_cast<double>(PeakMemoryBytes()) / 1e6);
 }
 
 }  // namespace

@@ -92,6 +92,12 @@ enum class TapPoint { kAttnInput, kOInput, kFfnInput, kDownInput };
 using Tap =
     std::function<void(int depth, TapPoint point, const float* x, int64_t rows, int64_t width)>;
 
+// One matrix, or the factors of one residual, that a step reads.
+struct WeightRead {
+  int tensor;  // the same number means the same memory
+  uint64_t bytes;
+};
+
 class Engine {
  public:
   Engine(const Model& model, const EngineOptions& options, ThreadPool& pool);
@@ -103,6 +109,9 @@ class Engine {
   const LoopShape& loops() const;  // of the model's plan
   // Bytes of weights held, each tensor counted once however many depths share it.
   uint64_t weight_bytes() const;
+  // What one step over any rows reads, in order: the linears of every depth, then the head. Norms,
+  // biases and the rows of the embedding are left out, being thousands of times smaller.
+  std::vector<WeightRead> ReadOrder() const;
   // A cache with a pool of its own; memory is committed as positions are written.
   KvCache NewCache(int capacity) const;
   // Room for at least `positions` in all caches together. Throws when that exceeds the machine's

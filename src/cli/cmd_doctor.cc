@@ -1,17 +1,13 @@
-#include <unistd.h>
-
-#include <algorithm>
-#include <chrono>
-#include <cstdint>
 #include <filesystem>
-#include <numeric>
 #include <string>
 #include <vector>
 
+#include "base/machine.h"
 #include "base/strings.h"
 #include "base/thread_pool.h"
 #include "cli/options.h"
 #include "cli/output.h"
+#include "kernels/bandwidth.h"
 
 namespace rondo::cli {
 namespace {
@@ -34,39 +30,6 @@ std::string CpuFeatures() {
 #endif
   return Join(found, " ");
 }
-
-// Bytes per second that all threads together read from memory: the best of several passes over a
-// buffer far larger than any cache. Other programs on the machine lower it.
-double MeasureReadBandwidth(ThreadPool& pool) {
-  constexpr size_t kWords = size_t{32} << 20;  // 256 MiB
-  constexpr int kPasses = 5;
-  const std::vector<uint64_t> buffer(kWords, 1);
-  std::vector<uint64_t> sums(static_cast<size_t>(pool.threads()) * 8);
-  double best = 0;
-  for (int pass = 0; pass < kPasses; ++pass) {
-    const auto start = std::chrono::steady_clock::now();
-    pool.ParallelFor(pool.threads(), [&](int64_t part) {
-      const size_t begin = kWords * static_cast<size_t>(part) / static_cast<size_t>(pool.threads());
-      const size_t end =
-          kWords * static_cast<size_t>(part + 1) / static_cast<size_t>(pool.threads());
-      uint64_t lanes[8] = {};
-      for (size_t i = begin; i + 8 <= end; i += 8) {
-        for (size_t lane = 0; lane < 8; ++lane) lanes[lane] += buffer[i + lane];
-      }
-      sums[static_cast<size_t>(part) * 8] = std::accumulate(lanes, lanes + 8, uint64_t{0});
-    });
-    const double seconds =
-        std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-    // The sum is part of the result so that the reads cannot be optimised away.
-    const uint64_t sum = std::accumulate(sums.begin(), sums.end(), uint64_t{0});
-    if (sum > 0) best = std::max(best, sizeof(uint64_t) * kWords / seconds);
-  }
-  return best;
-}
-
-int64_t PhysicalMemory() { return int64_t{sysconf(_SC_PHYS_PAGES)} * sysconf(_SC_PAGESIZE); }
-
-int64_t CacheBytes(int name) { return std::max<int64_t>(0, sysconf(name)); }
 
 // What a user will want and this machine lacks.
 std::string Missing() {
@@ -92,10 +55,10 @@ int RunDoctor(const CommonOptions& common) {
   out.Add("cpu_features", CpuFeatures());
   out.Add("cpus", AvailableCpus());
   out.Add("threads", pool.threads());
-  out.Add("memory_bytes", PhysicalMemory());
-  out.Add("l2_bytes", CacheBytes(_SC_LEVEL2_CACHE_SIZE));
-  out.Add("l3_bytes", CacheBytes(_SC_LEVEL3_CACHE_SIZE));
-  out.Add("memory_read_gb_per_s", MeasureReadBandwidth(pool) / 1e9);
+  out.Add("memory_bytes", PhysicalMemoryBytes());
+  out.Add("l2_bytes", DataCacheBytes(2));
+  out.Add("l3_bytes", DataCacheBytes(3));
+  out.Add("memory_read_gb_per_s", MeasureReadBandwidth(kMemoryBandwidthBuffer, pool) / 1e9);
   out.Add("missing", Missing());
   out.Print(common.json);
   return 0;

@@ -1,4 +1,5 @@
 #include "base/file.h"
+#include "base/machine.h"
 #include "cli/output.h"
 #include "cli/session.h"
 

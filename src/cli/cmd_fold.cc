@@ -2,6 +2,7 @@
 #include <cstdio>
 #include <string>
 
+#include "base/machine.h"
 #include "base/strings.h"
 #include "cli/fold_suggest.h"
 #include "cli/output.h"

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/file.h"
+#include "base/machine.h"
 #include "cli/output.h"
 #include "cli/session.h"
 #include "rondo/error.h"

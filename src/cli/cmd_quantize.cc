@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/machine.h"
 #include "base/strings.h"
 #include "base/with_file.h"
 #include "cli/output.h"

@@ -109,6 +109,7 @@ struct AllOptions {
   ChatCommandOptions chat;
   QuantizeCommandOptions quantize;
   ExportCommandOptions export_model;
+  BenchCommandOptions bench;
 };
 
 void AddInspect(CLI::App& app, AllOptions& all, std::function<int()>* run) {
@@ -253,6 +254,30 @@ void AddExport(CLI::App& app, AllOptions& all, std::function<int()>* run) {
       [&all, run] { *run = [&all] { return RunExport(all.export_model, all.common); }; });
 }
 
+void AddBench(CLI::App& app, AllOptions& all, std::function<int()>* run) {
+  CLI::App* command = app.add_subcommand("bench", "speed of a model and what its memory allows");
+  BenchOptions& bench = all.bench.bench;
+  AddModel(command, &all.bench.model);
+  command->add_option("--prefill", bench.prefill, "tokens of the prompt; 0: none")
+      ->capture_default_str();
+  command->add_option("--decode", bench.decode, "tokens each sequence writes; 0: none")
+      ->capture_default_str();
+  command->add_option("--batch", bench.batch, "sequences that write together")
+      ->capture_default_str();
+  command->add_option("--context", bench.context, "positions each of them holds before")
+      ->capture_default_str();
+  command->add_option("--repeat", bench.repeat, "times everything is measured")
+      ->capture_default_str();
+  command
+      ->add_option("--type", all.bench.type,
+                   "weights in f32, bf16, q8_0, q4_0, …; auto: as they are stored")
+      ->capture_default_str();
+  command->add_option("--kv", all.bench.kv, "keys and values in f32, bf16 or int8; auto: by --type")
+      ->capture_default_str();
+  AddCommon(command, &all.common);
+  command->callback([&all, run] { *run = [&all] { return RunBench(all.bench, all.common); }; });
+}
+
 }  // namespace
 
 int ParseAndRun(int argc, char** argv) {
@@ -268,6 +293,7 @@ int ParseAndRun(int argc, char** argv) {
   AddWriters(app, all, &run);
   AddQuantize(app, all, &run);
   AddExport(app, all, &run);
+  AddBench(app, all, &run);
   CLI::App* doctor = app.add_subcommand("doctor", "what this machine has and what is missing");
   AddCommon(doctor, &all.common);
   doctor->callback([&] { run = [&all] { return RunDoctor(all.common); }; });

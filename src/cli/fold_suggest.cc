@@ -5,6 +5,7 @@
 #include <string>
 
 #include "base/file.h"
+#include "base/machine.h"
 #include "base/strings.h"
 #include "base/thread_pool.h"
 #include "cli/output.h"

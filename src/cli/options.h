@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "rondo/bench.h"
+
 namespace rondo::cli {
 
 struct CommonOptions {
@@ -132,6 +134,13 @@ struct QuantizeCommandOptions {
   int evaluate_context = 1024;
 };
 
+struct BenchCommandOptions {
+  std::string model;
+  BenchOptions bench;
+  std::string type = "auto";  // of packed weights; auto: as stored
+  std::string kv = "auto";
+};
+
 int RunInspect(const InspectOptions& options, const CommonOptions& common);
 int RunFold(const FoldCommandOptions& options, const CommonOptions& common);
 int RunEval(const EvalOptions& options, const CommonOptions& common);
@@ -141,6 +150,7 @@ int RunGenerate(const GenerateCommandOptions& options, const CommonOptions& comm
 int RunChat(const ChatCommandOptions& options, const CommonOptions& common);
 int RunQuantize(const QuantizeCommandOptions& options, const CommonOptions& common);
 int RunExport(const ExportCommandOptions& options, const CommonOptions& common);
+int RunBench(const BenchCommandOptions& options, const CommonOptions& common);
 int RunDoctor(const CommonOptions& common);
 
 }  // namespace rondo::cli

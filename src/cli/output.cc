@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
-#include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "base/strings.h"
@@ -66,16 +65,6 @@ std::string Output::Json() const {
     text += nlohmann::json(entry.name).dump() + ": " + entry.json;
   }
   return text + "}";
-}
-
-int64_t PeakMemoryBytes() {
-  // Not getrusage: its maximum is inherited from the parent process over fork and exec.
-  std::ifstream status("/proc/self/status");
-  for (std::string line; std::getline(status, line);) {
-    long long kibibytes = 0;
-    if (std::sscanf(line.c_str(), "VmHWM: %lld kB", &kibibytes) == 1) return kibibytes * 1024;
-  }
-  return 0;
 }
 
 }  // namespace rondo::cli

@@ -39,7 +39,4 @@ class Output {
   std::vector<Entry> entries_;
 };
 
-// Largest resident set of this process so far, in bytes; 0 where the system does not tell.
-int64_t PeakMemoryBytes();
-
 }  // namespace rondo::cli

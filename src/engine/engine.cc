@@ -14,6 +14,7 @@
 #include "engine/kv_cache.h"
 #include "engine/layer.h"
 #include "engine/packed_model.h"
+#include "engine/read_order.h"
 #include "engine/rows.h"
 #include "engine/workspace.h"
 #include "kernels/rope.h"
@@ -145,6 +146,10 @@ const ModelConfig& Engine::config() const { return impl_->config; }
 const LoopShape& Engine::loops() const { return impl_->loops; }
 
 uint64_t Engine::weight_bytes() const { return impl_->weights.bytes(); }
+
+std::vector<WeightRead> Engine::ReadOrder() const {
+  return rondo::ReadOrder(impl_->weights, impl_->config.layers);
+}
 
 KvPool Engine::NewPool(int64_t positions) const {
   if (positions <= 0) {

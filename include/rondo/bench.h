@@ -1,0 +1,60 @@
+// Speed of a model on this machine, beside what its memory traffic allows.
+//
+//   BenchResult r = Bench(engine, {.prefill = 512, .decode = 128}, pool);
+//   r.decode.median              // tokens a second
+//   r.traffic.BytesPerToken()    // what must be read for one of them
+//   r.CeilingTokensPerSecond()   // what that allows at the measured bandwidth
+//
+// Tokens are drawn at random: their values do not change the work. Sampling is not part of it.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "rondo/engine.h"
+
+namespace rondo {
+
+struct BenchOptions {
+  int prefill = 512;  // tokens of the prompt that is measured; 0: none
+  int decode = 128;   // tokens that each sequence writes; 0: none
+  int batch = 1;      // sequences that write together
+  int context = 0;    // positions each of them holds before
+  int repeat = 5;     // times everything is measured, prefill and decode in turn
+};
+
+// Of the repeats. The largest is what the machine can do, the median what it did.
+struct Rates {
+  double min = 0, median = 0, max = 0;  // tokens a second; 0: not measured
+};
+
+// Bytes read for one token of a decode step, all its sequences sharing each read of a weight. A
+// weight that comes back before a cache's worth of others was read is read from the cache.
+struct DecodeTraffic {
+  double memory_weights = 0;
+  double cached_weights = 0;
+  double kv = 0;  // keys and values at the mean length of the run
+  double BytesPerToken() const { return memory_weights + kv; }  // from memory
+};
+
+// `reads` are one step's (Engine::ReadOrder), repeated for ever; the cache keeps what was used
+// last.
+DecodeTraffic EstimateTraffic(std::span<const WeightRead> reads, uint64_t kv_bytes_per_sequence,
+                              int batch, uint64_t cache_bytes);
+
+struct BenchResult {
+  Rates prefill;
+  Rates decode;  // of all sequences together
+  DecodeTraffic traffic;
+  uint64_t cache_bytes = 0;            // last cache, as counted in `traffic`
+  double memory_bytes_per_second = 0;  // measured, as cache_bytes_per_second
+  double cache_bytes_per_second = 0;
+  int64_t peak_memory_bytes = 0;  // of the process, before the bandwidths were measured
+  // 0 when there is nothing to decode.
+  double CeilingTokensPerSecond() const;
+};
+
+// Throws when the options make no sense for the model.
+BenchResult Bench(const Engine& engine, const BenchOptions& options, ThreadPool& pool);
+
+}  // namespace rondo

@@ -1,0 +1,96 @@
+#include <algorithm>
+#include <chrono>
+#include <string>
+#include <vector>
+
+#include "cli/output.h"
+#include "cli/session.h"
+#include "rondo/bench.h"
+#include "text/load_spec.h"
+
+namespace rondo::cli {
+namespace {
+
+// What a user waits for before the first word: everything from opening the files on.
+struct Start {
+  double open_seconds = 0;         // configuration read, weights mapped
+  double tokenizer_seconds = 0;    // 0: the model has none
+  double pack_seconds = 0;         // weights brought into the kernels' order
+  double first_token_seconds = 0;  // all of it and a prompt of eight tokens
+};
+
+class StopWatch {
+ public:
+  double Seconds() const {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
+  }
+
+ private:
+  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+};
+
+void FirstToken(const Engine& engine) {
+  constexpr int kPrompt = 8;
+  const int count = std::min(kPrompt, engine.config().max_positions);
+  std::vector<int32_t> tokens;
+  for (int i = 0; i < count; ++i) tokens.push_back(i % engine.config().vocab);
+  KvCache cache = engine.NewCache(count);
+  engine.Prefill(cache, tokens);
+}
+
+void AddRates(Output& out, const std::string& name, const Rates& rates) {
+  if (rates.median == 0) return;
+  out.Add(name, rates.median);
+  out.Add(name + "_min", rates.min);
+  out.Add(name + "_max", rates.max);
+}
+
+void AddCeiling(Output& out, const BenchResult& result) {
+  const double ceiling = result.CeilingTokensPerSecond();
+  if (ceiling == 0) return;
+  out.Add("bytes_per_token", result.traffic.BytesPerToken());
+  out.Add("kv_bytes_per_token", result.traffic.kv);
+  out.Add("cached_bytes_per_token", result.traffic.cached_weights);
+  out.Add("last_cache_bytes", static_cast<int64_t>(result.cache_bytes));
+  out.Add("memory_read_gb_per_s", result.memory_bytes_per_second / 1e9);
+  out.Add("cache_read_gb_per_s", result.cache_bytes_per_second / 1e9);
+  out.Add("ceiling_tok_per_s", ceiling);
+  out.Add("share_of_ceiling", result.decode.median / ceiling);
+}
+
+}  // namespace
+
+int RunBench(const BenchCommandOptions& options, const CommonOptions& common) {
+  const EngineOptions engine_options = ToEngineOptions(options.type, options.kv);
+  ThreadPool pool(common.threads);
+  Start start;
+  const StopWatch watch;
+  const Model model = LoadModel(options.model);
+  start.open_seconds = watch.Seconds();
+  if (!FindTokenizerFile(model.path).empty()) LoadTokenizer(model.path);
+  start.tokenizer_seconds = watch.Seconds() - start.open_seconds;
+  const Engine engine(model, engine_options, pool);
+  const double load_seconds = watch.Seconds();
+  start.pack_seconds = load_seconds - start.open_seconds - start.tokenizer_seconds;
+  FirstToken(engine);
+  start.first_token_seconds = watch.Seconds();
+
+  const BenchResult result = Bench(engine, options.bench, pool);
+  Output out;
+  out.Add("type", options.type);
+  out.Add("threads", pool.threads());
+  AddRates(out, "prefill_tok_per_s", result.prefill);
+  AddRates(out, "decode_tok_per_s", result.decode);
+  AddCeiling(out, result);
+  out.Add("load_seconds", load_seconds);
+  out.Add("open_seconds", start.open_seconds);
+  out.Add("tokenizer_seconds", start.tokenizer_seconds);
+  out.Add("pack_seconds", start.pack_seconds);
+  out.Add("first_token_seconds", start.first_token_seconds);
+  out.Add("weight_bytes", static_cast<int64_t>(engine.weight_bytes()));
+  out.Add("peak_memory_bytes", result.peak_memory_bytes);
+  out.Print(common.json);
+  return 0;
+}
+
+}  // namespace rondo::cli

@@ -1,0 +1,31 @@
+#include "base/machine.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <vector>
+
+namespace rondo {
+namespace {
+
+TEST(Machine, CachesAreSmallerThanMemoryAndGrowWithTheLevel) {
+  const int64_t l1 = DataCacheBytes(1), l2 = DataCacheBytes(2), l3 = DataCacheBytes(3);
+  if (l2 > 0) {
+    EXPECT_LT(l1, l2);
+  }
+  if (l3 > 0) {
+    EXPECT_LT(l2, l3);
+  }
+  EXPECT_LT(std::max({l1, l2, l3}), PhysicalMemoryBytes());
+}
+
+TEST(Machine, PeakMemoryGrowsByWhatIsTouched) {
+  const int64_t before = PeakMemoryBytes();
+  const std::vector<char> touched(size_t{64} << 20, 'x');
+  EXPECT_GE(PeakMemoryBytes(), before + (int64_t{60} << 20));
+  EXPECT_LT(PeakMemoryBytes(), PhysicalMemoryBytes());
+  EXPECT_EQ(touched.back(), 'x');
+}
+
+}  // namespace
+}  // namespace rondo
