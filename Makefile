@@ -13,6 +13,7 @@ help:
 	@echo "make test       the same set-up, then all fast tests"
 	@echo "make test-slow  real models against transformers and llama.cpp (about half an hour)"
 	@echo "make bench      speed beside llama.cpp and transformers (about half an hour)"
+	@echo "make test-arm   the kernel tests for 64-bit ARM, run under emulation"
 	@echo "make build      build $(RONDO)"
 	@echo "make sanitize   the C++ tests under the address and undefined-behaviour sanitizers"
 	@echo "make format     clang-format every C++ file"
@@ -30,6 +31,9 @@ bench: build oracles models
 	@scripts/get_model.sh gemma3
 	@scripts/install_peers.sh
 	@$(PYTHON) benchmarks/peers.py
+
+test-arm: packages
+	@scripts/test_arm.sh
 
 build: packages
 	@echo "== building $(RONDO)"

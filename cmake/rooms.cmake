@@ -20,6 +20,10 @@ target_include_directories(rondo_flags INTERFACE ${PROJECT_SOURCE_DIR}/include
 target_compile_options(rondo_flags INTERFACE -Wall -Wextra -Wshadow -Wno-missing-field-initializers
                                              -Wno-restrict -fno-math-errno
                                              -ffp-contract=off)
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "aarch64|arm64")
+  # Highway's NEON level includes AES, and GCC wants to know for code outside its target pragmas.
+  target_compile_options(rondo_flags INTERFACE -march=armv8-a+crypto)
+endif()
 if(RONDO_SANITIZE)
   target_compile_options(rondo_flags INTERFACE -fsanitize=${RONDO_SANITIZE}
                                                -fno-sanitize-recover=all -fno-omit-frame-pointer)
