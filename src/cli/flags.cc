@@ -235,6 +235,8 @@ void AddQuantize(CLI::App& app, AllOptions& all, std::function<int()>* run) {
       ->capture_default_str();
   command->add_option("--evaluate-context", quantize.evaluate_context, "tokens of a window")
       ->capture_default_str();
+  command->add_option("--svg", quantize.svg, "picture of the error by depth and loop to write")
+      ->needs("--evaluate");
   AddCommon(command, &all.common);
   command->callback(
       [&all, run] { *run = [&all] { return RunQuantize(all.quantize, all.common); }; });

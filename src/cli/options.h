@@ -132,6 +132,7 @@ struct QuantizeCommandOptions {
   std::string evaluate;  // text file for the report of error growth
   int64_t evaluate_tokens = 8192;
   int evaluate_context = 1024;
+  std::string svg;  // picture of it to write; empty: none
 };
 
 struct BenchCommandOptions {

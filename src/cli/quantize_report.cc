@@ -5,10 +5,13 @@
 #include <map>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "base/file.h"
 #include "cli/session.h"
 #include "fold/residual.h"
+#include "report/line_plot.h"
 #include "rondo/error_growth.h"
 
 namespace rondo::cli {
@@ -100,6 +103,23 @@ void PrintGrowth(const std::vector<int>& loops, const SharingPlan& plan,
   std::printf("\n");
 }
 
+// A line for each loop.
+void WritePicture(const std::string& path, const std::vector<int>& loops,
+                  const ErrorGrowth& growth) {
+  std::map<int, PlotLine> lines;
+  for (size_t depth = 0; depth < loops.size(); ++depth) {
+    PlotLine& line = lines[loops[depth]];
+    line.name = "loop " + std::to_string(loops[depth]);
+    line.points.push_back({static_cast<double>(depth), growth.hidden[depth], {}});
+  }
+  std::vector<PlotLine> all;
+  for (auto& [loop, line] : lines) all.push_back(std::move(line));
+  AtomicFile file(path);
+  file.Write(LinePlotSvg("Error of the quantised model from depth to depth", all,
+                         {.x_axis = "depth", .y_axis = "relative error of the hidden state"}));
+  file.Commit();
+}
+
 template <typename T>
 std::string JsonArray(const std::vector<T>& values) {
   std::string text;
@@ -150,6 +170,7 @@ void AddErrorGrowth(const Model& model, const Model& written, const QuantizeComm
   out->Add("tokens", growth.tokens);
   out->AddJson("loop_of_depth", JsonArray(loops));
   out->AddJson("hidden_error", JsonArray(growth.hidden));
+  if (!options.svg.empty()) WritePicture(options.svg, loops, growth);
   if (!common.json) PrintGrowth(loops, model.plan, growth);
 }
 

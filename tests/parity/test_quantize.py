@@ -152,7 +152,8 @@ def test_calibration_lowers_the_error_of_a_folded_model(rondo, stories, wikitext
     for name, flags in {"nearest": (), "fitted": ("--calibrate", story)}.items():
         report[name] = rondo.json(
             "quantize", tmp_path / "fold", "--type", "q4_0", "--out", tmp_path / f"{name}.gguf",
-            "--evaluate", held_out, "--evaluate-context", 128, *flags)
+            "--evaluate", held_out, "--evaluate-context", 128, "--svg", tmp_path / "e.svg", *flags)
+        assert "loop 2" in (tmp_path / "e.svg").read_text()
         assert report[name]["architecture"] == "rondo"
         assert len(report[name]["hidden_error"]) == len(report[name]["loop_of_depth"])
         again = rondo.json("eval", tmp_path / f"{name}.gguf", "--text", held_out, "--context", 128)
