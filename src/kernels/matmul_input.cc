@@ -1,7 +1,6 @@
 #include "kernels/matmul_input.h"
 
-#include <algorithm>
-#include <cmath>
+#include <bit>
 
 #include "kernels/simd_targets.h"
 
@@ -23,32 +22,50 @@ constexpr float kRounder = 12582912.0f;
 // Blocks whose largest value is below this are zeros: its reciprocal must stay finite.
 constexpr float kSmallest = 0x1p-100f;
 
+// Integers in -127 … 127 as bytes.
+using CodeVec = hn::Vec<hn::RebindToSigned<PanelTag>>;
+HWY_INLINE void StoreCodes(const CodeVec (&codes)[kGroupVecs], int8_t* out) {
+#if HWY_TARGET == HWY_AVX2
+  // Packing works on halves; the permutation puts fours of bytes back into order.
+  const __m256i bytes = _mm256_packs_epi16(_mm256_packs_epi32(codes[0].raw, codes[1].raw),
+                                           _mm256_packs_epi32(codes[2].raw, codes[3].raw));
+  const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+  const __m256i ordered = _mm256_permutevar8x32_epi32(bytes, order);
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(out), ordered);
+#else
+  const hn::Rebind<int8_t, PanelTag> d8;
+  for (int v = 0; v < kGroupVecs; ++v) {
+    hn::StoreU(hn::DemoteTo(d8, codes[v]), d8, out + v * kPanelLanes);
+  }
+#endif
+}
+
 HWY_INLINE void QuantizeBlock(const float* HWY_RESTRICT x, InputBlock* HWY_RESTRICT block) {
   const PanelTag d;
   const hn::RebindToSigned<PanelTag> di;
-  const hn::Rebind<int8_t, PanelTag> d8;
   PanelVec values[kGroupVecs];
-  PanelVec max = hn::Zero(d), poison = hn::Zero(d);
+  auto max = hn::Zero(di);
   for (int v = 0; v < kGroupVecs; ++v) {
     values[v] = hn::LoadU(d, x + v * kPanelLanes);
-    max = hn::Max(max, hn::Abs(values[v]));
-    // 0 · x is NaN for what is not finite, which Max may swallow.
-    poison = hn::Add(poison, hn::Mul(hn::Zero(d), values[v]));
+    max = hn::Max(max, hn::BitCast(di, hn::Abs(values[v])));
   }
-  const float largest = hn::GetLane(hn::MaxOfLanes(d, max));
+  // Magnitudes order as their bits do, infinity and NaN last, so that these are not lost.
+  const float largest = std::bit_cast<float>(hn::GetLane(hn::MaxOfLanes(di, max)));
   const float inverse = largest > kSmallest ? 127 / largest : 0;
   const PanelVec factor = hn::Set(d, inverse);
   auto low = hn::Zero(di), high = hn::Zero(di);
+  hn::Vec<decltype(di)> codes[kGroupVecs];
   for (int v = 0; v < kGroupVecs; ++v) {
     const PanelVec rounded = hn::Add(hn::Mul(values[v], factor), hn::Set(d, kRounder));
-    const auto codes = hn::Sub(hn::BitCast(di, rounded), hn::BitCast(di, hn::Set(d, kRounder)));
-    (v < kGroupVecs / 2 ? low : high) = hn::Add(v < kGroupVecs / 2 ? low : high, codes);
-    hn::StoreU(hn::DemoteTo(d8, codes), d8, block->codes + v * kPanelLanes);
+    codes[v] = hn::Sub(hn::BitCast(di, rounded), hn::BitCast(di, hn::Set(d, kRounder)));
+    auto& half = v < kGroupVecs / 2 ? low : high;
+    half = hn::Add(half, codes[v]);
   }
+  StoreCodes(codes, block->codes);
   block->half_sum = hn::GetLane(hn::SumOfLanes(di, low));
   block->sum = hn::GetLane(hn::SumOfLanes(di, hn::Add(low, high)));
-  block->scale = inverse > 0 ? largest / 127 : 0;
-  block->scale += hn::GetLane(hn::SumOfLanes(d, poison));
+  // 0 for what is too small; NaN where a value is infinite or NaN.
+  block->scale = inverse > 0 ? largest / 127 : largest * 0;
   block->scaled_sum = block->scale * static_cast<float>(block->sum);
 }
 

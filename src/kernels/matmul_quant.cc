@@ -25,6 +25,8 @@ inline constexpr int kQuantRows = kPanelVecs == 1   ? 8
                                   : kPanelVecs == 2 ? 4
                                   : kPanelVecs == 4 ? 2
                                                     : 1;
+// Up to here it is faster to unpack codes for each tile anew than to spread them once.
+inline constexpr int kFewRows = 2 * kQuantRows;
 // Rows whose f32 sums and activations of one group stay in L1 while a panel passes.
 inline constexpr int64_t kRowBlock = 128;
 
@@ -168,10 +170,13 @@ void RunTyped(const MatMulTask& t) {
       const auto* panel = reinterpret_cast<const uint8_t*>(t.w + p * t.panel_bytes);
       const InputBlock* x = t.blocks + first;
       CopySums(t, p, first, rows, sums, false);
-      if (rows > kQuantRows) {
+      if (rows > kFewRows) {
         ManyRows<kType, Dot>(t, panel, x, rows, sums);
       } else {
-        FewRowsOf<kType, Dot, kQuantRows>(rows, t, panel, x, sums);
+        for (int64_t r = 0; r < rows; r += kQuantRows) {
+          FewRowsOf<kType, Dot, kQuantRows>(std::min<int64_t>(kQuantRows, rows - r), t, panel,
+                                            x + r, sums + r * kPanelWidth);
+        }
       }
       CopySums(t, p, first, rows, sums, true);
     }
