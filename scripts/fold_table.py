@@ -4,10 +4,11 @@ models (recipes with "models"), rounding to nearest against calibration.
 
 usage: fold_table.py RECIPE.toml
 
-Every finished point is kept in models/recipes/NAME.jsonl, so an interrupted run goes on where it was. The
-table is written to RECIPE.md. Folds are deleted after they were measured.
+Every finished point is kept in models/recipes/NAME/points-*.jsonl, one file for each setting of model, loops and text,
+so an interrupted run goes on where it was. The table is written to RECIPE.md. Folds are deleted after they were measured.
 """
 
+import hashlib
 import json
 import lzma
 import pathlib
@@ -36,13 +37,22 @@ def unpacked(path: str, work: pathlib.Path) -> pathlib.Path:
     return target
 
 
+def settings(recipe: dict) -> str:
+    """Tells apart what gives a point of the same name another value."""
+    text = json.dumps([recipe["model"], recipe["loops"], recipe["text"]], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
 class Runner:
     def __init__(self, recipe: dict, work: pathlib.Path, log: pathlib.Path):
         self.recipe, self.work, self.log = recipe, work, log
         self.evaluate = unpacked(recipe["text"]["evaluate"], work)
         self.calibrate = unpacked(recipe["text"]["calibrate"], work)
         lines = log.read_text().splitlines() if log.exists() else []
-        self.done = {entry["key"]: entry for entry in map(json.loads, lines)}
+        # Points of other texts, token counts or models do not count.
+        self.settings = {name: recipe[name] for name in ("model", "loops", "text") if name in recipe}
+        self.done = {entry["key"]: entry for entry in map(json.loads, lines)
+                     if entry.get("settings") == self.settings}
 
     def perplexity(self, model) -> float | None:
         text = self.recipe["text"]
@@ -50,7 +60,7 @@ class Runner:
                      "--max-tokens", text["max_tokens"])["perplexity"]
 
     def keep(self, key: str, entry: dict) -> dict:
-        self.done[key] = {"key": key, **entry}
+        self.done[key] = {"key": key, **entry, "settings": self.settings}
         with open(self.log, "a") as file:
             file.write(json.dumps(self.done[key]) + "\n")
         print(json.dumps(self.done[key]), flush=True)
@@ -149,7 +159,8 @@ def main() -> None:
     path = pathlib.Path(sys.argv[1])
     work = ROOT / "models" / "recipes" / path.stem
     work.mkdir(parents=True, exist_ok=True)
-    runner = Runner(tomllib.loads(path.read_text()), work, work / "points.jsonl")
+    recipe = tomllib.loads(path.read_text())
+    runner = Runner(recipe, work, work / f"points-{settings(recipe)}.jsonl")
     text = f"# {path.stem}\n\nMade by `scripts/fold_table.py {path.name}`; see the recipe for data and settings.\n\n"
     make = quantize_table if "models" in runner.recipe else table
     path.with_suffix(".md").write_text(text + make(runner))

@@ -10,8 +10,11 @@
 
 #include <cstdint>
 #include <span>
+#include <vector>
 
 #include "rondo/engine.h"
+#include "rondo/generate.h"
+#include "rondo/tokenizer.h"
 
 namespace rondo {
 
@@ -56,5 +59,31 @@ struct BenchResult {
 
 // Throws when the options make no sense for the model.
 BenchResult Bench(const Engine& engine, const BenchOptions& options, ThreadPool& pool);
+
+// Continuous depth-wise batching with early exits against continuous sequence batching at full
+// depth: the same requests through the scheduler, prompts, head and writing of keys and values
+// included. Exits are not the model's: they are drawn once, with a fixed seed, so that the given
+// shares of tokens leave after loop 1, 2, … (a trace). It shows what the engine makes of exits, not
+// how many a model would take.
+struct DepthBatchingOptions {
+  int sequences = 16;         // at once; twice as many requests are served
+  int prompt = 32;            // tokens of each
+  int new_tokens = 96;        // that each writes
+  std::vector<double> share;  // [loops]; empty: the same for every loop
+  SkippedKv skipped_kv = SkippedKv::kLastLoop;
+  int repeat = 3;  // all four in turn
+};
+
+struct DepthBatchingResult {  // new tokens a second
+  Rates sequences_full;       // sequence batching, all loops
+  Rates sequences_exits;      // … with the trace's exits
+  Rates depths_full;          // depth-wise batching, all loops
+  Rates depths_exits;         // … with the trace's exits
+  double mean_loops = 0;      // of the trace
+};
+
+// Throws when the options make no sense for the model, or it has one loop only.
+DepthBatchingResult BenchDepthBatching(const Engine& engine, const Tokenizer& tokenizer,
+                                       const DepthBatchingOptions& options);
 
 }  // namespace rondo

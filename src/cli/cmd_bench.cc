@@ -3,6 +3,7 @@
 #include <string>
 #include <vector>
 
+#include "base/machine.h"
 #include "cli/output.h"
 #include "cli/session.h"
 #include "rondo/bench.h"
@@ -58,9 +59,38 @@ void AddCeiling(Output& out, const BenchResult& result) {
   out.Add("share_of_ceiling", result.decode.median / ceiling);
 }
 
+int RunDepthBatching(const BenchCommandOptions& options, const CommonOptions& common) {
+  ThreadPool pool(common.threads);
+  const Model model = LoadModel(options.model);
+  const auto tokenizer = LoadTokenizer(model.path);
+  const Engine engine(model, ToEngineOptions(options.type, options.kv), pool);
+  const DepthBatchingResult result =
+      BenchDepthBatching(engine, *tokenizer,
+                         {.sequences = options.bench.batch,
+                          .prompt = options.bench.prefill,
+                          .new_tokens = options.bench.decode,
+                          .share = options.share,
+                          .skipped_kv = SkippedKvFromName(options.skipped_kv),
+                          .repeat = options.bench.repeat});
+  Output out;
+  out.Add("type", options.type);
+  out.Add("threads", pool.threads());
+  out.Add("sequences", options.bench.batch);
+  out.Add("mean_loops", result.mean_loops);
+  AddRates(out, "sequences_full_tok_per_s", result.sequences_full);
+  AddRates(out, "sequences_exits_tok_per_s", result.sequences_exits);
+  AddRates(out, "depths_full_tok_per_s", result.depths_full);
+  AddRates(out, "depths_exits_tok_per_s", result.depths_exits);
+  out.Add("speedup", result.depths_exits.median / result.sequences_full.median);
+  out.Add("peak_memory_bytes", PeakMemoryBytes());
+  out.Print(common.json);
+  return 0;
+}
+
 }  // namespace
 
 int RunBench(const BenchCommandOptions& options, const CommonOptions& common) {
+  if (options.depth_batching) return RunDepthBatching(options, common);
   const EngineOptions engine_options = ToEngineOptions(options.type, options.kv);
   ThreadPool pool(common.threads);
   Start start;

@@ -276,6 +276,15 @@ void AddBench(CLI::App& app, AllOptions& all, std::function<int()>* run) {
       ->capture_default_str();
   command->add_option("--kv", all.bench.kv, "keys and values in f32, bf16 or int8; auto: by --type")
       ->capture_default_str();
+  command->add_flag("--depth-batching", all.bench.depth_batching,
+                    "instead: depth-wise batching with exits against sequence batching, --batch "
+                    "sequences at once, exits by --exit-share");
+  command
+      ->add_option("--exit-share", all.bench.share,
+                   "comma-separated: of tokens that leave after loop 1, 2, …; default: equal")
+      ->delimiter(',');
+  command->add_option("--skipped-kv", all.bench.skipped_kv, "deferred, copy-through or last-loop")
+      ->capture_default_str();
   AddCommon(command, &all.common);
   command->callback([&all, run] { *run = [&all] { return RunBench(all.bench, all.common); }; });
 }

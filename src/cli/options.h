@@ -140,6 +140,9 @@ struct BenchCommandOptions {
   BenchOptions bench;
   std::string type = "auto";  // of packed weights; auto: as stored
   std::string kv = "auto";
+  bool depth_batching = false;  // measure that instead
+  std::vector<double> share;    // of tokens that leave after each loop; empty: equal
+  std::string skipped_kv = "last-loop";
 };
 
 int RunInspect(const InspectOptions& options, const CommonOptions& common);

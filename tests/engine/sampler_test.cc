@@ -151,6 +151,40 @@ TEST(Sampler, RefusesOptionsOutOfRangeByName) {
   }
 }
 
+// Drafts from one distribution, verified against another: what comes out is distributed as the
+// target. Frequencies of n draws deviate by sqrt(p (1 - p) / n); five of those are missed once in a
+// million.
+TEST(Sampler, VerifiedDraftsAreDistributedAsTheTarget) {
+  const TokenDistribution target = {{3, 0.5}, {1, 0.3}, {7, 0.15}, {2, 0.05}};
+  const TokenDistribution drafts[] = {
+      {{3, 0.1}, {1, 0.2}, {9, 0.6}, {2, 0.1}}, {{7, 1}}, {{9, 1}}, target};
+  for (const TokenDistribution& draft : drafts) {
+    Sampler sampler({.temperature = 1, .seed = 5});
+    std::map<int32_t, int> seen;
+    for (int i = 0; i < kDraws; ++i) ++seen[sampler.Verify(sampler.Draw(draft), draft, target)];
+    for (const auto& [token, p] : target) {
+      EXPECT_NEAR(seen[token] / static_cast<double>(kDraws), p,
+                  5 * std::sqrt(p * (1 - p) / kDraws));
+    }
+    EXPECT_EQ(seen.size(), target.size());
+  }
+}
+
+TEST(Sampler, VerifyIsExactForGreedyChoices) {
+  Sampler sampler({});
+  EXPECT_EQ(sampler.Verify(4, {{4, 1}}, {{4, 1}}), 4);
+  EXPECT_EQ(sampler.Verify(4, {{4, 1}}, {{6, 1}}), 6);
+}
+
+TEST(Sampler, ForgottenTokensAreNoLongerPenalised) {
+  const std::vector<float> logits = {1, 2, 3};
+  Sampler sampler({.repetition_penalty = 10}, std::vector<int32_t>{0});
+  sampler.Remember(2);
+  EXPECT_EQ(sampler.Distribute(logits)[0].token, 1);
+  sampler.Forget(1);
+  EXPECT_EQ(sampler.Distribute(logits)[0].token, 2);
+}
+
 TEST(Sampler, RefusesLogitsThatAreNotNumbers) {
   Sampler sampler({});
   EXPECT_THROW(sampler.Sample(std::vector<float>{0, std::nanf("")}), Error);

@@ -38,7 +38,7 @@ def test_greedy_text_is_that_of_transformers(rondo, smollm2, reference):
     ids = tokenizer(PROMPT, return_tensors="pt")
     out = model.generate(**ids, max_new_tokens=40, do_sample=False)
     expected = tokenizer.decode(out[0][ids.input_ids.shape[1]:], skip_special_tokens=True)
-    ours = rondo.json("generate", smollm2, "--prompt", PROMPT, "--max-tokens", 40)["text"]
+    ours = rondo.json("generate", smollm2, "--prompt", PROMPT, "--max-tokens", 40, "--type", "f32")["text"]
     assert ours == expected
 
 
@@ -52,7 +52,7 @@ def test_a_chat_of_two_turns_is_that_of_transformers(rondo, smollm2, reference):
         out = model.generate(**ids, max_new_tokens=12, do_sample=False)
         answers.append(tokenizer.decode(out[0][ids.input_ids.shape[1]:], skip_special_tokens=True))
         messages.append({"role": "assistant", "content": answers[-1]})
-    talk = rondo.run("chat", smollm2, "--max-tokens", 12, input="\n".join(questions) + "\n").stdout
+    talk = rondo.run("chat", smollm2, "--max-tokens", 12, "--type", "f32", input="\n".join(questions) + "\n").stdout
     assert talk == "".join(answer + "\n" for answer in answers)
 
 
