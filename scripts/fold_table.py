@@ -4,11 +4,10 @@ models (recipes with "models"), rounding to nearest against calibration.
 
 usage: fold_table.py RECIPE.toml
 
-Every finished point is kept in models/recipes/NAME/points-*.jsonl, one file for each setting of model, loops and text,
-so an interrupted run goes on where it was. The table is written to RECIPE.md. Folds are deleted after they were measured.
+Every finished point is kept with its settings in models/recipes/NAME/points.jsonl, so an interrupted run goes on
+where it was. The table is written to RECIPE.md. Folds are deleted after they were measured.
 """
 
-import hashlib
 import json
 import lzma
 import pathlib
@@ -35,12 +34,6 @@ def unpacked(path: str, work: pathlib.Path) -> pathlib.Path:
     target = work / pathlib.Path(path).with_suffix("").name
     target.write_bytes(lzma.open(ROOT / path).read())
     return target
-
-
-def settings(recipe: dict) -> str:
-    """Tells apart what gives a point of the same name another value."""
-    text = json.dumps([recipe["model"], recipe["loops"], recipe["text"]], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 class Runner:
@@ -159,8 +152,7 @@ def main() -> None:
     path = pathlib.Path(sys.argv[1])
     work = ROOT / "models" / "recipes" / path.stem
     work.mkdir(parents=True, exist_ok=True)
-    recipe = tomllib.loads(path.read_text())
-    runner = Runner(recipe, work, work / f"points-{settings(recipe)}.jsonl")
+    runner = Runner(tomllib.loads(path.read_text()), work, work / "points.jsonl")
     text = f"# {path.stem}\n\nMade by `scripts/fold_table.py {path.name}`; see the recipe for data and settings.\n\n"
     make = quantize_table if "models" in runner.recipe else table
     path.with_suffix(".md").write_text(text + make(runner))

@@ -16,7 +16,7 @@ double MeasureReadBandwidth(uint64_t bytes, ThreadPool& pool) {
   const auto threads = static_cast<uint64_t>(pool.threads());
   const uint64_t part = std::max(bytes / threads / kGrain, uint64_t{1}) * kGrain;
   const uint64_t total = part * threads;
-  const uint64_t passes = std::max(kReadInAll / total, uint64_t{5});
+  const uint64_t passes = std::clamp(kReadInAll / total, uint64_t{5}, uint64_t{1000});
   AlignedBuffer buffer(total);
   // Untouched pages would all be the same page of zeros.
   std::memset(buffer.as<std::byte>(), 1, total);
