@@ -18,6 +18,7 @@ import pathlib
 import statistics
 import subprocess
 import sys
+import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 RONDO = pathlib.Path(os.environ.get("RONDO", ROOT / "build" / "release" / "bin" / "rondo"))
@@ -118,6 +119,19 @@ def contestants(model: str, options) -> list:
     return entries
 
 
+def busy_share() -> float:
+    """Share of all CPUs that other programs use, over two seconds."""
+    def times() -> tuple[int, int]:
+        with open("/proc/stat") as stat:
+            values = list(map(int, stat.readline().split()[1:9]))
+        return values[3] + values[4], sum(values)
+
+    idle, total = times()
+    time.sleep(2)
+    idle_after, total_after = times()
+    return 1 - (idle_after - idle) / (total_after - total)
+
+
 def measure(model: str, options) -> list[dict]:
     """One row a contestant, with the answers of all rounds."""
     entries = contestants(model, options)
@@ -178,12 +192,16 @@ def parse() -> argparse.Namespace:
 def main() -> None:
     options = parse()
     FILES.mkdir(parents=True, exist_ok=True)
+    busy = busy_share()
+    if busy > 0.05:
+        print(f"warning: other programs use {100 * busy:.0f} % of this machine. Programs whose threads wait for each "
+              "other by spinning suffer from that far more than others: the ratios will be wrong.", file=sys.stderr)
     rows = []
     for model in options.models:
         measured = measure(model, options)
         rows += measured
         print(f"\n{model}, {options.threads} threads, {options.rounds} rounds\n\n{table(measured, options)}\n", flush=True)
-    options.out.write_text(json.dumps({"threads": options.threads, "prefill": options.prefill,
+    options.out.write_text(json.dumps({"busy_share_before": busy, "threads": options.threads, "prefill": options.prefill,
                                        "decode": options.decode, "rows": rows}, indent=1) + "\n")
     print(f"written: {options.out}")
 
