@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/thread_pool.h"
@@ -47,13 +48,29 @@ double MeanSquare(const std::vector<float>& a, const std::vector<float>& b) {
   return sum / static_cast<double>(a.size());
 }
 
+// Linears that keep the length of what they read, so that errors grow as in a trained model rather
+// than drown the outputs.
+Model CalmModel(const ModelConfig& config) {
+  Model model = RandomModel(config, 4);
+  for (int depth = 0; depth < config.layers; ++depth) {
+    for (const Module m : kAllModules) {
+      if (!IsLinear(m) || !config.HasModule(m)) continue;
+      const Tensor& tensor = model.weights.Get(BlockTensor(depth, m));
+      std::vector<float> values = ToF32(tensor);
+      for (float& value : values) value *= 0.4f;  // deviation 0.12, about 1 / sqrt(64)
+      model.weights.Set(BlockTensor(depth, m), Tensor::FromF32(tensor.shape(), std::move(values)));
+    }
+  }
+  return model;
+}
+
 Model Folded(const ModelConfig& config, const std::string& order, ResidualKind kind, int rank,
              ThreadPool& pool) {
   FoldOptions fold;
   for (TieOrder& tie : fold.order) tie.order = order;
   fold.residual = kind;
   fold.rank = rank;
-  return Fold(RandomModel(config, 4), MakePlan(config, fold), fold, pool);
+  return Fold(CalmModel(config), MakePlan(config, fold), fold, pool);
 }
 
 // As the file would be read.
@@ -91,7 +108,10 @@ TEST(QuantizeCalibrated, BeatsRoundingToNearest) {
       const std::vector<float> expected = Logits(model, pool);
       const double nearest = MeanSquare(Logits(AsStored(model, types), pool), expected);
       const double fitted = MeanSquare(Logits(Calibrated(model, types, pool), pool), expected);
-      EXPECT_LT(fitted, 0.8 * nearest) << config.family << " " << order << " " << Name(kind);
+      // Random tokens leave feedback little correlation to use; residuals do not need it.
+      const bool fits = kind != ResidualKind::kNone && kind != ResidualKind::kKronecker;
+      EXPECT_LT(fitted, (fits ? 0.7 : 0.9) * nearest)
+          << config.family << " " << order << " " << Name(kind);
     }
   }
 }
