@@ -79,15 +79,15 @@ HWY_NOINLINE void FewRows(const MatMulTask& t, const uint8_t* panel, const Input
   GroupScales<kQuantFormat<kType>.scales> scales;
   PanelVec held[kRows][kPanelVecs];
   const MemorySums memory{sums};
-  Unroll<kRows>([&](auto r) HWY_ATTR {
-    Unroll<kPanelVecs>([&](auto v) HWY_ATTR { held[r][v] = memory.Get(r, v); });
+  Unroll<kRows>([&](auto r) RONDO_INLINE_LAMBDA {
+    Unroll<kPanelVecs>([&](auto v) RONDO_INLINE_LAMBDA { held[r][v] = memory.Get(r, v); });
   });
   for (int64_t g = 0; g < t.in / kGroup; ++g, x += t.block_stride) {
     const PackedCodes<kQuantFormat<kType>.bits> codes{reader.Next(g, scales)};
     AddGroup<kType, Dot, kRows>(codes, scales, x, RegisterSums<kRows>{held});
   }
-  Unroll<kRows>([&](auto r) HWY_ATTR {
-    Unroll<kPanelVecs>([&](auto v) HWY_ATTR { memory.Set(r, v, held[r][v]); });
+  Unroll<kRows>([&](auto r) RONDO_INLINE_LAMBDA {
+    Unroll<kPanelVecs>([&](auto v) RONDO_INLINE_LAMBDA { memory.Set(r, v, held[r][v]); });
   });
 }
 
@@ -118,8 +118,8 @@ HWY_INLINE void AddGroupToRows(const SpreadCodes& codes,
 // Each code to a byte of its own.
 template <int kBits>
 HWY_INLINE void Spread(const uint8_t* codes, uint32_t* spread) {
-  Unroll<kQuads>([&](auto quad) HWY_ATTR {
-    Unroll<kPanelVecs>([&](auto v) HWY_ATTR {
+  Unroll<kQuads>([&](auto quad) RONDO_INLINE_LAMBDA {
+    Unroll<kPanelVecs>([&](auto v) RONDO_INLINE_LAMBDA {
       hn::Store(Codes<kBits>(codes, quad, v), QuadTag(),
                 spread + quad * kPanelWidth + v * kPanelLanes);
     });

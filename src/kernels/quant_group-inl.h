@@ -20,6 +20,10 @@
 HWY_BEFORE_NAMESPACE();
 namespace rondo::HWY_NAMESPACE {
 
+// Of lambdas that must not stay functions, as GCC else leaves some.
+#undef RONDO_INLINE_LAMBDA
+#define RONDO_INLINE_LAMBDA HWY_ATTR __attribute__((always_inline))
+
 // f(0), …, f(kCount - 1) with constants, so that arrays of vectors become registers. One lane at a
 // time the straight code would be too long to be good for anything.
 template <int kCount, typename F>
@@ -27,7 +31,7 @@ HWY_INLINE void Unroll(const F& f) {
 #if HWY_TARGET == HWY_SCALAR
   for (int i = 0; i < kCount; ++i) f(i);
 #else
-  [&]<int... kIndex>(std::integer_sequence<int, kIndex...>) HWY_ATTR {
+  [&]<int... kIndex>(std::integer_sequence<int, kIndex...>) RONDO_INLINE_LAMBDA {
     (f(std::integral_constant<int, kIndex>()), ...);
   }
   (std::make_integer_sequence<int, kCount>());
@@ -164,22 +168,22 @@ HWY_INLINE void AddGroup(const Source& source,
   constexpr int kExcess = kQuantFormat<kType>.offset + Dot<kBits>::kBias;
   const PanelTag d;
   Dot<kBits> dots[kScales][kRows][kPanelVecs];
-  Unroll<kQuads>([&](auto quad) HWY_ATTR {
-    Unroll<kPanelVecs>([&](auto v) HWY_ATTR {
+  Unroll<kQuads>([&](auto quad) RONDO_INLINE_LAMBDA {
+    Unroll<kPanelVecs>([&](auto v) RONDO_INLINE_LAMBDA {
       const QuadVec w = source(quad, v);
-      Unroll<kRows>([&](auto r) HWY_ATTR {
+      Unroll<kRows>([&](auto r) RONDO_INLINE_LAMBDA {
         uint32_t codes;
         std::memcpy(&codes, x[r].codes + 4 * quad, sizeof(codes));
         dots[quad / kPartQuads][r][v].Add(quad % kPartQuads, w, hn::Set(QuadTag(), codes));
       });
     });
   });
-  Unroll<kRows>([&](auto r) HWY_ATTR {
+  Unroll<kRows>([&](auto r) RONDO_INLINE_LAMBDA {
     const SumVec half = hn::Set(SumTag(), x[r].half_sum), whole = hn::Set(SumTag(), x[r].sum);
     const SumVec excess[2] = {Times<kExcess>(kScales == 1 ? whole : half),
                               Times<kExcess>(hn::Sub(whole, half))};
     const PanelVec scale = hn::Set(d, x[r].scale);
-    Unroll<kPanelVecs>([&](auto v) HWY_ATTR {
+    Unroll<kPanelVecs>([&](auto v) RONDO_INLINE_LAMBDA {
       PanelVec sum = sums.Get(r, v);
       for (int s = 0; s < kScales; ++s) {
         SumVec dot = dots[s][r][v].Total();
