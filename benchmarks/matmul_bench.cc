@@ -43,7 +43,7 @@ double Peak(ThreadPool& pool, const std::function<double(int64_t)>& loop) {
   std::vector<double> work(static_cast<size_t>(pool.threads()));
   const double seconds = Fastest([&] {
     pool.ParallelFor(pool.threads(),
-                     [&](int64_t i) { work[static_cast<size_t>(i)] = loop(300'000); });
+                     [&](int64_t i) { work[static_cast<size_t>(i)] = loop(20'000); });
   });
   double total = 0;
   for (const double w : work) total += w;
