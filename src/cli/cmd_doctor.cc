@@ -8,6 +8,7 @@
 #include "cli/options.h"
 #include "cli/output.h"
 #include "kernels/bandwidth.h"
+#include "kernels/simd_targets.h"
 
 namespace rondo::cli {
 namespace {
@@ -53,6 +54,7 @@ int RunDoctor(const CommonOptions& common) {
   ThreadPool pool(common.threads);
   Output out;
   out.Add("cpu_features", CpuFeatures());
+  out.Add("instruction_sets", Join(KernelTargets(), ", "));
   out.Add("cpus", AvailableCpus());
   out.Add("threads", pool.threads());
   out.Add("memory_bytes", PhysicalMemoryBytes());

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "cli/options.h"
+#include "kernels/simd_targets.h"
 
 #ifndef RONDO_VERSION
 #error "RONDO_VERSION is set by the build"
@@ -18,6 +19,9 @@ void AddCommon(CLI::App* app, CommonOptions* common) {
   app->add_flag("--quiet,-q", common->quiet, "no progress bars");
   app->add_option("--threads,-t", common->threads, "threads; 0: one per CPU")
       ->check(CLI::Range(0, 1024));
+  app->add_option("--simd", common->simd,
+                  "instruction set of the kernels: auto, portable, or one that rondo doctor lists")
+      ->capture_default_str();
 }
 
 void AddPlan(CLI::App* app, PlanFlags* plan) {
@@ -313,6 +317,7 @@ int ParseAndRun(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     return app.exit(error);
   }
+  SetKernelTarget(all.common.simd);
   return run();
 }
 

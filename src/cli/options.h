@@ -14,6 +14,7 @@ struct CommonOptions {
   bool json = false;   // print one JSON object instead of text
   bool quiet = false;  // no progress on standard error
   int threads = 0;     // 0: one per CPU
+  std::string simd = "auto";  // instruction set of the kernels
 };
 
 // How to share; text forms are parsed by plan_flags.cc.

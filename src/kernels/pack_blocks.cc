@@ -40,12 +40,10 @@ void ReadSmall(const QuantFormat& format, const uint8_t* block, Group& group) {
     std::memcpy(group.codes, block, kGroup);
     return;
   }
-  uint32_t fifth = 0;
-  if (format.bits == 5) {
-    std::memcpy(&fifth, block, sizeof(fifth));
-    block += sizeof(fifth);
-  }
-  Nibbles(block, group);
+  if (format.bits == 4) return Nibbles(block, group);
+  uint32_t fifth;
+  std::memcpy(&fifth, block, sizeof(fifth));
+  Nibbles(block + sizeof(fifth), group);
   for (int i = 0; i < kGroup; ++i) {
     group.codes[i] = static_cast<uint8_t>(group.codes[i] | (((fifth >> i) & 1u) << 4));
   }
@@ -86,20 +84,35 @@ void ReadQ6K(const uint8_t* block, int j, Group& group) {
   group.half_scale = Half(block + 208);
 }
 
+// The four codes of a quad, a byte each.
+uint32_t Quad(const uint8_t* codes, int quad) {
+  uint32_t word;
+  std::memcpy(&word, codes + 4 * quad, sizeof(word));
+  return word;
+}
+
+// Four codes at a time; shifts never carry from one byte into the next.
 void WriteCodes(const QuantFormat& format, const uint8_t* codes, int lane, uint8_t* out) {
   constexpr int kLine = 4 * kPanelWidth;
-  for (int i = 0; i < kGroup; ++i) {
-    const int quad = i / 4, at = 4 * lane + i % 4;
-    if (format.bits == 8) {
-      out[quad * kLine + at] = codes[i];
-      continue;
-    }
-    out[quad / 2 * kLine + at] |= static_cast<uint8_t>((codes[i] & 15) << (quad % 2 * 4));
-    const int high = codes[i] >> 4;
-    if (format.bits == 5) out[4 * kLine + at] |= static_cast<uint8_t>(high << quad);
-    if (format.bits == 6) {
-      out[(4 + quad / 4) * kLine + at] |= static_cast<uint8_t>(high << (2 * (quad % 4)));
-    }
+  const auto write = [&](int line, uint32_t word) {
+    std::memcpy(out + line * kLine + 4 * lane, &word, sizeof(word));
+  };
+  if (format.bits == 8) {
+    for (int quad = 0; quad < kQuads; ++quad) write(quad, Quad(codes, quad));
+    return;
+  }
+  uint32_t fifth = 0, pairs[2] = {};
+  for (int quad = 0; quad < kQuads; quad += 2) {
+    const uint32_t even = Quad(codes, quad), odd = Quad(codes, quad + 1);
+    write(quad / 2, (even & 0x0f0f0f0fu) | (odd & 0x0f0f0f0fu) << 4);
+    const uint32_t high_even = even >> 4 & 0x03030303u, high_odd = odd >> 4 & 0x03030303u;
+    fifth |= high_even << quad | high_odd << (quad + 1);
+    pairs[quad / 4] |= high_even << (2 * (quad % 4)) | high_odd << (2 * (quad % 4 + 1));
+  }
+  if (format.bits == 5) write(4, fifth);
+  if (format.bits == 6) {
+    write(4, pairs[0]);
+    write(5, pairs[1]);
   }
 }
 
