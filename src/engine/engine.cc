@@ -1,7 +1,5 @@
 #include "rondo/engine.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <map>
 #include <numeric>
@@ -10,6 +8,7 @@
 #include <utility>
 
 #include "base/checked.h"
+#include "base/machine.h"
 #include "base/strings.h"
 #include "engine/kv_cache.h"
 #include "engine/layer.h"
@@ -48,11 +47,6 @@ void CheckPosition(const ModelConfig& config, int position) {
   if (position >= 0 && (!learned || position < config.max_positions)) return;
   Fail("Engine::Embed", "position " + std::to_string(position),
        learned ? "0 to " + std::to_string(config.max_positions - 1) : "0 or more");
-}
-
-uint64_t PhysicalMemory() {
-  return static_cast<uint64_t>(sysconf(_SC_PHYS_PAGES)) *
-         static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
 }
 
 std::vector<float> Frequencies(const ModelConfig& config, bool local) {
@@ -159,7 +153,7 @@ KvPool Engine::NewPool(int64_t positions) const {
   const KvLayout layout = LayoutOfKv(impl_->config, impl_->kv_type());
   auto pool = std::make_shared<KvPagePool>(layout, impl_->config.layers, pages);
   const uint64_t bytes = CheckedMul(pool->page_bytes(), static_cast<uint64_t>(pages));
-  if (bytes > PhysicalMemory()) {
+  if (bytes > static_cast<uint64_t>(PhysicalMemoryBytes())) {
     Fail("Engine::NewPool",
          std::to_string(positions) + " positions, which take " + HumanBytes(bytes),
          "a cache that fits in memory");

@@ -85,8 +85,8 @@ class Observer {
 
  private:
   void LookAt(int loop, std::span<const int32_t> ids, int64_t scored,
-            const std::vector<float>& before, const std::vector<float>& after,
-            const std::vector<float>& leaving) {
+              const std::vector<float>& before, const std::vector<float>& after,
+              const std::vector<float>& leaving) {
     const auto vocab = static_cast<size_t>(engine_.config().vocab);
     const size_t first = std::max<size_t>(ids.size() - static_cast<size_t>(scored), 1);
     std::vector<float> logits(kLogitRows * vocab);

@@ -30,8 +30,8 @@ TEST_F(DepthBatchingTest, MeasuresAllFourWithTheSharesAskedFor) {
   const DepthBatchingResult result = BenchDepthBatching(
       engine_, tokenizer_,
       {.sequences = 4, .prompt = 3, .new_tokens = 50, .share = {0.5, 0.25, 0.25}, .repeat = 2});
-  for (const Rates& rates : {result.sequences_full, result.sequences_exits, result.depths_full,
-                             result.depths_exits}) {
+  for (const Rates& rates :
+       {result.sequences_full, result.sequences_exits, result.depths_full, result.depths_exits}) {
     EXPECT_GT(rates.min, 0);
     EXPECT_LE(rates.min, rates.median);
     EXPECT_LE(rates.median, rates.max);
