@@ -32,9 +32,9 @@ enum class DocumentUnit {
   kFile,       // the whole file
 };
 
-// "paragraph", "heading", "line", "file"; throws naming the value and the nearest name.
+// "paragraph", "heading", "line", "file"; an unknown name throws.
 DocumentUnit DocumentUnitFromName(std::string_view name);
-std::string_view DocumentUnitName(DocumentUnit unit);
+std::string_view Name(DocumentUnit unit);
 
 struct CorpusOptions {
   // In order. *.jsonl is JSONL and anything else is text, each plain or with .xz or .zst behind.
@@ -109,9 +109,9 @@ enum class RowKind {
   kDocumentStart,   // rows begin with a document and go on with the next ones; the last is cut
 };
 
-// "packed", "within-document", "document-start"; throws naming the value and the nearest name.
+// "packed", "within-document", "document-start"; an unknown name throws.
 RowKind RowKindFromName(std::string_view name);
-std::string_view RowKindName(RowKind kind);
+std::string_view Name(RowKind kind);
 
 struct SamplerOptions {
   int length = 512;  // predicted tokens of a row
