@@ -20,8 +20,8 @@ Choice ChoiceFromName(const std::array<std::string_view, kCount>& names, std::st
   if (found != names.end()) return static_cast<Choice>(found - names.begin());
   const std::vector<std::string> known(names.begin(), names.end());
   throw Error({.function = function,
-               .problem = UnknownNameHint(name, known),
-               .expected = "one of " + Join(known, ", ")});
+               .problem = "unknown name '" + std::string(name) + "'",
+               .expected = UnknownNameHint(name, known)});
 }
 
 template <typename Choice, size_t kCount>

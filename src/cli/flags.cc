@@ -114,6 +114,7 @@ struct AllOptions {
   QuantizeCommandOptions quantize;
   ExportCommandOptions export_model;
   BenchCommandOptions bench;
+  ReportCommandOptions report;
 };
 
 void AddInspect(CLI::App& app, AllOptions& all, std::function<int()>* run) {
@@ -293,6 +294,14 @@ void AddBench(CLI::App& app, AllOptions& all, std::function<int()>* run) {
   command->callback([&all, run] { *run = [&all] { return RunBench(all.bench, all.common); }; });
 }
 
+void AddReport(CLI::App& app, AllOptions& all, std::function<int()>* run) {
+  CLI::App* command = app.add_subcommand("report", "training runs side by side");
+  command->add_option("runs", all.report.runs, "run folders or metrics.jsonl files")->required();
+  command->add_option("--out,-o", all.report.out, "HTML page with curves and samples to write");
+  AddCommon(command, &all.common);
+  command->callback([&all, run] { *run = [&all] { return RunReport(all.report, all.common); }; });
+}
+
 }  // namespace
 
 int ParseAndRun(int argc, char** argv) {
@@ -309,6 +318,7 @@ int ParseAndRun(int argc, char** argv) {
   AddQuantize(app, all, &run);
   AddExport(app, all, &run);
   AddBench(app, all, &run);
+  AddReport(app, all, &run);
   CLI::App* doctor = app.add_subcommand("doctor", "what this machine has and what is missing");
   AddCommon(doctor, &all.common);
   doctor->callback([&] { run = [&all] { return RunDoctor(all.common); }; });
