@@ -39,7 +39,7 @@ RowsShape ShapeOfRows(int64_t rows, int64_t length, std::span<const int32_t> doc
 }
 
 Forward::Forward(const ModelConfig& config, int64_t max_length, ComputeType compute)
-    : config_(config), compute_(compute) {
+    : config_(config), max_length_(max_length), compute_(compute) {
   if (max_length > config.max_positions) {
     throw Error({.function = "Forward",
                  .problem = "rows of " + std::to_string(max_length) + " tokens",

@@ -36,6 +36,8 @@ class Forward {
                    const RowsShape& shape) const;
   at::Tensor Norm(const NormTensors& norm, const at::Tensor& x) const;
   const ModelConfig& config() const { return config_; }
+  int64_t max_length() const { return max_length_; }
+  ComputeType compute() const { return compute_; }
 
  private:
   at::Tensor Linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) const;
@@ -46,6 +48,7 @@ class Forward {
   at::Tensor Ffn(const LayerTensors& layer, const at::Tensor& x) const;
 
   ModelConfig config_;
+  int64_t max_length_;
   ComputeType compute_;
   at::Tensor angles_, local_angles_;  // [max_length, rotary_dim]
 };

@@ -44,33 +44,32 @@ Tensor FromTorch(const at::Tensor& tensor) {
   return Tensor(DType::kF32, shape, {data, static_cast<size_t>(owner->nbytes())}, owner);
 }
 
-Params::Params(const Model& model, std::span<const TrainGroup> groups)
-    : config_(model.config), plan_(model.plan), path_(model.path) {
-  std::vector<std::string> names;
-  std::vector<bool> used(groups.size());
-  int64_t size = 0;
+Params::Params(const Model& model) : config_(model.config), plan_(model.plan), path_(model.path) {
   for (const auto& [name, tensor] : model.weights) {
-    names.push_back(name);
     Param param{.name = name, .value = ToTorch(tensor), .elements = tensor.elements()};
     param.decay = Decays(param);
-    const auto group = std::ranges::find_if(
-        groups, [&](const TrainGroup& g) { return GlobMatch(g.pattern, name); });
-    if (group != groups.end()) {
-      used[static_cast<size_t>(group - groups.begin())] = true;
-      param.lr_scale = group->lr_scale;
-      if (group->lr_scale != 0) {
-        param.offset = size;
-        size += (param.elements + kAlignElements - 1) / kAlignElements * kAlignElements;
-        trained_elements_ += param.elements;
-      }
-    }
     params_.emplace(name, std::move(param));
   }
-  for (size_t i = 0; i < groups.size(); ++i) {
-    // A later group may be empty because an earlier one took all that it names.
-    const bool names_any = std::ranges::any_of(
-        names, [&](const std::string& name) { return GlobMatch(groups[i].pattern, name); });
-    if (!used[i] && !names_any) FailNoMatch(groups[i].pattern, names);
+}
+
+Params Params::Frozen(const Model& model) { return Params(model); }
+
+Params::Params(const Model& model, std::span<const TrainGroup> groups) : Params(model) {
+  std::vector<std::string> names;
+  for (const auto& [name, param] : params_) names.push_back(name);
+  for (const TrainGroup& group : groups) {
+    const auto matches = [&](const std::string& name) { return GlobMatch(group.pattern, name); };
+    if (std::ranges::none_of(names, matches)) FailNoMatch(group.pattern, names);
+  }
+  int64_t size = 0;
+  for (auto& [name, param] : params_) {
+    const auto group = std::ranges::find_if(
+        groups, [&](const TrainGroup& g) { return GlobMatch(g.pattern, name); });
+    if (group == groups.end() || group->lr_scale == 0) continue;
+    param.lr_scale = group->lr_scale;
+    param.offset = size;
+    size += (param.elements + kAlignElements - 1) / kAlignElements * kAlignElements;
+    trained_elements_ += param.elements;
   }
   if (size == 0) {
     throw Error({.function = "Params",
@@ -78,6 +77,10 @@ Params::Params(const Model& model, std::span<const TrainGroup> groups)
                  .expected = "a pattern with a learning rate above 0",
                  .field = "train"});
   }
+  AllocateTrained(size);
+}
+
+void Params::AllocateTrained(int64_t size) {
   flat_ = at::zeros({size}, at::kFloat);
   grad_ = at::zeros({size}, at::kFloat);
   for (auto& [name, param] : params_) {

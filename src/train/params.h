@@ -39,6 +39,8 @@ class Params {
  public:
   // Throws when a group matches nothing, or nothing is trained.
   Params(const Model& model, std::span<const TrainGroup> groups);
+  // Nothing trained: values only.
+  static Params Frozen(const Model& model);
 
   const at::Tensor& Get(std::string_view name) const;
   const Param& At(std::string_view name) const;
@@ -62,6 +64,9 @@ class Params {
   Model ToModel(const at::Tensor& flat) const;
 
  private:
+  explicit Params(const Model& model);
+  void AllocateTrained(int64_t size);
+
   ModelConfig config_;
   SharingPlan plan_;
   std::string path_;

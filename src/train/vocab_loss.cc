@@ -168,7 +168,7 @@ HWY_INLINE Term DivergenceTerm(KdKind kind, PanelVec s, PanelVec t, float lambda
       return {slope, hn::Mul(half, hn::Abs(difference))};
     }
   }
-  return {};
+  return {hn::Zero(d), hn::Zero(d)};
 }
 
 // Gradient by the logits, s (g − Σ s g), written to `out`; returns the divergence. `s` and `t` are
