@@ -8,6 +8,6 @@ stamp=.venv/oracles.installed
 cmp -s "$list" "$stamp" && exit 0
 echo "== installing the tests' oracles into .venv ($(grep -cv '^#' "$list") packages)"
 # torch first: later requirements are then content with it.
-.venv/bin/python -m pip install -q --disable-pip-version-check "$(grep '^torch==' "$list")"
+scripts/install_torch.sh
 .venv/bin/python -m pip install -q --disable-pip-version-check -r "$list"
 cp "$list" "$stamp"

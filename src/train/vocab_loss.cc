@@ -25,9 +25,10 @@ HWY_INLINE PanelVec Constant(float value) { return hn::Set(PanelTag(), value); }
 // (kept in a vector and a scalar by the caller's functor) go to double: thousands of terms lose
 // nothing.
 struct BlockSum {
-  PanelVec lanes = hn::Zero(PanelTag());
+  PanelVec lanes;
   double total = 0;
 
+  HWY_INLINE BlockSum() : lanes(hn::Zero(PanelTag())) {}
   HWY_INLINE void Add(PanelVec v) { lanes = hn::Add(lanes, v); }
   HWY_INLINE void AddOne(float v) { total += v; }
   HWY_INLINE void Flush() {

@@ -11,21 +11,21 @@ namespace {
 
 constexpr int kLength = 8;
 
-struct Setup {
+struct Case {
   Model model;
   Model teacher;
   LossOptions loss;
   int border = 0;
 };
 
-Setup MakeSetup(const ModelConfig& config, const SharingPlan& plan) {
-  Setup setup{RandomModel(config, plan, 1), RandomModel(config, 2), {}, 0};
+Case MakeCase(const ModelConfig& config, const SharingPlan& plan) {
+  Case setup{RandomModel(config, plan, 1), RandomModel(config, 2), {}, 0};
   setup.loss.vocab.ce = 0.4f;
   setup.loss.vocab.kd = 0.6f;
   return setup;
 }
 
-double Loss(const Setup& s, Params& params, const Teacher& teacher) {
+double Loss(const Case& s, Params& params, const Teacher& teacher) {
   Student student = MakeStudent(params, s.model);
   const TokenBatch batch = RandomBatch(2, kLength, s.model.config.vocab, s.border);
   const StepValue value = student.AddGradients(batch, &teacher, s.loss, 1);
@@ -36,7 +36,7 @@ double Loss(const Setup& s, Params& params, const Teacher& teacher) {
 // from the loss at two points. Losses are near 4 and sums of some hundred roundings of 2^-24, so
 // the loss is known to about 2e-6; a step that changes it by 1e-3 or more gives the derivative to
 // 0.5 %. The step is small beside the tensor, so that third derivatives stay below 1 %.
-void ExpectFiniteDifferencesAgree(const Setup& s) {
+void ExpectFiniteDifferencesAgree(const Case& s) {
   Params params = AllTrained(s.model);
   const Teacher teacher(s.teacher, kLength);
   Loss(s, params, teacher);
@@ -75,7 +75,7 @@ class EveryFamily : public testing::TestWithParam<FamilyCase> {};
 
 TEST_P(EveryFamily, GradientsAreDerivatives) {
   const ModelConfig& config = GetParam().config;
-  ExpectFiniteDifferencesAgree(MakeSetup(config, CyclePlan(config, 2, ResidualKind::kLora, 3)));
+  ExpectFiniteDifferencesAgree(MakeCase(config, CyclePlan(config, 2, ResidualKind::kLora, 3)));
 }
 
 INSTANTIATE_TEST_SUITE_P(Families, EveryFamily, testing::ValuesIn(Families()),
@@ -86,15 +86,24 @@ TEST(Gradient, OfEveryResidualKind) {
   for (const ResidualKind kind : {ResidualKind::kLoraDiag, ResidualKind::kDora,
                                   ResidualKind::kMulDiag, ResidualKind::kKronecker}) {
     SCOPED_TRACE(std::string(Name(kind)));
-    ExpectFiniteDifferencesAgree(MakeSetup(config, CyclePlan(config, 2, kind, 3)));
+    ExpectFiniteDifferencesAgree(MakeCase(config, CyclePlan(config, 2, kind, 3)));
   }
+}
+
+TEST(Gradient, OfWidthsThatNoVectorDivides) {
+  ModelConfig config = SmallConfig();
+  config.d_model = 23;
+  config.d_ff = 37;
+  config.head_dim = config.rotary_dim = 10;
+  config.attn_scale = 0.3f;
+  ExpectFiniteDifferencesAgree(MakeCase(config, CyclePlan(config, 2, ResidualKind::kLora, 5)));
 }
 
 TEST(Gradient, OfEveryDivergenceAndTemperature) {
   const ModelConfig config = SmallConfig();
   for (const KdKind kind : {KdKind::kForwardKl, KdKind::kReverseKl, KdKind::kJensenShannon}) {
     SCOPED_TRACE(static_cast<int>(kind));
-    Setup setup = MakeSetup(config, CyclePlan(config, 2, ResidualKind::kLora, 3));
+    Case setup = MakeCase(config, CyclePlan(config, 2, ResidualKind::kLora, 3));
     setup.loss.vocab.kind = kind;
     setup.loss.vocab.temperature = 1.7f;
     setup.loss.vocab.js_lambda = 0.3f;
@@ -104,7 +113,7 @@ TEST(Gradient, OfEveryDivergenceAndTemperature) {
 
 TEST(Gradient, OfHiddenStatesAndWeightedExits) {
   const ModelConfig config = SmallConfig();
-  Setup setup = MakeSetup(config, CyclePlan(config, 2, ResidualKind::kLora, 3));
+  Case setup = MakeCase(config, CyclePlan(config, 2, ResidualKind::kLora, 3));
   setup.loss.hidden = 0.7;
   setup.loss.hidden_depths = {0, 2};
   setup.loss.exits = ExitLoss::kWeighted;
@@ -113,13 +122,13 @@ TEST(Gradient, OfHiddenStatesAndWeightedExits) {
 
 TEST(Gradient, OfDocumentsKeptApart) {
   const ModelConfig config = SmallConfig();
-  Setup setup = MakeSetup(config, CyclePlan(config, 2, ResidualKind::kLora, 3));
+  Case setup = MakeCase(config, CyclePlan(config, 2, ResidualKind::kLora, 3));
   setup.loss.documents_apart = true;
   setup.border = 3;
   ExpectFiniteDifferencesAgree(setup);
 }
 
-at::Tensor GradientWith(const Setup& s, Checkpoint checkpoint) {
+at::Tensor GradientWith(const Case& s, Checkpoint checkpoint) {
   Params params = AllTrained(s.model);
   Student student = MakeStudent(params, s.model, checkpoint);
   const Teacher teacher(s.teacher, kLength);
@@ -131,7 +140,7 @@ at::Tensor GradientWith(const Setup& s, Checkpoint checkpoint) {
 // summed in another order, which a plan that shares nothing leaves alone.
 TEST(Gradient, CheckpointingRepeatsEveryBit) {
   const ModelConfig config = SmallConfig();
-  Setup setup = MakeSetup(config, IdentityPlan(config));
+  Case setup = MakeCase(config, IdentityPlan(config));
   const at::Tensor all = GradientWith(setup, Checkpoint::kNone);
   EXPECT_GT(all.norm().item<double>(), 0.1);
   EXPECT_TRUE(at::equal(all, GradientWith(setup, Checkpoint::kLoop)));
@@ -140,7 +149,7 @@ TEST(Gradient, CheckpointingRepeatsEveryBit) {
 
 TEST(Gradient, CheckpointingOfLoopsChangesRoundingOnly) {
   const ModelConfig config = SmallConfig();
-  Setup setup = MakeSetup(config, CyclePlan(config, 2, ResidualKind::kLora, 3));
+  Case setup = MakeCase(config, CyclePlan(config, 2, ResidualKind::kLora, 3));
   const at::Tensor all = GradientWith(setup, Checkpoint::kNone);
   const double largest = all.abs().max().item<double>();
   for (const Checkpoint checkpoint : {Checkpoint::kLoop, Checkpoint::kDepth}) {
@@ -153,7 +162,7 @@ TEST(Gradient, CheckpointingOfLoopsChangesRoundingOnly) {
 // The exits' target is the last output as it is: no gradient flows back through it.
 TEST(Gradient, ExitsDoNotMoveTheOutputTheyLearnFrom) {
   const ModelConfig config = SmallConfig();
-  Setup setup = MakeSetup(config, CyclePlan(config, 2, ResidualKind::kNone, 0));
+  Case setup = MakeCase(config, CyclePlan(config, 2, ResidualKind::kNone, 0));
   setup.loss.vocab.ce = setup.loss.vocab.kd = 0;
   setup.loss.exits = ExitLoss::kAggressive;
   setup.loss.exit_weight = 1;
