@@ -11,7 +11,8 @@ namespace {
 constexpr std::string_view kProbe =
     " The  quick brown fox's 12345 jumps,\n\n\tover 3.14 LAZY dogs' tails…\r\n"
     "def f(x_1): return x**2 != y[0]  # näïve café ﬁ e\u0301 Ǆ\n"
-    "Être, Straße, Привет мир, 你好世界, こんにちは, مرحبا, हिन्दी, 👩‍👩‍👧 "
+    "Être, Straße, Привет мир, 你好世界, こんにちは, مرحبا, हिन्दी, "
+    "👩‍👩‍👧 "
     "\u200b\u3000"
     " antidisestablishmentarianism internationalization supercalifragilistic  xqzjv";
 

@@ -8,6 +8,7 @@
 #include <set>
 #include <vector>
 
+#include "base/file.h"
 #include "base/rng.h"
 #include "base/temp_dir.h"
 #include "base/thread_pool.h"
@@ -256,7 +257,8 @@ TEST_F(Corpus, FailedPackingNamesTheFileAndLeavesNoShard) {
                                       {"cut.txt.xz", "ends too early"},
                                       {"late.jsonl", "line 2: text: missing"},
                                       {"missing.txt", "No such file"}}) {
-    EXPECT_THAT([&, name = file] { Open({.files = {name}}); },
+    const CorpusOptions options{.files = {file}};
+    EXPECT_THAT([&] { Open(options); },
                 ThrowsMessage<Error>(AllOf(HasSubstr(file), HasSubstr(message))));
     EXPECT_TRUE(!fs::exists(dir_.File("cache")) || Cache().empty()) << file;
   }
@@ -277,11 +279,9 @@ TEST_F(Corpus, RefusesOptionsThatMakeNoSense) {
   refused({.files = {"a.txt"}, .held_out = 0.1, .held_out_documents = 1}, "one of the two");
   Put(dir_.File("file"), "");
   ThreadPool pool(1);
-  EXPECT_THAT(
-      [&] {
-        OpenCorpus({.files = {dir_.File("a.txt")}}, LetterTokenizer(), dir_.File("file"), pool);
-      },
-      ThrowsMessage<Error>(AllOf(HasSubstr("cache directory"), HasSubstr("/file"))));
+  const CorpusOptions options{.files = {dir_.File("a.txt")}};
+  EXPECT_THAT([&] { OpenCorpus(options, LetterTokenizer(), dir_.File("file"), pool); },
+              ThrowsMessage<Error>(AllOf(HasSubstr("cache directory"), HasSubstr("/file"))));
   EXPECT_THAT([] { DocumentUnitFromName("lines"); },
               ThrowsMessage<Error>(HasSubstr("did you mean 'line'")));
 }

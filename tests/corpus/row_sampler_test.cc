@@ -229,7 +229,8 @@ TEST_F(Sampler, RefusesStatesOfOtherDataAndRowsThatDoNotExist) {
                                        {SamplerOptions{.world = 0}, "world"},
                                        {SamplerOptions{.rank = 2, .world = 2}, "rank"},
                                        {SamplerOptions{.rank = -1}, "rank"}}) {
-    EXPECT_THAT([&, o = options] { RowSampler(data, o); }, ThrowsMessage<Error>(HasSubstr(field)));
+    const SamplerOptions bad = options;
+    EXPECT_THAT([&] { RowSampler(data, bad); }, ThrowsMessage<Error>(HasSubstr(field)));
   }
   EXPECT_THROW(sampler.Next(0), Error);
   EXPECT_THROW(sampler.Row(-1), Error);
