@@ -64,13 +64,18 @@ int RunDepthBatching(const BenchCommandOptions& options, const CommonOptions& co
   const Model model = LoadModel(options.model);
   const auto tokenizer = LoadTokenizer(model.path);
   const Engine engine(model, ToEngineOptions(options.type, options.kv), pool);
+  std::vector<int32_t> text;
+  if (!options.text.empty()) text = EncodeFile(*tokenizer, options.text);
   const DepthBatchingResult result =
       BenchDepthBatching(engine, *tokenizer,
                          {.sequences = options.bench.batch,
                           .prompt = options.bench.prefill,
                           .new_tokens = options.bench.decode,
+                          .exit = {.rule = ExitRuleFromName(options.exit),
+                                   .threshold = static_cast<float>(options.exit_threshold),
+                                   .skipped_kv = SkippedKvFromName(options.skipped_kv)},
                           .share = options.share,
-                          .skipped_kv = SkippedKvFromName(options.skipped_kv),
+                          .text = text,
                           .repeat = options.bench.repeat});
   Output out;
   out.Add("type", options.type);

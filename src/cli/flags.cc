@@ -80,8 +80,9 @@ void AddSampling(CLI::App* app, SampleFlags* sample) {
       ->capture_default_str();
   app->add_option("--kv", sample->kv, "keys and values in f32, bf16 or int8; auto: by --type")
       ->capture_default_str();
-  app->add_option("--exit", sample->exit,
-                  "when tokens leave the loops early: never, confidence, entropy or hidden-change")
+  app->add_option(
+         "--exit", sample->exit,
+         "when tokens leave the loops early: never, confidence, entropy, hidden-change or gate")
       ->capture_default_str();
   app->add_option("--exit-threshold", sample->exit_threshold,
                   "of --exit; alone it means --exit confidence");
@@ -171,7 +172,7 @@ void AddCalibrateExit(CLI::App& app, AllOptions& all, std::function<int()>* run)
   CalibrateExitOptions& options = all.calibrate_exit;
   AddModel(command, &options.model);
   AddText(command, &options.text);
-  command->add_option("--exit", options.rule, "confidence, entropy or hidden-change")
+  command->add_option("--exit", options.rule, "confidence, entropy, hidden-change or gate")
       ->capture_default_str();
   command->add_option("--min-loops", options.min_loops, "loops before the first look")
       ->capture_default_str();
@@ -180,6 +181,10 @@ void AddCalibrateExit(CLI::App& app, AllOptions& all, std::function<int()>* run)
                    "comma-separated; default: every tenth of the tokens leaves first")
       ->delimiter(',');
   command->add_option("--svg", options.svg, "picture of the curve to write");
+  command->add_option("--fit-gate", options.fit_gate,
+                      "write the model with an exit gate learned from the first four fifths of the "
+                      "text, to a directory or a .gguf file; the curve is the gate's on the last "
+                      "fifth");
   AddCommon(command, &all.common);
   command->callback(
       [&all, run] { *run = [&all] { return RunCalibrateExit(all.calibrate_exit, all.common); }; });
@@ -282,11 +287,17 @@ void AddBench(CLI::App& app, AllOptions& all, std::function<int()>* run) {
       ->capture_default_str();
   command->add_flag("--depth-batching", all.bench.depth_batching,
                     "instead: depth-wise batching with exits against sequence batching, --batch "
-                    "sequences at once, exits by --exit-share");
+                    "sequences at once, exits by --exit-share or the model's own by --exit");
   command
       ->add_option("--exit-share", all.bench.share,
                    "comma-separated: of tokens that leave after loop 1, 2, …; default: equal")
       ->delimiter(',');
+  command
+      ->add_option("--exit", all.bench.exit,
+                   "trace, or confidence, entropy, hidden-change or gate with --text")
+      ->capture_default_str();
+  command->add_option("--exit-threshold", all.bench.exit_threshold, "of --exit");
+  command->add_option("--text", all.bench.text, "text whose pieces are the prompts");
   command->add_option("--skipped-kv", all.bench.skipped_kv, "deferred, copy-through or last-loop")
       ->capture_default_str();
   AddCommon(command, &all.common);

@@ -11,9 +11,9 @@
 namespace rondo::cli {
 
 struct CommonOptions {
-  bool json = false;   // print one JSON object instead of text
-  bool quiet = false;  // no progress on standard error
-  int threads = 0;     // 0: one per CPU
+  bool json = false;          // print one JSON object instead of text
+  bool quiet = false;         // no progress on standard error
+  int threads = 0;            // 0: one per CPU
   std::string simd = "auto";  // instruction set of the kernels
 };
 
@@ -74,6 +74,7 @@ struct CalibrateExitOptions {
   std::string rule = "confidence";
   int min_loops = 1;
   std::vector<float> thresholds;  // empty: every tenth of the tokens
+  std::string fit_gate;           // model to write, with a learned gate; empty: none
   std::string svg;                // picture to write; empty: none
 };
 
@@ -143,6 +144,9 @@ struct BenchCommandOptions {
   std::string kv = "auto";
   bool depth_batching = false;  // measure that instead
   std::vector<double> share;    // of tokens that leave after each loop; empty: equal
+  std::string exit = "trace";
+  double exit_threshold = 0;
+  std::string text;  // file whose pieces are the prompts; empty: random tokens
   std::string skipped_kv = "last-loop";
 };
 

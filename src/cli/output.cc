@@ -9,11 +9,19 @@
 
 namespace rondo::cli {
 
+namespace {
+
+// JSON has no infinities; a perplexity may overflow to one.
+std::string NumberJson(double value) {
+  return std::isfinite(value) ? nlohmann::json(value).dump() : "null";
+}
+
+}  // namespace
+
 void Output::Add(const std::string& name, double value) {
   char text[40];
   std::snprintf(text, sizeof(text), "%.6g", value);
-  // JSON has no infinities; a perplexity may overflow to one.
-  entries_.push_back({name, text, std::isfinite(value) ? nlohmann::json(value).dump() : "null"});
+  entries_.push_back({name, text, NumberJson(value)});
 }
 
 void Output::Add(const std::string& name, int64_t value) {
@@ -32,6 +40,14 @@ void Output::Add(const std::string& name, const std::string& value) {
 
 void Output::AddJson(const std::string& name, const std::string& json) {
   entries_.push_back({name, "", json});
+}
+
+std::string JsonArray(std::span<const double> values) {
+  std::string text;
+  for (const double value : values) {
+    text += (text.empty() ? "" : ", ") + NumberJson(value);
+  }
+  return "[" + text + "]";
 }
 
 void Output::HideLast() { entries_.back().text.clear(); }

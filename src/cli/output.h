@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -38,5 +39,8 @@ class Output {
   };
   std::vector<Entry> entries_;
 };
+
+// "[1, 2.5, null]"; what is not finite becomes null.
+std::string JsonArray(std::span<const double> values);
 
 }  // namespace rondo::cli

@@ -120,17 +120,6 @@ void WritePicture(const std::string& path, const std::vector<int>& loops,
   file.Commit();
 }
 
-template <typename T>
-std::string JsonArray(const std::vector<T>& values) {
-  std::string text;
-  for (const T value : values) {
-    char number[40];
-    std::snprintf(number, sizeof(number), "%.6g", static_cast<double>(value));
-    text += (text.empty() ? "" : ", ") + std::string(std::isfinite(value) ? number : "null");
-  }
-  return "[" + text + "]";
-}
-
 }  // namespace
 
 void AddTensorErrors(const Model& model, const Model& written, const CommonOptions& common,
@@ -168,7 +157,7 @@ void AddErrorGrowth(const Model& model, const Model& written, const QuantizeComm
   out->Add("kl", growth.divergence.kl);
   out->Add("top1_agreement", growth.divergence.top1_agreement);
   out->Add("tokens", growth.tokens);
-  out->AddJson("loop_of_depth", JsonArray(loops));
+  out->AddJson("loop_of_depth", JsonArray(std::vector<double>(loops.begin(), loops.end())));
   out->AddJson("hidden_error", JsonArray(growth.hidden));
   if (!options.svg.empty()) WritePicture(options.svg, loops, growth);
   if (!common.json) PrintGrowth(loops, model.plan, growth);

@@ -9,8 +9,8 @@
 namespace rondo {
 namespace {
 
-constexpr std::string_view kExitRules[] = {"never", "confidence", "entropy", "hidden-change",
-                                           "trace"};
+constexpr std::string_view kExitRules[] = {"never",         "confidence", "entropy",
+                                           "hidden-change", "gate",       "trace"};
 constexpr std::string_view kSkippedKv[] = {"deferred", "copy-through", "last-loop"};
 constexpr std::string_view kStopReasons[] = {"length", "eos", "stop", "cancelled", "error"};
 

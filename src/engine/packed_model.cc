@@ -21,6 +21,11 @@ PackedModel::PackedModel(const Model& model, std::optional<DType> type, ThreadPo
   if (config.norm == NormKind::kLayer) final_norm_.bias = Vector(model.weights, "final_norm.bias");
   head_use_.weight = &head_;
   if (config.head_bias) head_use_.bias = Vector(model.weights, "head.bias");
+  const int gates = model.plan.exit_gate ? FindLoops(model.plan).loops - 1 : 0;
+  for (int loop = 0; loop < gates; ++loop) {
+    exit_gates_.push_back({.weight = Vector(model.weights, ExitGateTensor(loop, "weight")),
+                           .bias = Vector(model.weights, ExitGateTensor(loop, "bias"))});
+  }
 }
 
 // Packing decodes and touches every page of the weights: one task per matrix, all threads busy.

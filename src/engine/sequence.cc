@@ -71,7 +71,7 @@ Sequence::Sequence(uint64_t id, Request request, const Engine& engine, const Tok
       tokens_(request_.prompt),
       max_size_(MaxSize(engine, request_)) {
   const int all = engine.loops().loops;
-  CheckExit(options().exit, options().speculation, all);
+  CheckExit(options().exit, options().speculation, engine);
   loops_ = options().exit.max_loops > 0 ? options().exit.max_loops : all;
   left_behind.resize(static_cast<size_t>(loops_) + 1);
   generation_.prompt_tokens = prompt_size();

@@ -47,6 +47,7 @@ class Sequence {
   int entered = 0;                  // positions that entered the first loop
   int exact;                        // leading positions whose keys and values no exit approximated
   std::vector<Flight> flights;      // deepest first
+  std::vector<float> before_loop;   // its newest row before the last loop; for kHiddenChange only
   std::vector<Flight> left_behind;  // [loop] rows that wait for a later token to enter that loop
   size_t drafts() const { return drafts_.size(); }
 

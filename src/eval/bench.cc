@@ -24,7 +24,6 @@ void Require(bool ok, const char* field, int value, std::string expected) {
 }
 
 void Check(const BenchOptions& options, const ModelConfig& config) {
-  constexpr int kMostSequences = 4096;
   Require(options.prefill >= 0, "prefill", options.prefill, "0 or more");
   Require(options.decode >= 0, "decode", options.decode, "0 or more");
   Require(options.prefill > 0 || options.decode > 0, "decode", options.decode,
@@ -43,13 +42,6 @@ void Check(const BenchOptions& options, const ModelConfig& config) {
 
 double Seconds(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
-
-Rates RatesOf(std::vector<double> values) {
-  if (values.empty()) return {};
-  std::sort(values.begin(), values.end());
-  const size_t n = values.size();
-  return {values.front(), (values[(n - 1) / 2] + values[n / 2]) / 2, values.back()};
 }
 
 class Runner {
@@ -118,6 +110,13 @@ uint64_t LastCacheBytes(const ThreadPool& pool) {
 }
 
 }  // namespace
+
+Rates RatesOf(std::vector<double> values) {
+  if (values.empty()) return {};
+  std::ranges::sort(values);
+  const size_t n = values.size();
+  return {values.front(), (values[(n - 1) / 2] + values[n / 2]) / 2, values.back()};
+}
 
 BenchResult Bench(const Engine& engine, const BenchOptions& options, ThreadPool& pool) {
   Check(options, engine.config());

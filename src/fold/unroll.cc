@@ -21,8 +21,7 @@ class Unroller {
 
   Model Run(ThreadPool& pool) {
     for (const auto& [name, tensor] : model_.weights) {
-      if (!name.starts_with("blocks.") && !name.starts_with("residual."))
-        weights_.Set(name, tensor);
+      if (!BelongsToPlan(name)) weights_.Set(name, tensor);
     }
     for (const Module m : kAllModules) {
       if (!model_.config.HasModule(m)) continue;
