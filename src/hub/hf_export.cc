@@ -1,8 +1,8 @@
 #include "base/file.h"
 #include "formats/safetensors.h"
-#include "hub/hf_plain.h"
 #include "hub/hf_tensors.h"
 #include "hub/native_config.h"
+#include "hub/plain_model.h"
 #include "rondo/export.h"
 #include "rondo/tokenizer.h"
 
