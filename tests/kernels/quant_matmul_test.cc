@@ -142,7 +142,7 @@ TEST_P(QuantMatMulTest, EveryInstructionSetGivesTheSameBits) {
   }
 }
 
-// The sequence of operations that matmul_quant.cc states, for the one type whose blocks are read in
+// The sequence of operations that matmul_quant-inl.h states, for the one type whose blocks are read in
 // two lines: the same bits on every machine.
 TEST_P(QuantMatMulTest, OperationsAreThoseStated) {
   const int64_t in = 160, out = 21, rows = 10, block = Info(DType::kQ8_0).block_bytes;
