@@ -75,6 +75,8 @@ struct SharingPlan {
   // Whether `depth` adds a residual to linear `m`: kind is not none and, where rank counts, rank >
   // 0.
   bool HasResidual(Module m, int depth) const;
+  // Whether any module's kind is not none.
+  bool HasResiduals() const;
   void Validate(const ModelConfig& config) const;
   bool operator==(const SharingPlan&) const = default;
 };

@@ -51,16 +51,9 @@ void CheckTarget(const std::string& out) {
   if (std::filesystem::is_directory(out)) Fail("--out", out + " is a directory", "a file");
 }
 
-bool HasResiduals(const SharingPlan& plan) {
-  for (const ModulePlan& module : plan.modules) {
-    if (module.residual != ResidualKind::kNone) return true;
-  }
-  return false;
-}
-
 // Whether the file will have rondo's own layout; llama.cpp knows no shared layers.
 bool WritesNative(const std::string& layout, const SharingPlan& plan) {
-  const bool shares = plan.SharesAnything() || HasResiduals(plan);
+  const bool shares = plan.SharesAnything() || plan.HasResiduals();
   if (layout == "auto") return shares;
   if (layout == "rondo") return true;
   if (layout != "llama.cpp") Fail("--layout", "'" + layout + "'", "auto, rondo or llama.cpp");

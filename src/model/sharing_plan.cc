@@ -117,6 +117,11 @@ bool SharingPlan::HasResidual(Module m, int depth) const {
   return false;
 }
 
+bool SharingPlan::HasResiduals() const {
+  return std::ranges::any_of(
+      modules, [](const ModulePlan& module) { return module.residual != ResidualKind::kNone; });
+}
+
 void SharingPlan::Validate(const ModelConfig& config) const {
   if (depths != config.layers) {
     Fail("depths", std::to_string(depths), "the model's " + std::to_string(config.layers));

@@ -82,14 +82,8 @@ class Quantizer {
         return model_.config.HasModule(m) && !IsFirstUse(plan_, m, depth);
       });
     };
-    if (!plan_.SharesAnything() && !HasResiduals()) return;
+    if (!plan_.SharesAnything() && !plan_.HasResiduals()) return;
     statistics_ = MeasureDepths(plain_, plain_.plan, later_use, runner_, pool_, quiet_);
-  }
-
-  bool HasResiduals() const {
-    return std::any_of(plan_.modules.begin(), plan_.modules.end(), [](const ModulePlan& module) {
-      return module.residual != ResidualKind::kNone;
-    });
   }
 
   void RunRounded(int depth, const DepthReference& reference, std::vector<float>& rounded) {
