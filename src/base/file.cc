@@ -124,6 +124,12 @@ void AtomicFile::Commit() {
   SyncPath(ParentOf(path_), O_RDONLY | O_DIRECTORY);
 }
 
+void WriteTextFile(const std::string& path, std::string_view text) {
+  AtomicFile file(path);
+  file.Write(text);
+  file.Commit();
+}
+
 AtomicDirectory::AtomicDirectory(std::string target)
     : target_(WithoutTrailingSlash(std::move(target))), temporary_(TemporaryName(target_)) {
   std::error_code ignored;

@@ -54,6 +54,9 @@ class AtomicFile {
   uint64_t written_ = 0;
 };
 
+// A whole file at once, atomically.
+void WriteTextFile(const std::string& path, std::string_view text);
+
 // The same for a directory: files are created below path(); Commit() replaces `target` by it.
 // An existing target is moved aside first and restored if the rename fails. A target that is
 // neither absent, nor an empty directory, nor a model directory (has config.json) is refused.

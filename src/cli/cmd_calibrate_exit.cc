@@ -47,11 +47,10 @@ void WritePicture(const ExitCurve& curve, const std::string& rule, const std::st
     line.points.push_back(
         {point.mean_loops, point.perplexity, "threshold " + std::to_string(point.threshold)});
   }
-  AtomicFile file(path);
-  file.Write(
+  WriteTextFile(
+      path,
       LinePlotSvg("Early exit by " + rule, {line},
                   {.x_axis = "mean loops a token", .y_axis = "perplexity", .logarithmic_y = true}));
-  file.Commit();
 }
 
 // Learns from the first four fifths of the text and leaves the last fifth in `tokens`.

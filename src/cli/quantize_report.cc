@@ -96,10 +96,9 @@ void WritePicture(const std::string& path, const std::vector<int>& loops,
   }
   std::vector<PlotLine> all;
   for (auto& [loop, line] : lines) all.push_back(std::move(line));
-  AtomicFile file(path);
-  file.Write(LinePlotSvg("Error of the quantised model from depth to depth", all,
-                         {.x_axis = "depth", .y_axis = "relative error of the hidden state"}));
-  file.Commit();
+  WriteTextFile(path,
+                LinePlotSvg("Error of the quantised model from depth to depth", all,
+                            {.x_axis = "depth", .y_axis = "relative error of the hidden state"}));
 }
 
 }  // namespace
