@@ -1,5 +1,6 @@
 #include <cstdio>
 #include <utility>
+#include <vector>
 
 #include "base/file.h"
 #include "cli/output.h"
@@ -13,16 +14,16 @@ namespace rondo::cli {
 namespace {
 
 std::string PointsJson(const ExitCurve& curve) {
-  std::string points;
+  std::vector<Output> points;
   for (const ExitPoint& point : curve.points) {
     Output entry;
     entry.Add("threshold", double{point.threshold});
     entry.Add("mean_loops", point.mean_loops);
     entry.Add("perplexity", point.perplexity);
     entry.Add("agreement", point.agreement);
-    points += (points.empty() ? "" : ", ") + entry.Json();
+    points.push_back(std::move(entry));
   }
-  return "[" + points + "]";
+  return JsonArray(points);
 }
 
 void PrintTable(const ExitCurve& curve) {

@@ -3,6 +3,8 @@
 #include <cstdio>
 #include <filesystem>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "base/file.h"
 #include "base/machine.h"
@@ -37,7 +39,7 @@ void WriteHeatmaps(const SuggestReport& report, const std::string& directory) {
 
 // Writes plan-<n>.json for every suggestion; returns the curve as a JSON array.
 std::string WritePlans(const SuggestReport& report, const std::string& directory) {
-  std::string curve;
+  std::vector<Output> curve;
   for (size_t i = 0; i < report.suggestions.size(); ++i) {
     const Suggestion& suggestion = report.suggestions[i];
     const std::string path = directory + "/plan-" + std::to_string(i + 1) + ".json";
@@ -47,9 +49,9 @@ std::string WritePlans(const SuggestReport& report, const std::string& directory
     entry.Add("parameters_non_embedding", suggestion.non_embedding_parameters);
     entry.Add("predicted_kl", suggestion.predicted_kl);
     entry.Add("perplexity", suggestion.perplexity);
-    curve += (curve.empty() ? "" : ", ") + entry.Json();
+    curve.push_back(std::move(entry));
   }
-  return "[" + curve + "]";
+  return JsonArray(curve);
 }
 
 void PrintCurve(const SuggestReport& report) {

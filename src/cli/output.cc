@@ -8,12 +8,18 @@
 #include "base/strings.h"
 
 namespace rondo::cli {
-
 namespace {
 
 // JSON has no infinities; a perplexity may overflow to one.
 std::string NumberJson(double value) {
   return std::isfinite(value) ? nlohmann::json(value).dump() : "null";
+}
+
+template <typename T, typename ToJson>
+std::string ArrayOf(std::span<const T> values, const ToJson& to_json) {
+  std::vector<std::string> parts;
+  for (const T& value : values) parts.push_back(to_json(value));
+  return "[" + Join(parts, ", ") + "]";
 }
 
 }  // namespace
@@ -40,14 +46,6 @@ void Output::Add(const std::string& name, const std::string& value) {
 
 void Output::AddJson(const std::string& name, const std::string& json) {
   entries_.push_back({name, "", json});
-}
-
-std::string JsonArray(std::span<const double> values) {
-  std::string text;
-  for (const double value : values) {
-    text += (text.empty() ? "" : ", ") + NumberJson(value);
-  }
-  return "[" + text + "]";
 }
 
 void Output::HideLast() { entries_.back().text.clear(); }
@@ -81,6 +79,16 @@ std::string Output::Json() const {
     text += nlohmann::json(entry.name).dump() + ": " + entry.json;
   }
   return text + "}";
+}
+
+std::string JsonArray(std::span<const double> values) { return ArrayOf(values, NumberJson); }
+
+std::string JsonArray(std::span<const int> values) {
+  return ArrayOf(values, [](int value) { return std::to_string(value); });
+}
+
+std::string JsonArray(std::span<const Output> objects) {
+  return ArrayOf(objects, [](const Output& object) { return object.Json(); });
 }
 
 }  // namespace rondo::cli

@@ -42,5 +42,7 @@ class Output {
 
 // "[1, 2.5, null]"; what is not finite becomes null.
 std::string JsonArray(std::span<const double> values);
+std::string JsonArray(std::span<const int> values);
+std::string JsonArray(std::span<const Output> objects);
 
 }  // namespace rondo::cli

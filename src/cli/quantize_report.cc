@@ -137,7 +137,7 @@ void AddErrorGrowth(const Model& model, const Model& written, const QuantizeComm
   out->Add("kl", growth.divergence.kl);
   out->Add("top1_agreement", growth.divergence.top1_agreement);
   out->Add("tokens", growth.tokens);
-  out->AddJson("loop_of_depth", JsonArray(std::vector<double>(loops.begin(), loops.end())));
+  out->AddJson("loop_of_depth", JsonArray(loops));
   out->AddJson("hidden_error", JsonArray(growth.hidden));
   if (!options.svg.empty()) WritePicture(options.svg, loops, growth);
   if (!common.json) PrintGrowth(loops, model.plan, growth);
