@@ -1,13 +1,13 @@
 // One text being written: what it has said so far, and its rows on their way through the loops.
 #pragma once
 
-#include <chrono>
 #include <cstdint>
 #include <optional>
 #include <set>
 #include <string>
 #include <vector>
 
+#include "base/stopwatch.h"
 #include "engine/loop_pass.h"
 #include "rondo/scheduler.h"
 
@@ -66,7 +66,7 @@ class Sequence {
   int max_size_;
   bool done_ = false;
   Generation generation_;
-  std::chrono::steady_clock::time_point start_;
+  Stopwatch watch_;
 };
 
 }  // namespace rondo

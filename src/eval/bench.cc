@@ -1,13 +1,13 @@
 #include "rondo/bench.h"
 
 #include <algorithm>
-#include <chrono>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "base/machine.h"
 #include "base/rng.h"
+#include "base/stopwatch.h"
 #include "base/thread_pool.h"
 #include "kernels/bandwidth.h"
 #include "rondo/error.h"
@@ -40,10 +40,6 @@ void Check(const BenchOptions& options, const ModelConfig& config) {
           limit + " with the context");
 }
 
-double Seconds(std::chrono::steady_clock::time_point start) {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
-
 class Runner {
  public:
   Runner(const Engine& engine, const BenchOptions& options) : engine_(engine), options_(options) {
@@ -63,9 +59,9 @@ class Runner {
   double PrefillOnce() {
     const std::vector<int32_t> tokens = Tokens(options_.prefill);
     prompt_.front().Truncate(0);
-    const auto start = std::chrono::steady_clock::now();
+    const Stopwatch watch;
     engine_.Prefill(prompt_.front(), tokens);
-    return options_.prefill / Seconds(start);
+    return options_.prefill / watch.Seconds();
   }
 
   double DecodeOnce(int steps) {
@@ -75,12 +71,12 @@ class Runner {
       caches.push_back(&cache);
     }
     const std::vector<int32_t> tokens = Tokens(steps * options_.batch);
-    const auto start = std::chrono::steady_clock::now();
+    const Stopwatch watch;
     for (int step = 0; step < steps; ++step) {
       engine_.Decode(caches, std::span(tokens).subspan(static_cast<size_t>(step) * caches.size(),
                                                        caches.size()));
     }
-    return steps * options_.batch / Seconds(start);
+    return steps * options_.batch / watch.Seconds();
   }
 
  private:

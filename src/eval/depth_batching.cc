@@ -1,12 +1,12 @@
 #include <algorithm>
 #include <array>
-#include <chrono>
 #include <numeric>
 #include <string>
 #include <tuple>
 #include <utility>
 
 #include "base/rng.h"
+#include "base/stopwatch.h"
 #include "kernels/kv_pages.h"
 #include "rondo/bench.h"
 #include "rondo/error.h"
@@ -87,13 +87,13 @@ Run ServeAll(const Engine& engine, const Tokenizer& tokenizer, const DepthBatchi
     };
     scheduler.Submit(std::move(request));
   }
-  const auto start = std::chrono::steady_clock::now();
+  const Stopwatch watch;
   while (scheduler.Step()) {
   }
-  const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
+  const double seconds = watch.Seconds();
   Require(failure.empty(), "", failure, "");
   const double tokens = static_cast<double>(requests) * options.new_tokens;
-  return {tokens / seconds.count(), loops / tokens};
+  return {tokens / seconds, loops / tokens};
 }
 
 // Shares of the loops, checked; empty where the model's own exits count.

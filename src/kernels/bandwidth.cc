@@ -1,9 +1,9 @@
 #include "kernels/bandwidth.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cstring>
 
+#include "base/stopwatch.h"
 #include "base/thread_pool.h"
 #include "kernels/aligned_buffer.h"
 #include "kernels/peak.h"
@@ -22,14 +22,12 @@ double MeasureReadBandwidth(uint64_t bytes, ThreadPool& pool) {
   std::memset(buffer.as<std::byte>(), 1, total);
   double best = 0;
   for (uint64_t pass = 0; pass < passes; ++pass) {
-    const auto start = std::chrono::steady_clock::now();
+    const Stopwatch watch;
     pool.ParallelFor(pool.threads(), [&](int64_t i) {
       ReadLoop(buffer.as<std::byte>() + static_cast<uint64_t>(i) * part,
                static_cast<int64_t>(part));
     });
-    const double seconds =
-        std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-    best = std::max(best, static_cast<double>(total) / seconds);
+    best = std::max(best, static_cast<double>(total) / watch.Seconds());
   }
   return best;
 }
