@@ -9,7 +9,6 @@
 #include "rondo/error.h"
 
 namespace rondo {
-namespace {}  // namespace
 
 KvPagePool::KvPagePool(const KvLayout& layout, int depths, int64_t max_pages)
     : layout_(layout),
