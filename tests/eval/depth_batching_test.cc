@@ -11,12 +11,6 @@
 namespace rondo {
 namespace {
 
-ModelConfig LoopedConfig() {
-  ModelConfig config = SmallConfig();
-  config.layers = 6;
-  return config;
-}
-
 class DepthBatchingTest : public testing::Test {
  protected:
   ThreadPool pool_{1};
