@@ -41,7 +41,7 @@ void RunTask(const Split& split, int64_t task) {
   const int64_t row = task / split.panel_tasks * split.task_rows;
   const int64_t first = product.first_row + row;
   const MatMulTask run = {
-      .w = w.panels().as<std::byte>() + panel * w.panel_bytes(),
+      .w = w.panels() + panel * w.panel_bytes(),
       .panel_bytes = w.panel_bytes(),
       .type = w.type(),
       .in = w.in(),
