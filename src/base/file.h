@@ -1,4 +1,4 @@
-// Files: memory-mapped reading and atomic writing. All functions throw rondo::Error naming the file.
+// Files: memory-mapped reading and atomic writing. Every rondo::Error names the file.
 #pragma once
 
 #include <cstddef>

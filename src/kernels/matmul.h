@@ -3,8 +3,9 @@
 //   PackedMatrix gate(tensor, tensor.dtype());
 //   MatMulInput x;
 //   x.Set(rows_f32, rows, width);
-//   const Product products[] = {{.w = &gate, .x = &x, .rows = rows, .y = y, .y_stride =
-//   gate.out()}, …}; MatMul(products, pool);       // one hand-over to the threads for all of them
+//   const Product products[] = {
+//       {.w = &gate, .x = &x, .rows = rows, .y = y, .y_stride = gate.out()}, …};
+//   MatMul(products, pool);       // one hand-over to the threads for all of them
 //
 // Every output element is the same sequence of operations whatever the number of rows, products and
 // threads, so a row's result never depends on its batch. With quantised weights it is the same on

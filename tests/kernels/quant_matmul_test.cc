@@ -142,8 +142,8 @@ TEST_P(QuantMatMulTest, EveryInstructionSetGivesTheSameBits) {
   }
 }
 
-// The sequence of operations that matmul_quant-inl.h states, for the one type whose blocks are read in
-// two lines: the same bits on every machine.
+// The sequence of operations that matmul_quant-inl.h states, for the one type whose blocks are read
+// in two lines: the same bits on every machine.
 TEST_P(QuantMatMulTest, OperationsAreThoseStated) {
   const int64_t in = 160, out = 21, rows = 10, block = Info(DType::kQ8_0).block_bytes;
   const Tensor w = RandomBlocks(DType::kQ8_0, out, in, 1);
