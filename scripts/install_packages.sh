@@ -3,7 +3,7 @@
 set -euo pipefail
 
 packages=(g++ make cmake ninja-build pkg-config git xz-utils python3 python3-venv
-          nlohmann-json3-dev libcli11-dev libpcre2-dev libutf8proc-dev libhwy-dev
+          nlohmann-json3-dev libcli11-dev liblzma-dev libpcre2-dev libutf8proc-dev libhwy-dev
           libopenblas-dev liblapacke-dev libgtest-dev libgmock-dev)
 
 missing=()

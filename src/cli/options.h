@@ -58,9 +58,20 @@ struct TextOptions {
   std::string kv = "auto";   // of keys and values
 };
 
+struct TaskFlags {
+  std::vector<std::string> tasks;  // empty: --text is evaluated
+  std::string data = ".";
+  int shots = 0;
+  int64_t limit = 0;
+  uint32_t seed = 1234;
+  std::string loops = "last";  // last, all, or a number
+  std::string resume;
+};
+
 struct EvalOptions {
   std::string model;
-  TextOptions text;
+  TextOptions text;  // of which tasks use type and kv
+  TaskFlags tasks;
 };
 
 struct CompareOptions {
@@ -153,6 +164,7 @@ struct BenchCommandOptions {
 int RunInspect(const InspectOptions& options, const CommonOptions& common);
 int RunFold(const FoldCommandOptions& options, const CommonOptions& common);
 int RunEval(const EvalOptions& options, const CommonOptions& common);
+int RunEvalTasks(const EvalOptions& options, const CommonOptions& common);
 int RunCalibrateExit(const CalibrateExitOptions& options, const CommonOptions& common);
 int RunCompare(const CompareOptions& options, const CommonOptions& common);
 int RunGenerate(const GenerateCommandOptions& options, const CommonOptions& common);
