@@ -149,6 +149,7 @@ struct AllOptions {
   QuantizeCommandOptions quantize;
   ExportCommandOptions export_model;
   BenchCommandOptions bench;
+  ReportCommandOptions report;
 };
 
 void AddInspect(CLI::App& app, AllOptions& all, std::function<int()>* run) {
@@ -209,7 +210,7 @@ void AddCalibrateExit(CLI::App& app, AllOptions& all, std::function<int()>* run)
       "calibrate-exit", "what leaving the loops early saves and costs on a text, by threshold");
   CalibrateExitOptions& options = all.calibrate_exit;
   AddModel(command, &options.model);
-AddText(command, &options.text)->required();
+  AddText(command, &options.text)->required();
   command->add_option("--exit", options.rule, "confidence, entropy, hidden-change or gate")
       ->capture_default_str();
   command->add_option("--min-loops", options.min_loops, "loops before the first look")
@@ -342,6 +343,14 @@ void AddBench(CLI::App& app, AllOptions& all, std::function<int()>* run) {
   command->callback([&all, run] { *run = [&all] { return RunBench(all.bench, all.common); }; });
 }
 
+void AddReport(CLI::App& app, AllOptions& all, std::function<int()>* run) {
+  CLI::App* command = app.add_subcommand("report", "training runs side by side");
+  command->add_option("runs", all.report.runs, "run folders or metrics.jsonl files")->required();
+  command->add_option("--out,-o", all.report.out, "HTML page with curves and samples to write");
+  AddCommon(command, &all.common);
+  command->callback([&all, run] { *run = [&all] { return RunReport(all.report, all.common); }; });
+}
+
 }  // namespace
 
 int ParseAndRun(int argc, char** argv) {
@@ -358,6 +367,7 @@ int ParseAndRun(int argc, char** argv) {
   AddQuantize(app, all, &run);
   AddExport(app, all, &run);
   AddBench(app, all, &run);
+  AddReport(app, all, &run);
   CLI::App* doctor = app.add_subcommand("doctor", "what this machine has and what is missing");
   AddCommon(doctor, &all.common);
   doctor->callback([&] { run = [&all] { return RunDoctor(all.common); }; });

@@ -161,6 +161,11 @@ struct BenchCommandOptions {
   std::string skipped_kv = "last-loop";
 };
 
+struct ReportCommandOptions {
+  std::vector<std::string> runs;
+  std::string out;  // HTML page to write; empty: none
+};
+
 int RunInspect(const InspectOptions& options, const CommonOptions& common);
 int RunFold(const FoldCommandOptions& options, const CommonOptions& common);
 int RunEval(const EvalOptions& options, const CommonOptions& common);
@@ -172,6 +177,7 @@ int RunChat(const ChatCommandOptions& options, const CommonOptions& common);
 int RunQuantize(const QuantizeCommandOptions& options, const CommonOptions& common);
 int RunExport(const ExportCommandOptions& options, const CommonOptions& common);
 int RunBench(const BenchCommandOptions& options, const CommonOptions& common);
+int RunReport(const ReportCommandOptions& options, const CommonOptions& common);
 int RunDoctor(const CommonOptions& common);
 
 }  // namespace rondo::cli

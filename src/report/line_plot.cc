@@ -56,7 +56,7 @@ std::string Frame(const Axis& x, const Axis& y, const PlotOptions& options) {
   for (int i = 0; i < kTicks; ++i) {
     const double at_x = x.Pixel(x.Tick(i)), at_y = y.Pixel(y.Tick(i));
     out += Segment(kLeft, at_y, kEnd, at_y, "stroke=\"#ddd\"");
-    out += svg::Text(static_cast<int>(at_x), kBase + 14, "middle", svg::Format("%.3g", x.Tick(i)));
+    out += svg::Text(static_cast<int>(at_x), kBase + 14, "middle", svg::Format("%.4g", x.Tick(i)));
     out += svg::Text(kLeft - 6, static_cast<int>(at_y) + 3, "end", svg::Format("%.4g", y.Tick(i)));
   }
   out += Segment(kLeft, kBase, kEnd, kBase, "stroke=\"#222\"");
@@ -67,23 +67,26 @@ std::string Frame(const Axis& x, const Axis& y, const PlotOptions& options) {
                          " font-size=\"12\" transform=\"rotate(-90 16 " + middle + ")\"");
 }
 
-std::string Line(const PlotLine& line, const Axis& x, const Axis& y, const std::string& color) {
-  std::string out;
-  const PlotPoint* previous = nullptr;
+std::string Marker(const PlotLine& line, const PlotPoint& point, double at_x, double at_y,
+                   const std::string& color) {
+  const std::string label = (point.label.empty() ? line.name : point.label) + ": " +
+                            svg::Format("%.4g", point.x) + ", " + svg::Format("%.5g", point.y);
+  return "<circle cx=\"" + svg::Format("%.1f", at_x) + "\" cy=\"" + svg::Format("%.1f", at_y) +
+         "\" r=\"3\" fill=\"" + color + "\"><title>" + svg::Escape(label) + "</title></circle>\n";
+}
+
+std::string Line(const PlotLine& line, const Axis& x, const Axis& y, const std::string& color,
+                 bool markers) {
+  std::string path, dots;
   for (const PlotPoint& point : line.points) {
     if (!x.Takes(point.x) || !y.Takes(point.y)) continue;
     const double at_x = x.Pixel(point.x), at_y = y.Pixel(point.y);
-    if (previous != nullptr) {
-      out += Segment(x.Pixel(previous->x), y.Pixel(previous->y), at_x, at_y,
-                     "stroke=\"" + color + "\" stroke-width=\"1.5\"");
-    }
-    const std::string label = (point.label.empty() ? line.name : point.label) + ": " +
-                              svg::Format("%.4g", point.x) + ", " + svg::Format("%.5g", point.y);
-    out += "<circle cx=\"" + svg::Format("%.1f", at_x) + "\" cy=\"" + svg::Format("%.1f", at_y) +
-           "\" r=\"3\" fill=\"" + color + "\"><title>" + svg::Escape(label) + "</title></circle>\n";
-    previous = &point;
+    path += (path.empty() ? "" : " ") + svg::Format("%.1f", at_x) + "," + svg::Format("%.1f", at_y);
+    if (markers) dots += Marker(line, point, at_x, at_y, color);
   }
-  return out;
+  if (path.empty()) return {};
+  return "<polyline fill=\"none\" stroke=\"" + color + "\" stroke-width=\"1.5\" points=\"" + path +
+         "\"/>\n" + dots;
 }
 
 }  // namespace
@@ -110,7 +113,7 @@ std::string LinePlotSvg(const std::string& title, const std::vector<PlotLine>& l
   std::string picture = svg::Open(kWidth, kHeight, title) + Frame(x, y, options);
   for (size_t i = 0; i < lines.size(); ++i) {
     const std::string color = kColors[i % kColors.size()];
-    picture += Line(lines[i], x, y, color);
+    picture += Line(lines[i], x, y, color, options.markers);
     if (lines.size() == 1) continue;
     const int at = kTop + 16 * static_cast<int>(i);
     picture += svg::Rect(kWidth - kRight + 14, at, 10, 10, color, {});

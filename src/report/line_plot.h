@@ -19,10 +19,11 @@ struct PlotLine {
 struct PlotOptions {
   std::string x_axis, y_axis;  // what they show, with the unit
   bool logarithmic_y = false;  // values <= 0 are left out
+  bool markers = true;         // a dot with a tooltip at every point; false suits dense curves
 };
 
-// A self-contained SVG with axes, ticks, a legend when there are several lines, and the values of
-// each point as its tooltip. Points that are not finite are left out. Throws without any point.
+// A self-contained SVG with axes, ticks, a legend when there are several lines, and markers. Points
+// that are not finite are left out. Throws without any point.
 std::string LinePlotSvg(const std::string& title, const std::vector<PlotLine>& lines,
                         const PlotOptions& options);
 

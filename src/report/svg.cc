@@ -22,8 +22,8 @@ std::string Escape(const std::string& text) {
         out += "&quot;";
         break;
       default:
-        // Control characters are not allowed in XML.
-        if (static_cast<unsigned char>(c) >= 0x20) out += c;
+        // Other control characters are not allowed in XML.
+        if (static_cast<unsigned char>(c) >= 0x20 || c == '\n' || c == '\t') out += c;
     }
   }
   return out;

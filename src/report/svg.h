@@ -5,7 +5,7 @@
 
 namespace rondo::svg {
 
-// Text with XML's special characters escaped and control characters left out.
+// Text with XML's special characters escaped, and without the control characters it forbids.
 std::string Escape(const std::string& text);
 // One number through printf's format.
 std::string Format(const char* format, double value);

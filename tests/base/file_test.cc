@@ -1,12 +1,11 @@
 #include "base/file.h"
 
 #include <gmock/gmock.h>
-#include <signal.h>
-#include <sys/resource.h>
 
 #include <fstream>
 #include <vector>
 
+#include "base/file_size_limit.h"
 #include "base/temp_dir.h"
 #include "rondo/error.h"
 
@@ -27,25 +26,6 @@ std::vector<std::string> Names(const std::string& directory) {
   }
   return names;
 }
-
-// Files of this process may not grow beyond `bytes` while this lives: the disk is "full".
-class FileSizeLimit {
- public:
-  explicit FileSizeLimit(rlim_t bytes) {
-    getrlimit(RLIMIT_FSIZE, &old_);
-    old_handler_ = signal(SIGXFSZ, SIG_IGN);
-    const rlimit limit = {bytes, old_.rlim_max};
-    setrlimit(RLIMIT_FSIZE, &limit);
-  }
-  ~FileSizeLimit() {
-    setrlimit(RLIMIT_FSIZE, &old_);
-    signal(SIGXFSZ, old_handler_);
-  }
-
- private:
-  rlimit old_;
-  void (*old_handler_)(int);
-};
 
 TEST(MappedFile, MapsContentsAndEmptyFiles) {
   TempDir dir;

@@ -1,0 +1,18 @@
+// Which shard belongs to a file.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "rondo/token_data.h"
+
+namespace rondo {
+
+// Of the file's size, time of change, first and last 64 KiB, of the tokenizer and of every option
+// that changes tokens; not of its path. Throws when the file cannot be read.
+uint64_t CacheKey(const std::string& file, const CorpusOptions& options, uint64_t tokenizer);
+
+// Path of the shard without its endings: DIRECTORY/NAME-KEY.
+std::string ShardPath(const std::string& cache_directory, const std::string& file, uint64_t key);
+
+}  // namespace rondo

@@ -1,0 +1,150 @@
+#include "report/run_data.h"
+
+#include <toml++/toml.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <set>
+#include <sstream>
+
+#include "base/file.h"
+#include "rondo/error.h"
+
+namespace rondo {
+namespace fs = std::filesystem;
+namespace {
+
+void Flatten(const toml::table& table, const std::string& prefix,
+             std::map<std::string, std::string>* out);
+
+void FlattenNode(const toml::node& node, const std::string& key,
+                 std::map<std::string, std::string>* out) {
+  if (const toml::table* table = node.as_table()) {
+    Flatten(*table, key + ".", out);
+  } else if (const toml::array* array = node.as_array();
+             array != nullptr && array->is_array_of_tables()) {
+    for (size_t i = 0; i < array->size(); ++i) {
+      FlattenNode((*array)[i], key + "[" + std::to_string(i) + "]", out);
+    }
+  } else if (const auto* text = node.as_string()) {
+    (*out)[key] = text->get();
+  } else {
+    std::ostringstream value;
+    node.visit([&value](const auto& typed) { value << typed; });
+    (*out)[key] = value.str();
+  }
+}
+
+void Flatten(const toml::table& table, const std::string& prefix,
+             std::map<std::string, std::string>* out) {
+  for (const auto& [key, node] : table) FlattenNode(node, prefix + std::string(key), out);
+}
+
+std::map<std::string, std::string> ReadRecipe(const std::string& path) {
+  std::map<std::string, std::string> recipe;
+  try {
+    Flatten(toml::parse(ReadTextFile(path), path), {}, &recipe);
+  } catch (const toml::parse_error& error) {
+    throw Error({.function = "LoadRuns",
+                 .problem = std::string(error.description()),
+                 .expected = "valid TOML",
+                 .file = path,
+                 .field = "line " + std::to_string(error.source().begin.line)});
+  }
+  return recipe;
+}
+
+RunData LoadRun(std::string path) {
+  while (path.size() > 1 && path.ends_with('/')) path.pop_back();
+  const bool folder = fs::is_directory(path);
+  const std::string metrics = folder ? (fs::path(path) / "metrics.jsonl").string() : path;
+  const fs::path recipe = fs::path(path) / "resolved.toml";
+  RunData run{.name = fs::path(path).filename().string(), .path = path, .lines = {}, .recipe = {}};
+  run.lines = ReadRunLog(metrics);
+  if (run.lines.empty()) {
+    throw Error({.function = "LoadRuns",
+                 .problem = "no complete line",
+                 .expected = "the metrics of a run",
+                 .file = metrics});
+  }
+  if (folder && fs::exists(recipe)) run.recipe = ReadRecipe(recipe.string());
+  return run;
+}
+
+// Mean of the last twentieth of `values`, at least of one.
+std::optional<double> EndMean(const std::vector<double>& values) {
+  if (values.empty()) return {};
+  const size_t count = (values.size() + 19) / 20;
+  double sum = 0;
+  for (size_t i = values.size() - count; i < values.size(); ++i) sum += values[i];
+  return sum / static_cast<double>(count);
+}
+
+std::optional<double> Median(std::vector<double> values) {
+  if (values.empty()) return {};
+  const auto middle = values.begin() + std::ssize(values) / 2;
+  std::nth_element(values.begin(), middle, values.end());
+  return *middle;
+}
+
+}  // namespace
+
+std::vector<RunData> LoadRuns(const std::vector<std::string>& paths) {
+  std::vector<RunData> runs;
+  for (const std::string& path : paths) runs.push_back(LoadRun(path));
+  std::map<std::string, int> names;
+  for (const RunData& run : runs) ++names[run.name];
+  for (size_t i = 0; i < runs.size(); ++i) {
+    if (names[runs[i].name] == 1) continue;
+    runs[i].name = std::to_string(i + 1) + " " + runs[i].path;
+  }
+  return runs;
+}
+
+RunSummary Summarise(const RunData& run) {
+  RunSummary summary;
+  std::vector<double> losses, rates;
+  for (const RunMetrics& line : run.lines) {
+    summary.steps = line.step;
+    summary.tokens = line.tokens;
+    summary.seconds = line.seconds;
+    if (line.loss) losses.push_back(*line.loss);
+    if (line.tokens_per_s) rates.push_back(*line.tokens_per_s);
+    if (line.valid_perplexity) {
+      summary.valid_perplexity = line.valid_perplexity;
+      summary.best_valid_perplexity = std::min(
+          *line.valid_perplexity, summary.best_valid_perplexity.value_or(*line.valid_perplexity));
+    }
+    if (line.resident_bytes) {
+      summary.peak_resident_bytes =
+          std::max(*line.resident_bytes, summary.peak_resident_bytes.value_or(0));
+    }
+    if (!line.event.empty()) ++summary.events[line.event];
+  }
+  summary.loss = EndMean(losses);
+  summary.tokens_per_s = Median(rates);
+  return summary;
+}
+
+std::map<std::string, std::vector<std::string>> RecipeDifferences(
+    const std::vector<RunData>& runs) {
+  std::set<std::string> keys;
+  for (const RunData& run : runs) {
+    for (const auto& [key, value] : run.recipe) keys.insert(key);
+  }
+  std::map<std::string, std::vector<std::string>> differences;
+  for (const std::string& key : keys) {
+    std::vector<std::string> values;
+    std::set<std::string> distinct;
+    for (const RunData& run : runs) {
+      const auto found = run.recipe.find(key);
+      const bool absent = found == run.recipe.end();
+      values.push_back(absent ? "" : found->second);
+      if (!run.recipe.empty()) distinct.insert(absent ? "(absent)" : "=" + found->second);
+    }
+    if (distinct.size() > 1) differences[key] = std::move(values);
+  }
+  return differences;
+}
+
+}  // namespace rondo

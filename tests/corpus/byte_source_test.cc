@@ -1,0 +1,103 @@
+#include "corpus/byte_source.h"
+
+#include <gmock/gmock.h>
+
+#include <vector>
+
+#include "base/rng.h"
+#include "base/temp_dir.h"
+#include "corpus/compressed.h"
+#include "rondo/error.h"
+
+namespace rondo {
+namespace {
+
+using testing::AllOf;
+using testing::HasSubstr;
+using testing::ThrowsMessage;
+
+std::string ReadAll(const std::string& path, size_t piece = 1000) {
+  const auto source = OpenBytes(path);
+  std::string text;
+  std::vector<char> buffer(piece);
+  while (const size_t size = source->Read(buffer)) text.append(buffer.data(), size);
+  EXPECT_EQ(source->Read(buffer), 0u);
+  return text;
+}
+
+// Words that compress somewhat, more than any buffer on the way.
+std::string LongText() {
+  Rng rng(5);
+  std::string text;
+  while (text.size() < 3'000'000) text += "word" + std::to_string(rng.Next() % 100000) + " ";
+  return text;
+}
+
+TEST(ByteSource, ReadsPlainAndCompressedFilesInAnyPieces) {
+  TempDir dir;
+  const std::string text = LongText();
+  Put(dir.File("a.txt"), text);
+  Put(dir.File("a.txt.xz"), Xz(text));
+  Put(dir.File("a.txt.zst"), Zstd(text));
+  for (const char* name : {"a.txt", "a.txt.xz", "a.txt.zst"}) {
+    for (const size_t piece : {size_t{777}, size_t{1} << 22}) {
+      EXPECT_TRUE(ReadAll(dir.File(name), piece) == text) << name << " " << piece;
+    }
+  }
+  EXPECT_EQ(ReadAll(dir.File("a.txt.xz"), 1 << 20).size(), text.size());
+}
+
+TEST(ByteSource, ReadsSeveralStreamsBehindEachOtherAndEmptyOnes) {
+  TempDir dir;
+  for (const auto& [name, pack] : {std::pair{"a.xz", &Xz}, std::pair{"a.zst", &Zstd}}) {
+    Put(dir.File(name), pack("one ") + pack("") + pack("two"));
+    EXPECT_EQ(ReadAll(dir.File(name), 1), "one two") << name;
+    Put(dir.File(name), pack(""));
+    EXPECT_EQ(ReadAll(dir.File(name)), "") << name;
+  }
+}
+
+TEST(ByteSource, EveryCutIsAnError) {
+  TempDir dir;
+  const std::string text = LongText().substr(0, 5000);
+  for (const auto& [name, packed] : {std::pair{"a.xz", Xz(text)}, std::pair{"a.zst", Zstd(text)}}) {
+    for (size_t size = 0; size < packed.size(); size += size < 32 ? 1 : 97) {
+      Put(dir.File(name), packed.substr(0, size));
+      EXPECT_THAT([&] { ReadAll(dir.File(name)); },
+                  ThrowsMessage<Error>(AllOf(HasSubstr(name), HasSubstr("ends too early"))))
+          << size;
+    }
+  }
+}
+
+TEST(ByteSource, WhatTheNamePromisesMustBeInside) {
+  TempDir dir;
+  struct Case {
+    const char* name;
+    std::string bytes;
+    const char* message;
+  };
+  std::string damaged_xz = Xz(LongText()), damaged_zst = Zstd(LongText());
+  damaged_xz[damaged_xz.size() / 2] ^= 0x10;
+  damaged_zst[damaged_zst.size() / 2] ^= 0x10;
+  for (const Case& c : std::vector<Case>{
+           {"a.xz", "plain text, long enough for a header", "not an xz file"},
+           {"a.zst", "plain text, long enough for a header", "not a zstd file"},
+           {"a.xz", Zstd("text"), "not an xz file"},
+           {"a.zst", Xz("text"), "not a zstd file"},
+           {"a.xz", Xz("text") + "garbage garbage", "xz"},
+           {"a.zst", Zstd("text") + "garbage garbage", "damaged zstd data"},
+           {"a.xz", damaged_xz, "damaged xz data"},
+           {"a.zst", damaged_zst, "damaged zstd data"},
+       }) {
+    Put(dir.File(c.name), c.bytes);
+    EXPECT_THAT([&] { ReadAll(dir.File(c.name)); },
+                ThrowsMessage<Error>(AllOf(HasSubstr(c.name), HasSubstr(c.message))));
+  }
+  EXPECT_THAT([&] { ReadAll(dir.File("missing.xz")); },
+              ThrowsMessage<Error>(AllOf(HasSubstr("missing.xz"), HasSubstr("No such file"))));
+  EXPECT_THAT([&] { ReadAll(dir.File("")); }, ThrowsMessage<Error>(HasSubstr("directory")));
+}
+
+}  // namespace
+}  // namespace rondo
