@@ -4,9 +4,10 @@ BUILD := build/release
 RONDO := $(BUILD)/bin/rondo
 PYTHON := .venv/bin/python
 # CMake may have been asked for by hand with other options; these are the release ones.
-CMAKE_FLAGS := -G Ninja -DCMAKE_BUILD_TYPE=Release
+RONDO_TRAIN ?= AUTO
+CMAKE_FLAGS := -G Ninja -DCMAKE_BUILD_TYPE=Release -DRONDO_TRAIN=$(RONDO_TRAIN)
 
-.PHONY: demo test test-slow bench build packages python oracles models sanitize format clean help
+.PHONY: demo test test-slow bench build packages python torch oracles models sanitize format clean help
 
 help:
 	@echo "make demo       install what is missing, build, get SmolLM2, fold it, show the result"
@@ -14,7 +15,7 @@ help:
 	@echo "make test-slow  real models against transformers and llama.cpp (about half an hour)"
 	@echo "make bench      speed beside llama.cpp and transformers (about half an hour)"
 	@echo "make test-arm   the kernel tests for 64-bit ARM, run under emulation"
-	@echo "make build      build $(RONDO)"
+	@echo "make build      build $(RONDO) and, with the LibTorch of .venv, rondo-train"
 	@echo "make sanitize   the C++ tests under the address and undefined-behaviour sanitizers"
 	@echo "make format     clang-format every C++ file"
 
@@ -35,7 +36,7 @@ bench: build oracles models
 test-arm: packages
 	@scripts/test_arm.sh
 
-build: packages
+build: packages torch
 	@echo "== building $(RONDO)"
 	@cmake -S . -B $(BUILD) $(CMAKE_FLAGS) > $(BUILD).log 2>&1 || (cat $(BUILD).log; exit 1)
 	@cmake --build $(BUILD)
@@ -43,6 +44,10 @@ build: packages
 packages:
 	@scripts/install_packages.sh
 	@mkdir -p build models
+
+# RONDO_TRAIN=OFF builds without LibTorch: everything but rondo-train.
+torch: python
+	@[ "$(RONDO_TRAIN)" = OFF ] || scripts/install_torch.sh
 
 python: packages
 	@test -x $(PYTHON) || { echo "== creating .venv"; python3 -m venv .venv; }

@@ -17,7 +17,7 @@ pip=(.venv/bin/python -m pip install -q --disable-pip-version-check)
 if [ "$name" = oracles ]; then
   echo "== installing the tests' oracles into .venv ($(grep -cv '^#' "$list") packages)"
   # torch first: later requirements are then content with it.
-  "${pip[@]}" "$(grep '^torch==' "$list")"
+  scripts/install_torch.sh
   "${pip[@]}" -r "$list"
 else
   echo "== building llama.cpp for this machine ($(grep -v '^#' "$list"); a few minutes to half an hour)"

@@ -26,6 +26,18 @@ int64_t SysfsCacheBytes(int level) {
   }
 }
 
+// A line "Name:  123 kB" of the process's status.
+int64_t StatusBytes(const std::string& name) {
+  std::ifstream status("/proc/self/status");
+  for (std::string line; std::getline(status, line);) {
+    if (!line.starts_with(name + ":")) continue;
+    long long kibibytes = 0;
+    std::sscanf(line.c_str() + name.size() + 1, "%lld", &kibibytes);
+    return kibibytes * 1024;
+  }
+  return 0;
+}
+
 }  // namespace
 
 int64_t PhysicalMemoryBytes() { return int64_t{sysconf(_SC_PHYS_PAGES)} * sysconf(_SC_PAGESIZE); }
@@ -40,12 +52,9 @@ int64_t DataCacheBytes(int level) {
 
 int64_t PeakMemoryBytes() {
   // Not getrusage: its maximum is inherited from the parent process over fork and exec.
-  std::ifstream status("/proc/self/status");
-  for (std::string line; std::getline(status, line);) {
-    long long kibibytes = 0;
-    if (std::sscanf(line.c_str(), "VmHWM: %lld kB", &kibibytes) == 1) return kibibytes * 1024;
-  }
-  return 0;
+  return StatusBytes("VmHWM");
 }
+
+int64_t ResidentMemoryBytes() { return StatusBytes("VmRSS"); }
 
 }  // namespace rondo

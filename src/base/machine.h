@@ -11,5 +11,7 @@ int64_t PhysicalMemoryBytes();
 int64_t DataCacheBytes(int level);
 // Largest resident set of this process so far, in bytes; 0 where the system does not tell.
 int64_t PeakMemoryBytes();
+// The resident set now.
+int64_t ResidentMemoryBytes();
 
 }  // namespace rondo

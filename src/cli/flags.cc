@@ -351,6 +351,15 @@ void AddReport(CLI::App& app, AllOptions& all, std::function<int()>* run) {
   command->callback([&all, run] { *run = [&all] { return RunReport(all.report, all.common); }; });
 }
 
+void AddTrain(CLI::App& app, std::function<int()>* run) {
+  CLI::App* command = app.add_subcommand("train", "train a model as a recipe says");
+  command->prefix_command();  // all flags are rondo-train's, --help too
+  command->set_help_flag();
+  command->callback([command, run] {
+    *run = [arguments = command->remaining()] { return RunTrain(arguments); };
+  });
+}
+
 }  // namespace
 
 int ParseAndRun(int argc, char** argv) {
@@ -368,6 +377,7 @@ int ParseAndRun(int argc, char** argv) {
   AddExport(app, all, &run);
   AddBench(app, all, &run);
   AddReport(app, all, &run);
+  AddTrain(app, &run);
   CLI::App* doctor = app.add_subcommand("doctor", "what this machine has and what is missing");
   AddCommon(doctor, &all.common);
   doctor->callback([&] { run = [&all] { return RunDoctor(all.common); }; });

@@ -178,6 +178,8 @@ int RunQuantize(const QuantizeCommandOptions& options, const CommonOptions& comm
 int RunExport(const ExportCommandOptions& options, const CommonOptions& common);
 int RunBench(const BenchCommandOptions& options, const CommonOptions& common);
 int RunReport(const ReportCommandOptions& options, const CommonOptions& common);
+// Becomes rondo-train with these arguments; does not return.
+int RunTrain(const std::vector<std::string>& arguments);
 int RunDoctor(const CommonOptions& common);
 
 }  // namespace rondo::cli

@@ -1,0 +1,166 @@
+#include "train/forward.h"
+
+#include <numeric>
+
+#include "kernels/rope.h"
+#include "rondo/error.h"
+
+namespace rondo {
+namespace {
+
+at::Tensor AngleTable(const ModelConfig& config, bool local, int64_t length) {
+  if (config.positions != PositionKind::kRope || config.rotary_dim == 0) return {};
+  std::vector<int> positions(static_cast<size_t>(length));
+  std::iota(positions.begin(), positions.end(), 0);
+  const std::vector<float> angles = RopeAngles(positions, RopeFrequencies(config, local));
+  return at::tensor(angles, at::kFloat).view({length, config.rotary_dim});
+}
+
+// What a query at each position sees: itself and earlier keys, at most `window` of them.
+at::Tensor CausalMask(int64_t length, int window) {
+  const at::Tensor mask = at::ones({length, length}, at::kBool).tril();
+  return window > 0 ? mask.triu(1 - window) : mask;
+}
+
+}  // namespace
+
+RowsShape ShapeOfRows(int64_t rows, int64_t length, std::span<const int32_t> document) {
+  RowsShape shape{.rows = rows, .length = length, .visible = {}};
+  bool borders = false;
+  for (size_t i = 0; i < document.size(); ++i) {
+    borders = borders || document[i] != document[i - i % static_cast<size_t>(length)];
+  }
+  if (!borders) return shape;
+  at::Tensor ids = at::empty({rows, length}, at::kInt);
+  std::copy(document.begin(), document.end(), ids.mutable_data_ptr<int32_t>());
+  const at::Tensor same = ids.unsqueeze(2) == ids.unsqueeze(1);
+  shape.visible = (same & CausalMask(length, 0)).unsqueeze(1);
+  return shape;
+}
+
+Forward::Forward(const ModelConfig& config, int64_t max_length, ComputeType compute)
+    : config_(config), max_length_(max_length), compute_(compute) {
+  if (max_length > config.max_positions) {
+    throw Error({.function = "Forward",
+                 .problem = "rows of " + std::to_string(max_length) + " tokens",
+                 .expected = "at most the model's " + std::to_string(config.max_positions)});
+  }
+  angles_ = AngleTable(config, false, max_length);
+  local_angles_ = AngleTable(config, true, max_length);
+}
+
+at::Tensor Forward::Linear(const at::Tensor& x, const at::Tensor& weight,
+                           const at::Tensor& bias) const {
+  if (compute_ == ComputeType::kF32) return at::linear(x, weight, bias);
+  const at::Tensor y = at::linear(x.to(at::kBFloat16), weight.to(at::kBFloat16)).to(at::kFloat);
+  return bias.defined() ? y + bias : y;
+}
+
+at::Tensor Forward::Norm(const NormTensors& norm, const at::Tensor& x) const {
+  if (config_.norm == NormKind::kRms) return RmsNormOp(x, norm.gain, config_.norm_eps);
+  return at::layer_norm(x, {x.size(-1)}, norm.gain, norm.bias, config_.norm_eps);
+}
+
+at::Tensor Forward::WithHeadNorms(const LayerTensors& layer, const at::Tensor& qkv) const {
+  const int64_t tokens = qkv.size(0), dim = config_.head_dim;
+  const int64_t q = config_.heads * dim, kv = config_.kv_heads * dim;
+  const auto normed = [&](const NormTensors& norm, int64_t begin, int64_t width) {
+    return Norm(norm, qkv.narrow(1, begin, width).reshape({-1, dim})).view({tokens, width});
+  };
+  return at::cat(
+      {normed(layer.q_norm, 0, q), normed(layer.k_norm, q, kv), qkv.narrow(1, q + kv, kv)}, 1);
+}
+
+at::Tensor Forward::Attend(const Heads& heads, bool local, const RowsShape& shape) const {
+  const int window = local && config_.sliding_window < shape.length ? config_.sliding_window : 0;
+  at::Tensor mask = shape.visible;
+  if (window > 0) {
+    const at::Tensor causal = CausalMask(shape.length, window);
+    mask = mask.defined() ? mask & causal : causal;
+  }
+  const bool plain = !mask.defined();
+  if (config_.attn_softcap == 0) {
+    return at::scaled_dot_product_attention(
+        heads.q, heads.k, heads.v, plain ? std::optional<at::Tensor>() : mask, /*dropout_p=*/0,
+        /*is_causal=*/plain, static_cast<double>(config_.attn_scale));
+  }
+  at::Tensor scores = heads.q.matmul(heads.k.transpose(2, 3)) * config_.attn_scale;
+  scores = at::tanh(scores / config_.attn_softcap) * config_.attn_softcap;
+  if (plain) mask = CausalMask(shape.length, 0);
+  scores = scores.masked_fill(mask.logical_not(), -std::numeric_limits<float>::infinity());
+  return at::softmax(scores, -1).matmul(heads.v);
+}
+
+at::Tensor Forward::Attention(const LayerTensors& layer, int depth, const at::Tensor& x,
+                              const RowsShape& shape) const {
+  const bool local = config_.IsLocal(depth);
+  at::Tensor qkv = Linear(x, layer.qkv, layer.qkv_bias);
+  if (config_.qk_norm) qkv = WithHeadNorms(layer, qkv);
+  const at::Tensor& angles = local ? local_angles_ : angles_;
+  const Heads heads = SplitHeads(qkv, angles,
+                                 {.rows = shape.rows,
+                                  .length = shape.length,
+                                  .heads = config_.heads,
+                                  .kv_heads = config_.kv_heads,
+                                  .head_dim = config_.head_dim,
+                                  .rotary_dim = config_.rotary_dim});
+  const at::Tensor attended = Attend(heads, local, shape)
+                                  .transpose(1, 2)
+                                  .reshape({-1, int64_t{config_.heads} * config_.head_dim});
+  return Linear(attended, layer.o, layer.o_bias);
+}
+
+at::Tensor Forward::Ffn(const LayerTensors& layer, const at::Tensor& x) const {
+  const at::Tensor inner =
+      ActivationOp(Linear(x, layer.up, layer.up_bias), config_.activation, config_.gated_ffn);
+  return Linear(inner, layer.down, layer.down_bias);
+}
+
+at::Tensor Forward::Layer(const LayerTensors& layer, int depth, const at::Tensor& hidden,
+                          const RowsShape& shape) const {
+  at::Tensor attention = Attention(layer, depth, Norm(layer.attn_norm, hidden), shape);
+  if (config_.post_norms) attention = Norm(layer.post_attn_norm, attention);
+  const at::Tensor middle = hidden + attention;
+  const at::Tensor& ffn_input = config_.parallel_residual ? hidden : middle;
+  at::Tensor ffn = Ffn(layer, Norm(layer.ffn_norm, ffn_input));
+  if (config_.post_norms) ffn = Norm(layer.post_ffn_norm, ffn);
+  return middle + ffn;
+}
+
+at::Tensor EmbedTokens(const ModelConfig& config, const at::Tensor& embedding,
+                       const at::Tensor& positions, std::span<const int32_t> tokens,
+                       int64_t length) {
+  const at::NoGradGuard no_grad;
+  at::Tensor ids = at::empty({static_cast<int64_t>(tokens.size())}, at::kInt);
+  std::copy(tokens.begin(), tokens.end(), ids.mutable_data_ptr<int32_t>());
+  at::Tensor hidden = embedding.index_select(0, ids);
+  if (config.embed_scale != 1) hidden.mul_(config.embed_scale);
+  if (positions.defined()) {
+    hidden.view({-1, length, config.d_model}).add_(positions.narrow(0, 0, length));
+  }
+  return hidden;
+}
+
+void EmbedTokensBackward(const ModelConfig& config, const at::Tensor& d_hidden,
+                         std::span<const int32_t> tokens, int64_t length, at::Tensor embedding_grad,
+                         at::Tensor positions_grad) {
+  const int64_t width = config.d_model;
+  if (embedding_grad.defined()) {
+    const float* from = d_hidden.const_data_ptr<float>();
+    float* to = embedding_grad.mutable_data_ptr<float>();
+    // Tokens repeat, so threads share columns and not rows: the order of each sum is fixed.
+    ForParts(width, [&](int, int64_t begin, int64_t end) {
+      for (size_t t = 0; t < tokens.size(); ++t) {
+        const float* source = from + static_cast<int64_t>(t) * width;
+        float* target = to + tokens[t] * width;
+        for (int64_t i = begin; i < end; ++i) target[i] += config.embed_scale * source[i];
+      }
+    });
+  }
+  if (positions_grad.defined()) {
+    const at::NoGradGuard no_grad;
+    positions_grad.narrow(0, 0, length).add_(d_hidden.view({-1, length, width}).sum(0));
+  }
+}
+
+}  // namespace rondo

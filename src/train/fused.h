@@ -1,0 +1,36 @@
+// Differentiable operations between the matrix products, each one sweep forward and one backward.
+#pragma once
+
+#include <functional>
+#include <vector>
+
+#include "rondo/model_config.h"
+#include "train/torch.h"
+
+namespace rondo {
+
+// Calls range(part, begin, end) for one contiguous range a thread; the division depends on rows and
+// the number of threads only.
+void ForParts(int64_t rows, const std::function<void(int part, int64_t begin, int64_t end)>& range);
+
+// x[rows, width] normed; `gain` may be undefined.
+at::Tensor RmsNormOp(const at::Tensor& x, const at::Tensor& gain, double eps);
+
+// act(gate) ⊙ up of x = gate | up [rows, 2 · width], or act(x).
+at::Tensor ActivationOp(const at::Tensor& x, Activation kind, bool gated);
+
+struct HeadShape {
+  int64_t rows, length;  // sequences of a batch and their tokens
+  int heads, kv_heads, head_dim, rotary_dim;
+};
+
+struct Heads {
+  at::Tensor q, k,
+      v;  // [rows, heads, length, head_dim]; keys and values repeated for every query head
+};
+
+// Splits qkv[rows · length, (heads + 2 kv_heads) head_dim] and turns queries and keys by
+// angles[length, rotary_dim] (cosines, then sines); undefined angles turn nothing.
+Heads SplitHeads(const at::Tensor& qkv, const at::Tensor& angles, const HeadShape& shape);
+
+}  // namespace rondo

@@ -1,0 +1,131 @@
+#include "train/head_loss.h"
+
+#include <algorithm>
+#include <numeric>
+#include <vector>
+
+#include "train/fused.h"
+
+namespace rondo {
+namespace {
+
+// Raw logits of normed[rows, d_model] into `buffer`.
+at::Tensor Logits(const LogitHead& head, const at::Tensor& normed, const at::Tensor& buffer) {
+  at::Tensor out = buffer.narrow(0, 0, normed.size(0));
+  at::mm_out(out, normed, head.weight.t());
+  if (head.bias.defined()) out.add_(head.bias);
+  return out;
+}
+
+void SoftCapRows(float softcap, at::Tensor& logits) {
+  if (softcap > 0) logits.div_(softcap).tanh_().mul_(softcap);
+}
+
+struct Sums {
+  double ce = 0, kd = 0;
+  int64_t correct = 0;
+};
+
+// Turns logits into gradients, rows spread over threads; sums in the order of rows.
+Sums LossOfChunk(const VocabLoss& loss, at::Tensor& z, at::Tensor* t,
+                 std::span<const int32_t> targets, float scale, at::Tensor& scratch) {
+  const int64_t rows = z.size(0), vocab = z.size(1);
+  std::vector<VocabLossValue> values(static_cast<size_t>(rows));
+  float* student = z.mutable_data_ptr<float>();
+  float* teacher = t != nullptr ? t->mutable_data_ptr<float>() : nullptr;
+  float* space = scratch.mutable_data_ptr<float>();
+  ForParts(rows, [&](int part, int64_t begin, int64_t end) {
+    for (int64_t r = begin; r < end; ++r) {
+      const auto at = static_cast<size_t>(r);
+      values[at] = VocabLossRow(loss, student + r * vocab, teacher ? teacher + r * vocab : nullptr,
+                                vocab, targets[at], scale, space + part * 2 * vocab);
+    }
+  });
+  Sums sums;
+  for (const VocabLossValue& value : values) {
+    sums.ce += value.ce;
+    sums.kd += value.kd;
+    sums.correct += value.correct;
+  }
+  return sums;
+}
+
+}  // namespace
+
+HeadLossValue HeadLoss(const Forward& forward, const Params& params, const at::Tensor& hidden,
+                       std::span<const int32_t> targets, const LogitSource* teacher,
+                       const VocabLoss& loss, double scale) {
+  const ModelConfig& config = forward.config();
+  const at::Tensor leaf = hidden.detach().requires_grad_(true);
+  const at::Tensor normed = forward.Norm(FinalNormOf(params, config), leaf);
+  HeadLossValue value{.normed = normed.detach()};
+  {
+    const at::NoGradGuard no_grad;
+    const LogitHead head = HeadOf(params, config);
+    const int64_t tokens = normed.size(0), rows = std::min(tokens, kHeadRows);
+    const int64_t vocab = head.weight.size(0);
+    const auto with_target =
+        std::max<int64_t>(std::ranges::count_if(targets, [](int32_t id) { return id >= 0; }), 1);
+    VocabLoss averaged = loss;
+    averaged.softcap = head.softcap;
+    averaged.ce *= static_cast<float>(tokens) / static_cast<float>(with_target);
+    const auto row_scale = static_cast<float>(scale / static_cast<double>(tokens));
+    const at::Tensor z_buffer = at::empty({rows, vocab}, at::kFloat);
+    const bool with_teacher = teacher != nullptr && loss.kd != 0;
+    const at::Tensor t_buffer = with_teacher ? at::empty_like(z_buffer) : at::Tensor();
+    at::Tensor scratch = at::empty({at::get_num_threads(), 2 * vocab}, at::kFloat);
+    at::Tensor d_normed = at::empty_like(value.normed);
+    Sums total;
+    for (int64_t begin = 0; begin < tokens; begin += rows) {
+      const int64_t count = std::min(rows, tokens - begin);
+      const at::Tensor chunk = value.normed.narrow(0, begin, count);
+      at::Tensor z = Logits(head, chunk, z_buffer), t;
+      if (with_teacher) {
+        t = Logits(teacher->head, teacher->normed.narrow(0, begin, count), t_buffer);
+        SoftCapRows(teacher->head.softcap, t);
+      }
+      const auto ids = targets.subspan(static_cast<size_t>(begin), static_cast<size_t>(count));
+      const Sums sums =
+          LossOfChunk(averaged, z, with_teacher ? &t : nullptr, ids, row_scale, scratch);
+      total.ce += sums.ce;
+      total.kd += sums.kd;
+      total.correct += sums.correct;
+      at::Tensor d_chunk = d_normed.narrow(0, begin, count);
+      at::mm_out(d_chunk, z, head.weight);
+      // The gradient is there even when the loss comes from a frozen head's neighbours.
+      if (head.weight.requires_grad()) head.weight.grad().addmm_(z.t(), chunk);
+      if (head.bias.defined() && head.bias.requires_grad()) head.bias.grad().add_(z.sum(0));
+    }
+    value.ce = total.ce / static_cast<double>(with_target);
+    value.kd = total.kd / static_cast<double>(tokens);
+    value.accuracy = static_cast<double>(total.correct) / static_cast<double>(with_target);
+    value.d_hidden = d_normed;
+  }
+  torch::autograd::backward({normed}, {value.d_hidden});
+  value.d_hidden = leaf.grad();
+  return value;
+}
+
+double SumCrossEntropy(const LogitHead& head, const at::Tensor& normed,
+                       std::span<const int32_t> targets) {
+  const at::NoGradGuard no_grad;
+  const int64_t tokens = normed.size(0), rows = std::min(tokens, kHeadRows);
+  const int64_t vocab = head.weight.size(0);
+  const at::Tensor buffer = at::empty({rows, vocab}, at::kFloat);
+  std::vector<double> values(static_cast<size_t>(tokens));
+  for (int64_t begin = 0; begin < tokens; begin += rows) {
+    const int64_t count = std::min(rows, tokens - begin);
+    at::Tensor z = Logits(head, normed.narrow(0, begin, count), buffer);
+    float* logits = z.mutable_data_ptr<float>();
+    ForParts(count, [&](int, int64_t first, int64_t last) {
+      for (int64_t r = first; r < last; ++r) {
+        const auto at = static_cast<size_t>(begin + r);
+        if (targets[at] < 0) continue;
+        values[at] = CrossEntropyRow(logits + r * vocab, vocab, targets[at], head.softcap);
+      }
+    });
+  }
+  return std::accumulate(values.begin(), values.end(), 0.0);
+}
+
+}  // namespace rondo

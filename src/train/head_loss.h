@@ -1,0 +1,45 @@
+// Losses at the head, a few rows of logits at a time: neither the student's nor the teacher's
+// logits of a batch ever exist as a whole, and the gradients of hidden states and head are made
+// while a chunk's logits are there.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "train/forward.h"
+#include "train/params.h"
+#include "train/row_kernels.h"
+#include "train/teacher.h"
+
+namespace rondo {
+
+struct HeadLossValue {
+  double ce = 0;        // mean over positions with a target, nats
+  double kd = 0;        // mean over all positions
+  double accuracy = 0;  // share of targets that are the most likely token
+  at::Tensor d_hidden;  // [tokens, d_model]
+  at::Tensor normed;    // [tokens, d_model] behind the final norm
+};
+
+// The teacher's side of a divergence.
+struct LogitSource {
+  at::Tensor normed;  // [tokens, d_model of the teacher]
+  LogitHead head;
+};
+
+// Loss of hidden[tokens, d_model] (before the final norm), averaged over tokens and times `scale`.
+// Adds to the gradients of final norm and head. targets[tokens]: negative ones have no
+// cross-entropy. `teacher` may be null when loss.kd is 0.
+HeadLossValue HeadLoss(const Forward& forward, const Params& params, const at::Tensor& hidden,
+                       std::span<const int32_t> targets, const LogitSource* teacher,
+                       const VocabLoss& loss, double scale);
+
+// Σ of the cross-entropies of normed[tokens, d_model].
+double SumCrossEntropy(const LogitHead& head, const at::Tensor& normed,
+                       std::span<const int32_t> targets);
+
+// Rows of logits that exist at once: few enough to be small beside the model, enough for a product
+// to pay for the pass over the head's gradient that every chunk makes.
+inline constexpr int64_t kHeadRows = 512;
+
+}  // namespace rondo

@@ -1,0 +1,223 @@
+#include "train/merge.h"
+
+#include <utility>
+
+namespace rondo {
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::Variable;
+using torch::autograd::variable_list;
+
+// One linear of a group: where its tensors are.
+struct LinearParts {
+  ResidualKind kind = ResidualKind::kNone;
+  at::Tensor shared, a, b, vector;  // vector: diagonal, magnitude or scale
+  at::Tensor rest;                  // fading
+  double rest_weight = 0;
+};
+
+LinearParts FindParts(const Params& params, const SharingPlan& plan, Module m, int depth,
+                      const FadingRest* fading) {
+  const auto at = static_cast<size_t>(depth);
+  LinearParts parts{.shared = params.Get(BlockTensor(plan[m].blocks[at], m))};
+  if (plan.HasResidual(m, depth)) {
+    parts.kind = plan[m].residual;
+    const auto find = [&](std::string_view part) {
+      const std::string name = ResidualTensor(depth, m, part);
+      return params.Has(name) ? params.Get(name) : at::Tensor();
+    };
+    parts.a = find("a");
+    parts.b = find("b");
+    for (const char* name : {"diag", "magnitude", "scale"}) {
+      if (const at::Tensor found = find(name); found.defined()) parts.vector = found;
+    }
+  }
+  if (fading != nullptr && fading->weight[at] != 0) {
+    const auto found = fading->rest.find({depth, m});
+    if (found != fading->rest.end()) {
+      parts.rest = found->second;
+      parts.rest_weight = fading->weight[at];
+    }
+  }
+  return parts;
+}
+
+// Any residual, composed of LibTorch's operations.
+at::Tensor Compose(const LinearParts& p) {
+  at::Tensor w = p.shared;
+  if (p.kind == ResidualKind::kKronecker) {
+    // Σ_r A_r ⊗ B_r with a [rank, out_a, in_a], b [rank, out_b, in_b].
+    w = w + at::einsum("rij,rkl->ikjl", {p.a, p.b}).reshape(w.sizes());
+  } else if (p.a.defined()) {
+    w = at::addmm(w, p.b, p.a);
+  }
+  switch (p.kind) {
+    case ResidualKind::kLoraDiag: {
+      const int64_t size = p.vector.size(0);
+      const at::Tensor diagonal = at::diag_embed(p.vector);
+      w = w + at::constant_pad_nd(diagonal, {0, w.size(1) - size, 0, w.size(0) - size});
+      break;
+    }
+    case ResidualKind::kDora:
+      w = w * (p.vector / at::linalg_vector_norm(w, 2, at::IntArrayRef{1})).unsqueeze(1);
+      break;
+    case ResidualKind::kMulDiag:
+      w = w * p.vector.unsqueeze(0);
+      break;
+    default:
+      break;
+  }
+  if (p.rest.defined()) w = at::add(w, p.rest, p.rest_weight);
+  return w;
+}
+
+// Shared tensors with low-rank residuals, written one above the other into a single matrix.
+class MergeFunction : public torch::autograd::Function<MergeFunction> {
+ public:
+  // shared, a, b and rest of every linear in turn; a, b and rest may be undefined.
+  static Variable forward(AutogradContext* ctx, const variable_list& tensors,
+                          std::vector<double> rest_weights) {
+    int64_t out = 0;
+    for (size_t i = 0; i < tensors.size(); i += 4) out += tensors[i].size(0);
+    at::Tensor merged = at::empty({out, tensors[0].size(1)}, tensors[0].options());
+    variable_list factors;
+    std::vector<int64_t> rows;
+    int64_t row = 0;
+    for (size_t i = 0; i < tensors.size(); i += 4) {
+      const at::Tensor &shared = tensors[i], &a = tensors[i + 1], &b = tensors[i + 2];
+      at::Tensor slice = merged.narrow(0, row, shared.size(0));
+      if (a.defined()) {
+        at::addmm_out(slice, shared, b, a);
+      } else {
+        slice.copy_(shared);
+      }
+      if (tensors[i + 3].defined()) slice.add_(tensors[i + 3], rest_weights[i / 4]);
+      factors.push_back(a);
+      factors.push_back(b);
+      rows.push_back(shared.size(0));
+      row += shared.size(0);
+    }
+    ctx->save_for_backward(factors);
+    ctx->saved_data["rows"] = rows;
+    return merged;
+  }
+
+  static variable_list backward(AutogradContext* ctx, variable_list grads) {
+    const variable_list factors = ctx->get_saved_variables();
+    const std::vector<int64_t> rows = ctx->saved_data["rows"].toIntVector();
+    variable_list out;
+    int64_t row = 0;
+    for (size_t i = 0; i < rows.size(); ++i) {
+      const at::Tensor slice = grads[0].narrow(0, row, rows[i]);
+      const at::Tensor &a = factors[2 * i], &b = factors[2 * i + 1];
+      const bool with_a = a.defined() && ctx->needs_input_grad(4 * i + 1);
+      const bool with_b = b.defined() && ctx->needs_input_grad(4 * i + 2);
+      out.push_back(ctx->needs_input_grad(4 * i) ? slice : Variable());
+      out.push_back(with_a ? b.t().mm(slice) : Variable());
+      out.push_back(with_b ? slice.mm(a.t()) : Variable());
+      out.push_back(Variable());
+      row += rows[i];
+    }
+    out.push_back(Variable());
+    return out;
+  }
+};
+
+bool IsLowRank(const LinearParts& p) {
+  return p.kind == ResidualKind::kNone || p.kind == ResidualKind::kLora;
+}
+
+at::Tensor MergeGroup(const Params& params, const SharingPlan& plan, std::span<const Module> group,
+                      int depth, const FadingRest* fading) {
+  std::vector<LinearParts> linears;
+  bool low_rank = true;
+  for (const Module m : group) {
+    linears.push_back(FindParts(params, plan, m, depth, fading));
+    low_rank = low_rank && IsLowRank(linears.back());
+  }
+  if (linears.size() == 1 && linears[0].kind == ResidualKind::kNone && !linears[0].rest.defined()) {
+    return linears[0].shared;
+  }
+  if (low_rank) {
+    variable_list tensors;
+    std::vector<double> weights;
+    for (const LinearParts& p : linears) {
+      tensors.insert(tensors.end(), {p.shared, p.a, p.b, p.rest});
+      weights.push_back(p.rest_weight);
+    }
+    return MergeFunction::apply(tensors, weights);
+  }
+  std::vector<at::Tensor> merged;
+  for (const LinearParts& p : linears) merged.push_back(Compose(p));
+  return merged.size() == 1 ? merged[0] : at::cat(merged);
+}
+
+at::Tensor BiasOf(const Params& params, const SharingPlan& plan, Module m, int depth) {
+  const int block = plan[m].blocks[static_cast<size_t>(depth)];
+  if (block == kAbsorbed) return {};
+  return params.Get(plan[m].own_bias ? ResidualTensor(depth, m, "bias")
+                                     : BlockTensor(block, m, "bias"));
+}
+
+// Biases of a group, one behind the other, zeros for a linear without one.
+at::Tensor GroupBias(const Params& params, const ModelConfig& config, const SharingPlan& plan,
+                     std::span<const Module> group, int depth) {
+  std::vector<at::Tensor> biases;
+  bool any = false;
+  for (const Module m : group) {
+    any = any || config.HasBias(m);
+    biases.push_back(config.HasBias(m) ? BiasOf(params, plan, m, depth)
+                                       : at::zeros({config.ModuleShape(m)[0]}, at::kFloat));
+  }
+  if (!any) return {};
+  return biases.size() == 1 ? biases[0] : at::cat(biases);
+}
+
+NormTensors NormOf(const Params& params, const ModelConfig& config, const SharingPlan& plan,
+                   Module m, int depth) {
+  if (!config.HasModule(m)) return {};
+  const int block = plan[m].blocks[static_cast<size_t>(depth)];
+  if (block == kAbsorbed) return {};
+  return {.gain = params.Get(BlockTensor(block, m)),
+          .bias = config.HasBias(m) ? BiasOf(params, plan, m, depth) : at::Tensor()};
+}
+
+}  // namespace
+
+LayerTensors MergeLayer(const Params& params, const ModelConfig& config, const SharingPlan& plan,
+                        int depth, const FadingRest* fading) {
+  constexpr Module kQkv[] = {Module::kQ, Module::kK, Module::kV};
+  constexpr Module kO[] = {Module::kO};
+  constexpr Module kGateUp[] = {Module::kGate, Module::kUp};
+  constexpr Module kDown[] = {Module::kDown};
+  const std::span<const Module> up =
+      config.gated_ffn ? std::span(kGateUp) : std::span(kGateUp).subspan(1);
+  const auto merge = [&](std::span<const Module> group) {
+    return MergeGroup(params, plan, group, depth, fading);
+  };
+  const auto bias = [&](std::span<const Module> group) {
+    return GroupBias(params, config, plan, group, depth);
+  };
+  const auto norm = [&](Module m) { return NormOf(params, config, plan, m, depth); };
+  return {.qkv = merge(kQkv),
+          .o = merge(kO),
+          .up = merge(up),
+          .down = merge(kDown),
+          .qkv_bias = bias(kQkv),
+          .o_bias = bias(kO),
+          .up_bias = bias(up),
+          .down_bias = bias(kDown),
+          .attn_norm = norm(Module::kAttnNorm),
+          .ffn_norm = norm(Module::kFfnNorm),
+          .q_norm = norm(Module::kQNorm),
+          .k_norm = norm(Module::kKNorm),
+          .post_attn_norm = norm(Module::kPostAttnNorm),
+          .post_ffn_norm = norm(Module::kPostFfnNorm)};
+}
+
+at::Tensor MergeLinear(const Params& params, const SharingPlan& plan, Module m, int depth) {
+  return Compose(FindParts(params, plan, m, depth, nullptr));
+}
+
+}  // namespace rondo

@@ -1,0 +1,43 @@
+// Dense matrices of a depth: shared tensor and residual merged once per step, so that a linear is
+// one product per token and its three gradients (shared tensor, both factors) come from the
+// gradient of the merged matrix. For T tokens and rank r that costs out · in · r instead of
+// T · (out + in) · r multiply-adds.
+#pragma once
+
+#include <map>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "rondo/model.h"
+#include "train/params.h"
+#include "train/torch.h"
+
+namespace rondo {
+
+struct NormTensors {
+  at::Tensor gain, bias;  // undefined: ones, zeros
+};
+
+// What one depth computes with. Linears that read the same input are one matrix.
+struct LayerTensors {
+  at::Tensor qkv, o, up, down;                      // [out, in]; up holds gate above up
+  at::Tensor qkv_bias, o_bias, up_bias, down_bias;  // undefined: none
+  NormTensors attn_norm, ffn_norm, q_norm, k_norm, post_attn_norm, post_ffn_norm;
+};
+
+// A part of every linear that fades: the matrix used at a depth is merged + weight · rest, with
+// `rest` what the merged matrix lacked at the start of training (gradual folding).
+struct FadingRest {
+  std::map<std::pair<int, Module>, at::Tensor> rest;  // [out, in], f32, not trained
+  std::vector<double> weight;                         // [depths]
+};
+
+// Differentiable by all trained parameters. `fading` may be null.
+LayerTensors MergeLayer(const Params& params, const ModelConfig& config, const SharingPlan& plan,
+                        int depth, const FadingRest* fading = nullptr);
+
+// The dense matrix of one linear, without a graph when no gradient is wanted.
+at::Tensor MergeLinear(const Params& params, const SharingPlan& plan, Module m, int depth);
+
+}  // namespace rondo

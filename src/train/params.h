@@ -1,0 +1,82 @@
+// The parameters of a training run: every unique tensor of a model once, by its name.
+//
+//   Params params(model, {{"residual.*", 2}, {"*", 1}});
+//   const at::Tensor& w = params.Get("blocks.0.q.weight");   // a leaf that collects a gradient
+//
+// All trained values lie in one flat array, and so do their gradients: norm, clipping and optimiser
+// run over arrays in which no tensor can occur twice. There is no module tree.
+#pragma once
+
+#include <map>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "rondo/model.h"
+#include "train/torch.h"
+
+namespace rondo {
+
+// Parameters that a pattern names. The first group that matches a parameter decides; a parameter
+// that none matches is frozen.
+struct TrainGroup {
+  std::string pattern;  // blocks.*, residual.*.q.*, *
+  float lr_scale = 1;   // factor on the learning rate; 0 freezes
+};
+
+struct Param {
+  std::string name;
+  at::Tensor value;     // f32; a leaf with a gradient when trained
+  int64_t offset = -1;  // in the flat arrays; -1: frozen
+  int64_t elements = 0;
+  bool decay = false;  // matrices decay; norms, biases, diagonals and magnitudes do not
+  float lr_scale = 1;
+  bool trained() const { return offset >= 0; }
+};
+
+class Params {
+ public:
+  // Throws when a group matches nothing, or nothing is trained.
+  Params(const Model& model, std::span<const TrainGroup> groups);
+  // Nothing trained: values only.
+  static Params Frozen(const Model& model);
+
+  const at::Tensor& Get(std::string_view name) const;
+  const Param& At(std::string_view name) const;
+  bool Has(std::string_view name) const { return params_.find(name) != params_.end(); }
+  // By name, trained ones first in the order of their offsets.
+  std::vector<const Param*> List() const;
+
+  at::Tensor& flat() { return flat_; }
+  at::Tensor& grad() { return grad_; }
+  const at::Tensor& flat() const { return flat_; }
+  const at::Tensor& grad() const { return grad_; }
+  // The part of a flat array that belongs to a parameter, in its shape.
+  static at::Tensor Part(const at::Tensor& flat, const Param& param);
+  // Number of trained values, without padding.
+  int64_t trained_elements() const { return trained_elements_; }
+  void ZeroGrad();
+
+  // The model with the present values (or those of another flat array); its tensors share memory
+  // with the parameters.
+  Model ToModel() const;
+  Model ToModel(const at::Tensor& flat) const;
+
+ private:
+  explicit Params(const Model& model);
+  void AllocateTrained(int64_t size);
+
+  ModelConfig config_;
+  SharingPlan plan_;
+  std::string path_;
+  std::map<std::string, Param, std::less<>> params_;
+  at::Tensor flat_, grad_;
+  int64_t trained_elements_ = 0;
+};
+
+// f32 copy of a tensor of any type, and a tensor that shares the memory of an f32 one.
+at::Tensor ToTorch(const Tensor& tensor);
+Tensor FromTorch(const at::Tensor& tensor);
+
+}  // namespace rondo

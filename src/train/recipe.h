@@ -1,0 +1,112 @@
+// The options of a training run, as a TOML file says them.
+//
+//   Recipe recipe = ReadRecipe("recipe.toml", {"train.lr=3e-4", "stages.0.minutes=10"});
+//   std::string text = RecipeToToml(recipe);      // everything resolved
+//
+// Keys that no option has are errors that suggest the nearest. docs/training.md describes all.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace rondo {
+
+struct DataSection {
+  std::vector<std::string> files;
+  std::string unit = "paragraph";
+  std::string field = "text";
+  std::string cache = "models/corpora";
+  int length = 256;
+  std::string rows = "packed";
+  bool documents_apart = false;
+  double held_out = 0;
+};
+
+struct ValidSection {
+  std::string text;
+  int context = 1024;
+  int64_t max_tokens = 8192;
+  double every_minutes = 0;
+  int64_t every_steps = 0;
+};
+
+struct RunSection {
+  std::string out;
+  int threads = 0;
+  uint64_t seed = 0;
+  int64_t log_steps = 1;
+  double checkpoint_minutes = 10;
+  int64_t checkpoint_steps = 0;
+  int keep = 2;
+  std::string store = "f32";
+};
+
+// One stage of training. [train] gives the defaults of all [[stages]].
+struct StageOptions {
+  std::string name;
+  std::string kind = "distill";
+
+  // The first limit that is not 0 bounds the stage, and the schedule follows it.
+  int64_t steps = 0;
+  int64_t tokens = 0;
+  double minutes = 0;
+
+  int batch = 8;
+  int accumulate = 1;
+  std::vector<std::string> parameters;  // pattern, or pattern:factor on the learning rate
+  double lr = 3e-4;
+  std::string schedule = "cosine";
+  double warmup = 0.02;
+  double decay = 0.2;
+  double final_lr = 0.1;
+  double beta1 = 0.9;
+  double beta2 = 0.95;
+  double eps = 1e-8;
+  double weight_decay = 0.1;
+  double clip = 1;
+  double ema = 0;
+  double spike = 0;
+
+  double ce = 0.5;
+  double kd = 0.5;
+  std::string divergence = "forward-kl";
+  double temperature = 1;
+  double js_lambda = 0.5;
+  double hidden = 0;
+  std::vector<int> hidden_depths;
+  std::string exits = "none";
+  double exit_weight = 0.1;
+  double exit_kd = 0;
+
+  std::string fade = "none";
+  double fade_until = 0.8;
+  double fade_power = 1;
+  double fade_window = 1;
+  bool fade_backward = false;
+
+  std::string checkpoint = "none";
+  std::string compute = "f32";
+};
+
+struct Recipe {
+  std::string model;
+  std::string teacher;
+  DataSection data;
+  ValidSection valid;
+  RunSection run;
+  std::vector<StageOptions> stages;
+  std::string file;  // where it came from, for errors
+};
+
+// `settings`: "key=value" that override the file; a value that is no TOML is taken as a string.
+// Throws rondo::Error naming file, key, value and what was expected.
+Recipe ReadRecipe(const std::string& path, std::span<const std::string> settings);
+Recipe ParseRecipe(const std::string& text, const std::string& file,
+                   std::span<const std::string> settings);
+std::string RecipeToToml(const Recipe& recipe);
+// Every key with its default and meaning.
+std::string RecipeHelp();
+
+}  // namespace rondo

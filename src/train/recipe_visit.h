@@ -1,0 +1,98 @@
+// One list of every option's key, place and meaning: reading, writing and help all walk it.
+#pragma once
+
+#include "train/recipe.h"
+
+namespace rondo {
+
+template <typename Visitor>
+void Visit(DataSection& o, Visitor& v) {
+  v("files", o.files, "texts or JSONL, plain, .xz or .zst");
+  v("unit", o.unit, "what a document of a text is: paragraph, heading, line, file");
+  v("field", o.field, "field of a JSONL record that holds the document");
+  v("cache", o.cache, "folder of packed tokens");
+  v("length", o.length, "tokens of a row");
+  v("rows", o.rows, "packed, within-document, document-start");
+  v("documents_apart", o.documents_apart, "positions see only their own document");
+  v("held_out", o.held_out, "share of documents kept out of training");
+}
+
+template <typename Visitor>
+void Visit(ValidSection& o, Visitor& v) {
+  v("text", o.text, "file whose perplexity is measured; empty: none");
+  v("context", o.context, "tokens of a window");
+  v("max_tokens", o.max_tokens, "of the text, from its beginning; 0: all");
+  v("every_minutes", o.every_minutes, "of training; 0: not by time");
+  v("every_steps", o.every_steps, "0: not by steps");
+}
+
+template <typename Visitor>
+void Visit(RunSection& o, Visitor& v) {
+  v("out", o.out, "folder of the run");
+  v("threads", o.threads, "0: one per CPU");
+  v("seed", o.seed, "of the order of rows");
+  v("log_steps", o.log_steps, "steps between progress lines");
+  v("checkpoint_minutes", o.checkpoint_minutes, "of training between checkpoints; 0: not by time");
+  v("checkpoint_steps", o.checkpoint_steps, "0: not by steps");
+  v("keep", o.keep, "checkpoints that are kept");
+  v("store", o.store, "type of the finished model: f32, bf16, f16");
+}
+
+template <typename Visitor>
+void VisitLimits(StageOptions& o, Visitor& v) {
+  v("kind", o.kind, "distill (end to end) or align (every depth on the teacher's own inputs)");
+  v("steps", o.steps, "optimiser steps; 0: not bounded by them");
+  v("tokens", o.tokens, "trained tokens; 0: not bounded by them");
+  v("minutes", o.minutes, "of training, measured; 0: not bounded by them");
+  v("batch", o.batch, "rows of a forward pass");
+  v("accumulate", o.accumulate, "forward passes of a step");
+}
+
+template <typename Visitor>
+void VisitOptimizer(StageOptions& o, Visitor& v) {
+  v("parameters", o.parameters, "patterns of what is trained, pattern:factor scales the rate");
+  v("lr", o.lr, "learning rate");
+  v("schedule", o.schedule, "constant, cosine, trapezoid");
+  v("warmup", o.warmup, "share of the stage");
+  v("decay", o.decay, "share of the stage, for trapezoid");
+  v("final_lr", o.final_lr, "share of lr at the end");
+  v("beta1", o.beta1, "AdamW");
+  v("beta2", o.beta2, "AdamW");
+  v("eps", o.eps, "AdamW");
+  v("weight_decay", o.weight_decay, "of matrices");
+  v("clip", o.clip, "largest norm of the gradient; 0: any");
+  v("ema", o.ema, "decay of an average of the parameters, which is then the result; 0: none");
+  v("spike", o.spike,
+    "steps whose loss is above so many times the running mean are skipped; 0: none");
+}
+
+template <typename Visitor>
+void VisitLosses(StageOptions& o, Visitor& v) {
+  v("ce", o.ce, "weight of cross-entropy");
+  v("kd", o.kd, "weight of the divergence from the teacher");
+  v("divergence", o.divergence, "forward-kl, reverse-kl, jensen-shannon, total-variation");
+  v("temperature", o.temperature, "of the divergence");
+  v("js_lambda", o.js_lambda, "share of the teacher in the mixture of jensen-shannon");
+  v("hidden", o.hidden, "weight of matching the teacher's hidden states");
+  v("hidden_depths", o.hidden_depths, "behind which depths");
+  v("exits", o.exits, "losses behind earlier loops: none, weighted, aggressive");
+  v("exit_weight", o.exit_weight, "of each, for aggressive");
+  v("exit_kd", o.exit_kd, "share of them that is KL from the detached last output");
+}
+
+template <typename Visitor>
+void Visit(StageOptions& o, Visitor& v) {
+  VisitLimits(o, v);
+  VisitOptimizer(o, v);
+  VisitLosses(o, v);
+  v("fade", o.fade, "fade out what the fold lacks of the teacher: none, linear, cosine");
+  v("fade_until", o.fade_until, "share of the stage at which it is gone");
+  v("fade_power", o.fade_power, "exponent of what remains");
+  v("fade_window", o.fade_window,
+    "share of the fade that each group of tied depths takes; 1: together");
+  v("fade_backward", o.fade_backward, "last groups first");
+  v("checkpoint", o.checkpoint, "activations kept: none (all of them), loop, depth");
+  v("compute", o.compute, "operands of products: f32, bf16");
+}
+
+}  // namespace rondo

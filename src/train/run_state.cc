@@ -1,0 +1,147 @@
+#include "train/run_state.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <utility>
+#include <vector>
+
+#include "base/file.h"
+#include "base/json.h"
+#include "formats/safetensors.h"
+#include "rondo/error.h"
+#include "train/glob.h"
+
+namespace rondo {
+namespace {
+
+namespace fs = std::filesystem;
+
+// Names sort in the order of writing.
+std::string NameOf(const RunState& state) {
+  char name[48];
+  std::snprintf(name, sizeof name, "stage-%02d-step-%08lld", state.stage,
+                static_cast<long long>(state.step));
+  return name;
+}
+
+nlohmann::json ToJson(const RunState& s) {
+  return {{"format", 1},
+          {"stage", s.stage},
+          {"step", s.step},
+          {"tokens", s.tokens},
+          {"seconds", s.seconds},
+          {"stage_step", s.stage_step},
+          {"stage_tokens", s.stage_tokens},
+          {"stage_seconds", s.stage_seconds},
+          {"loss_mean", s.loss_mean},
+          {"next_row", s.sampler.next_row},
+          {"data", s.sampler.data}};
+}
+
+RunState FromJson(const nlohmann::json& json, const std::string& file) {
+  try {
+    if (json.at("format").get<int>() != 1) {
+      throw Error({.function = "FindCheckpoint",
+                   .problem = "format " + json.at("format").dump(),
+                   .expected = "1",
+                   .file = file,
+                   .field = "format"});
+    }
+    return {.stage = json.at("stage").get<int>(),
+            .step = json.at("step").get<int64_t>(),
+            .tokens = json.at("tokens").get<int64_t>(),
+            .seconds = json.at("seconds").get<double>(),
+            .stage_step = json.at("stage_step").get<int64_t>(),
+            .stage_tokens = json.at("stage_tokens").get<int64_t>(),
+            .stage_seconds = json.at("stage_seconds").get<double>(),
+            .loss_mean = json.at("loss_mean").get<double>(),
+            .sampler = {json.at("next_row").get<uint64_t>(), json.at("data").get<uint64_t>()}};
+  } catch (const nlohmann::json::exception& error) {
+    throw Error({.function = "FindCheckpoint",
+                 .problem = error.what(),
+                 .expected = "the state of a run",
+                 .file = file});
+  }
+}
+
+// Names of whole checkpoints, oldest first.
+std::vector<std::string> WholeCheckpoints(const fs::path& folder) {
+  std::vector<std::string> names;
+  if (!fs::exists(folder)) return names;
+  for (const auto& entry : fs::directory_iterator(folder)) {
+    const std::string name = entry.path().filename().string();
+    if (entry.is_directory() && GlobMatch("stage-??-step-????????", name)) {
+      names.push_back(name);
+    }
+  }
+  std::ranges::sort(names);
+  return names;
+}
+
+// The directory goes first, so that no directory is ever without its state.
+void RemoveCheckpoint(const fs::path& folder, const std::string& name) {
+  fs::remove_all(folder / name);
+  fs::remove(folder / (name + ".safetensors"));
+  fs::remove(folder / (name + ".json"));
+}
+
+void CopyInto(const TensorMap& tensors, const std::string& file, const char* name,
+              at::Tensor& target) {
+  const auto found = tensors.find(name);
+  if (found == tensors.end() || found->second.elements() != target.numel()) {
+    throw Error({.function = "LoadOptimizer",
+                 .problem = "moments of other parameters",
+                 .expected = std::to_string(target.numel()) + " values",
+                 .file = file,
+                 .field = name});
+  }
+  target.copy_(ToTorch(found->second).view_as(target));
+}
+
+}  // namespace
+
+void SaveCheckpoint(const std::string& folder, const RunState& state, const Params& params,
+                    const Optimizer& optimizer, int keep) {
+  fs::create_directories(folder);
+  const std::string base = (fs::path(folder) / NameOf(state)).string();
+  if (fs::exists(base)) return;
+  std::vector<std::pair<std::string, Tensor>> tensors = {{"m", FromTorch(optimizer.m)},
+                                                         {"v", FromTorch(optimizer.v)}};
+  if (optimizer.average.defined()) tensors.emplace_back("average", FromTorch(optimizer.average));
+  WriteSafetensors(base + ".safetensors", tensors);
+  nlohmann::json json = ToJson(state);
+  json["updates"] = optimizer.updates;
+  AtomicFile file(base + ".json");
+  file.Write(json.dump(1));
+  file.Commit();
+  SaveModel(params.ToModel(), base, DType::kF32);
+  std::vector<std::string> names = WholeCheckpoints(folder);
+  const size_t surplus = names.size() - std::min(names.size(), static_cast<size_t>(keep));
+  for (size_t i = 0; i < surplus; ++i) RemoveCheckpoint(folder, names[i]);
+}
+
+std::optional<FoundCheckpoint> FindCheckpoint(const std::string& folder) {
+  const std::vector<std::string> names = WholeCheckpoints(folder);
+  if (names.empty()) return {};
+  const std::string base = (fs::path(folder) / names.back()).string();
+  const std::string file = base + ".json";
+  return FoundCheckpoint{.state = FromJson(ParseJsonChecked(ReadTextFile(file), file), file),
+                         .model = base,
+                         .tensors = base + ".safetensors"};
+}
+
+void LoadOptimizer(const FoundCheckpoint& checkpoint, Optimizer& optimizer) {
+  const TensorMap tensors = ReadSafetensors(checkpoint.tensors);
+  CopyInto(tensors, checkpoint.tensors, "m", optimizer.m);
+  CopyInto(tensors, checkpoint.tensors, "v", optimizer.v);
+  if (optimizer.average.defined()) {
+    CopyInto(tensors, checkpoint.tensors, "average", optimizer.average);
+  }
+  const std::string file = checkpoint.model + ".json";
+  const nlohmann::json json = ParseJsonChecked(ReadTextFile(file), file);
+  optimizer.updates = json.value("updates", int64_t{0});
+}
+
+}  // namespace rondo

@@ -1,0 +1,50 @@
+// Checkpoints of a run: a native model directory that the engine loads as it is, and beside it what
+// training needs to continue to the same bits.
+//
+//   <out>/checkpoints/stage-00-step-00000120/                     the model, f32
+//   <out>/checkpoints/stage-00-step-00000120.safetensors, .json optimiser moments, counters
+//
+// The directory is written last and appears by one rename: where it is, everything is.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "rondo/token_data.h"
+#include "train/optimizer.h"
+#include "train/params.h"
+
+namespace rondo {
+
+// Where a run stands.
+struct RunState {
+  int stage = 0;
+  int64_t step = 0;        // optimiser steps of the run
+  int64_t tokens = 0;      // trained on
+  double seconds = 0;      // of training
+  int64_t stage_step = 0;  // the same of the stage
+  int64_t stage_tokens = 0;
+  double stage_seconds = 0;
+  double loss_mean = 0;  // running, for the spike guard
+  SamplerState sampler;
+};
+
+// Writes one checkpoint and removes all but the newest `keep`. Throws on a full disk; older
+// checkpoints are then still there.
+void SaveCheckpoint(const std::string& folder, const RunState& state, const Params& params,
+                    const Optimizer& optimizer, int keep);
+
+struct FoundCheckpoint {
+  RunState state;
+  std::string model;    // directory
+  std::string tensors;  // file of the optimiser's state
+};
+
+// The newest whole checkpoint.
+std::optional<FoundCheckpoint> FindCheckpoint(const std::string& folder);
+
+// Puts the stored moments into a fresh optimizer. Throws if they belong to other parameters.
+void LoadOptimizer(const FoundCheckpoint& checkpoint, Optimizer& optimizer);
+
+}  // namespace rondo

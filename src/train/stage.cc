@@ -1,0 +1,178 @@
+#include "train/stage.h"
+
+#include <array>
+#include <charconv>
+#include <string_view>
+
+#include "base/choice.h"
+#include "base/with_file.h"
+#include "rondo/error.h"
+
+namespace rondo {
+namespace {
+
+constexpr std::array<std::string_view, 2> kStageNames = {"distill", "align"};
+constexpr std::array<std::string_view, 4> kKdNames = {"forward-kl", "reverse-kl", "jensen-shannon",
+                                                      "total-variation"};
+constexpr std::array<std::string_view, 3> kExitNames = {"none", "weighted", "aggressive"};
+constexpr std::array<std::string_view, 3> kCheckpointNames = {"none", "loop", "depth"};
+constexpr std::array<std::string_view, 2> kComputeNames = {"f32", "bf16"};
+
+// Where a stage stands in its file, for errors.
+struct Place {
+  std::string file, section;
+
+  void Check(bool good, const char* field, double value, const char* expected) const {
+    if (good) return;
+    std::string text = std::to_string(value);
+    text.erase(text.find_last_not_of('0') + 1);
+    if (text.ends_with('.')) text.pop_back();
+    throw Error({.function = "ResolveStage",
+                 .problem = "value " + text,
+                 .expected = expected,
+                 .file = file,
+                 .field = section + "." + field});
+  }
+  template <typename Work>
+  auto Named(const char* field, Work&& work) const {
+    return WithFile(file, std::forward<Work>(work), section + "." + field);
+  }
+};
+
+TrainGroup ParseGroup(const std::string& text, const Place& place) {
+  const size_t colon = text.rfind(':');
+  TrainGroup group{.pattern = text.substr(0, colon)};
+  if (colon == std::string::npos) return group;
+  const char* end = text.data() + text.size();
+  const auto [stop, error] = std::from_chars(text.data() + colon + 1, end, group.lr_scale);
+  if (error != std::errc() || stop != end || !(group.lr_scale >= 0 && group.lr_scale <= 1e6)) {
+    throw Error({.function = "ResolveStage",
+                 .problem = "'" + text + "'",
+                 .expected = "pattern or pattern:factor, such as residual.*:2",
+                 .file = place.file,
+                 .field = place.section + ".parameters"});
+  }
+  return group;
+}
+
+std::vector<TrainGroup> Groups(const StageOptions& o, StageKind kind, const Place& place) {
+  std::vector<TrainGroup> groups;
+  for (const std::string& text : o.parameters) groups.push_back(ParseGroup(text, place));
+  if (!groups.empty()) return groups;
+  // Alignment gives embedding, final norm and head no gradient; they would only decay.
+  if (kind == StageKind::kAlign) return {{"blocks.*"}, {"residual.*"}};
+  return {{"*"}};
+}
+
+void CheckLimits(const StageOptions& o, const Place& place) {
+  const int bounds = (o.steps != 0) + (o.tokens != 0) + (o.minutes != 0);
+  place.Check(bounds == 1, "minutes", bounds, "exactly one of steps, tokens, minutes");
+  place.Check(o.steps >= 0, "steps", static_cast<double>(o.steps), "0 or more");
+  place.Check(o.tokens >= 0, "tokens", static_cast<double>(o.tokens), "0 or more");
+  place.Check(o.minutes >= 0, "minutes", o.minutes, "0 or more");
+  place.Check(o.batch > 0 && o.batch <= 65536, "batch", o.batch, "1 to 65536");
+  place.Check(o.accumulate > 0 && o.accumulate <= 65536, "accumulate", o.accumulate, "1 to 65536");
+}
+
+void CheckRates(const StageOptions& o, const Place& place) {
+  const auto share = [&](const char* field, double value) {
+    place.Check(value >= 0 && value <= 1, field, value, "0 to 1");
+  };
+  place.Check(o.lr > 0, "lr", o.lr, "above 0");
+  share("warmup", o.warmup);
+  share("decay", o.decay);
+  share("final_lr", o.final_lr);
+  place.Check(o.beta1 >= 0 && o.beta1 < 1, "beta1", o.beta1, "0 to below 1");
+  place.Check(o.beta2 >= 0 && o.beta2 < 1, "beta2", o.beta2, "0 to below 1");
+  place.Check(o.ema >= 0 && o.ema < 1, "ema", o.ema, "0 to below 1");
+  place.Check(o.eps > 0, "eps", o.eps, "above 0");
+  place.Check(o.weight_decay >= 0, "weight_decay", o.weight_decay, "0 or more");
+  place.Check(o.clip >= 0, "clip", o.clip, "0 or more");
+  place.Check(o.spike == 0 || o.spike > 1, "spike", o.spike, "0, or above 1");
+  place.Check(o.fade_until > 0 && o.fade_until <= 1, "fade_until", o.fade_until, "above 0, to 1");
+  place.Check(o.fade_power > 0, "fade_power", o.fade_power, "above 0");
+  place.Check(o.fade_window > 0 && o.fade_window <= 1, "fade_window", o.fade_window,
+              "above 0, to 1");
+}
+
+LossOptions Losses(const StageOptions& o, const DataSection& data, const ModelConfig& config,
+                   const Place& place) {
+  place.Check(o.ce >= 0, "ce", o.ce, "0 or more");
+  place.Check(o.kd >= 0, "kd", o.kd, "0 or more");
+  place.Check(o.temperature > 0, "temperature", o.temperature, "above 0");
+  place.Check(o.js_lambda > 0 && o.js_lambda < 1, "js_lambda", o.js_lambda, "between 0 and 1");
+  place.Check(o.hidden >= 0, "hidden", o.hidden, "0 or more");
+  place.Check(o.exit_weight >= 0, "exit_weight", o.exit_weight, "0 or more");
+  place.Check(o.exit_kd >= 0 && o.exit_kd <= 1, "exit_kd", o.exit_kd, "0 to 1");
+  place.Check(o.hidden == 0 || !o.hidden_depths.empty(), "hidden_depths", 0,
+              "depths whose hidden states are matched");
+  for (const int depth : o.hidden_depths) {
+    place.Check(depth >= 0 && depth < config.layers, "hidden_depths", depth, "depths of the model");
+  }
+  LossOptions loss;
+  loss.vocab.ce = static_cast<float>(o.ce);
+  loss.vocab.kd = static_cast<float>(o.kd);
+  loss.vocab.kind = place.Named(
+      "divergence", [&] { return ChoiceFromName<KdKind>(kKdNames, o.divergence, "ResolveStage"); });
+  loss.vocab.temperature = static_cast<float>(o.temperature);
+  loss.vocab.js_lambda = static_cast<float>(o.js_lambda);
+  loss.exits = place.Named(
+      "exits", [&] { return ChoiceFromName<ExitLoss>(kExitNames, o.exits, "ResolveStage"); });
+  loss.exit_weight = o.exit_weight;
+  loss.exit_kd = o.exit_kd;
+  loss.hidden = o.hidden;
+  loss.hidden_depths = o.hidden_depths;
+  loss.documents_apart = data.documents_apart;
+  return loss;
+}
+
+}  // namespace
+
+Stage ResolveStage(const Recipe& recipe, size_t index, const ModelConfig& config) {
+  const StageOptions& o = recipe.stages.at(index);
+  const Place place = {recipe.file, "stages." + std::to_string(index)};
+  CheckLimits(o, place);
+  CheckRates(o, place);
+  Stage stage{.name = o.name, .limits = o};
+  stage.kind = place.Named(
+      "kind", [&] { return ChoiceFromName<StageKind>(kStageNames, o.kind, "ResolveStage"); });
+  stage.groups = Groups(o, stage.kind, place);
+  stage.lr = {.schedule = place.Named("schedule", [&] { return LrScheduleFromName(o.schedule); }),
+              .warmup = o.warmup,
+              .decay = o.decay,
+              .final_lr = o.final_lr};
+  stage.optimizer = {.beta1 = o.beta1,
+                     .beta2 = o.beta2,
+                     .eps = o.eps,
+                     .weight_decay = o.weight_decay,
+                     .clip = o.clip,
+                     .ema = o.ema};
+  stage.loss = Losses(o, recipe.data, config, place);
+  stage.fade = {.kind = place.Named("fade", [&] { return FadeKindFromName(o.fade); }),
+                .until = o.fade_until,
+                .power = o.fade_power,
+                .window = o.fade_window,
+                .backward = o.fade_backward};
+  stage.checkpoint = place.Named("checkpoint", [&] {
+    return ChoiceFromName<Checkpoint>(kCheckpointNames, o.checkpoint, "ResolveStage");
+  });
+  stage.compute = place.Named("compute", [&] {
+    return ChoiceFromName<ComputeType>(kComputeNames, o.compute, "ResolveStage");
+  });
+  if (stage.NeedsTeacher() && recipe.teacher.empty()) {
+    throw Error({.function = "ResolveStage",
+                 .problem = "no teacher, but stage '" + o.name + "' learns from one",
+                 .expected = "a model, or kd = 0, hidden = 0, fade = \"none\"",
+                 .file = recipe.file,
+                 .field = "teacher"});
+  }
+  return stage;
+}
+
+double StageProgress(const StageOptions& limits, int64_t steps, int64_t tokens, double seconds) {
+  if (limits.steps > 0) return static_cast<double>(steps) / static_cast<double>(limits.steps);
+  if (limits.tokens > 0) return static_cast<double>(tokens) / static_cast<double>(limits.tokens);
+  return seconds / (60 * limits.minutes);
+}
+
+}  // namespace rondo

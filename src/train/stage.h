@@ -1,0 +1,40 @@
+// The options of a stage with names resolved and values checked.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "train/optimizer.h"
+#include "train/params.h"
+#include "train/recipe.h"
+#include "train/schedule.h"
+#include "train/student.h"
+
+namespace rondo {
+
+enum class StageKind { kDistill, kAlign };
+
+struct Stage {
+  std::string name;
+  StageKind kind;
+  StageOptions limits;  // steps, tokens, minutes, batch, accumulate, lr, spike
+  std::vector<TrainGroup> groups;
+  LrOptions lr;
+  OptimizerOptions optimizer;
+  LossOptions loss;
+  FadeOptions fade;
+  Checkpoint checkpoint;
+  ComputeType compute;
+  bool NeedsTeacher() const {
+    return kind == StageKind::kAlign || loss.vocab.kd != 0 || loss.hidden != 0 ||
+           fade.kind != FadeKind::kNone;
+  }
+};
+
+// Throws naming the recipe's file and the field that makes no sense.
+Stage ResolveStage(const Recipe& recipe, size_t index, const ModelConfig& config);
+
+// Share of the stage that is done.
+double StageProgress(const StageOptions& limits, int64_t steps, int64_t tokens, double seconds);
+
+}  // namespace rondo

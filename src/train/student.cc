@@ -1,0 +1,246 @@
+#include "train/student.h"
+
+#include <algorithm>
+#include <cmath>
+#include <set>
+
+namespace rondo {
+namespace {
+
+// Gradient tensor of a parameter, undefined when it is frozen or absent.
+at::Tensor GradOf(const Params& params, std::string_view name) {
+  if (!params.Has(name) || !params.At(name).trained()) return {};
+  return params.Get(name).grad();
+}
+
+void Accumulate(at::Tensor& sum, const at::Tensor& more) {
+  sum = sum.defined() ? sum.add(more) : more;
+}
+
+}  // namespace
+
+void StepValue::Add(const StepValue& other, double share) {
+  loss += share * other.loss;
+  ce += share * other.ce;
+  kd += share * other.kd;
+  accuracy += share * other.accuracy;
+  hidden += share * other.hidden;
+  exit_ce.resize(std::max(exit_ce.size(), other.exit_ce.size()));
+  for (size_t i = 0; i < other.exit_ce.size(); ++i) exit_ce[i] += share * other.exit_ce[i];
+}
+
+BatchTokens SplitBatch(const TokenBatch& batch, bool apart) {
+  BatchTokens out;
+  std::vector<int32_t> document;
+  const auto length = static_cast<size_t>(batch.length);
+  for (size_t row = 0; row < static_cast<size_t>(batch.rows); ++row) {
+    const size_t begin = row * (length + 1);
+    for (size_t i = begin; i < begin + length; ++i) {
+      const bool border = apart && batch.document[i] != batch.document[i + 1];
+      out.inputs.push_back(batch.tokens[i]);
+      out.targets.push_back(border ? -1 : batch.tokens[i + 1]);
+      if (apart) document.push_back(batch.document[i]);
+    }
+  }
+  out.shape = ShapeOfRows(batch.rows, batch.length, document);
+  return out;
+}
+
+Student::Student(Params& params, const ModelConfig& config, const SharingPlan& plan,
+                 int64_t max_length, ComputeType compute, Checkpoint checkpoint,
+                 const FadingRest* fading)
+    : params_(params),
+      plan_(plan),
+      loops_(FindLoops(plan)),
+      forward_(config, max_length, compute),
+      checkpoint_(checkpoint),
+      fading_(fading) {}
+
+std::vector<int> Student::ExitEnds() const {
+  std::vector<int> ends;
+  for (int loop = 1; loop < loops_.loops; ++loop) ends.push_back(loops_.Depth(loop, 0));
+  return ends;
+}
+
+std::vector<Student::Segment> Student::MakeSegments(const LossOptions& options) const {
+  const int layers = forward_.config().layers;
+  std::set<int> ends = {layers};
+  if (checkpoint_ == Checkpoint::kLoop) {
+    if (loops_.loops > 1) {
+      for (int loop = 0; loop <= loops_.loops; ++loop) ends.insert(loops_.Depth(loop, 0));
+    } else {
+      const int step = static_cast<int>(std::ceil(std::sqrt(layers)));
+      for (int depth = step; depth < layers; depth += step) ends.insert(depth);
+    }
+  }
+  if (checkpoint_ == Checkpoint::kDepth) {
+    for (int depth = 1; depth < layers; ++depth) ends.insert(depth);
+  }
+  if (options.exits != ExitLoss::kNone) {
+    for (const int end : ExitEnds()) ends.insert(end);
+  }
+  if (options.hidden != 0) {
+    for (const int depth : options.hidden_depths) ends.insert(depth + 1);
+  }
+  ends.erase(0);
+  std::vector<Segment> segments;
+  int first = 0;
+  for (const int end : ends) {
+    segments.push_back({.first = first, .end = end});
+    first = end;
+  }
+  return segments;
+}
+
+at::Tensor Student::RunDepths(int first, int end, at::Tensor hidden, const RowsShape& shape) const {
+  for (int depth = first; depth < end; ++depth) {
+    const LayerTensors layer = MergeLayer(params_, forward_.config(), plan_, depth, fading_);
+    hidden = forward_.Layer(layer, depth, hidden, shape);
+  }
+  return hidden;
+}
+
+void Student::RunForward(std::vector<Segment>& segments, at::Tensor hidden,
+                         const RowsShape& shape) const {
+  for (Segment& segment : segments) {
+    // The last segment's gradient is due at once, so its activations may stay.
+    const bool keep = checkpoint_ == Checkpoint::kNone || &segment == &segments.back();
+    segment.input = hidden.detach().requires_grad_(true);
+    const at::AutoGradMode grad(keep);
+    segment.output = RunDepths(segment.first, segment.end, segment.input, shape);
+    hidden = segment.output;
+  }
+}
+
+at::Tensor Student::RunBackward(std::vector<Segment>& segments, const RowsShape& shape) const {
+  at::Tensor gradient;
+  for (auto segment = segments.rbegin(); segment != segments.rend(); ++segment) {
+    if (segment->gradient.defined()) Accumulate(gradient, segment->gradient);
+    if (!segment->output.requires_grad()) {
+      segment->output = RunDepths(segment->first, segment->end, segment->input, shape);
+    }
+    torch::autograd::backward({segment->output}, {gradient});
+    gradient = segment->input.grad();
+    *segment = {.first = segment->first, .end = segment->end};
+  }
+  return gradient;
+}
+
+// Squared error relative to the mean square of the teacher's state, so that depths weigh alike.
+void Student::AddHiddenLoss(std::vector<Segment>& segments, const TeacherOutput& taught,
+                            const LossOptions& options, double scale, StepValue& value) const {
+  const at::NoGradGuard no_grad;
+  for (const int depth : options.hidden_depths) {
+    const auto at = std::ranges::find(segments, depth + 1, &Segment::end);
+    const at::Tensor& target = taught.hidden.at(depth + 1);
+    const at::Tensor error = at->output.detach() - target;
+    const double norm = target.square().sum().item<double>();
+    const double weight = options.hidden / static_cast<double>(options.hidden_depths.size());
+    value.hidden += error.square().sum().item<double>() / norm /
+                    static_cast<double>(options.hidden_depths.size());
+    Accumulate(at->gradient, error * (2 * weight * scale / norm));
+  }
+  value.loss += options.hidden * value.hidden;
+}
+
+void Student::AddExitLosses(std::vector<Segment>& segments, std::span<const int32_t> targets,
+                            const at::Tensor& last_normed, const LossOptions& options, double scale,
+                            StepValue& value) const {
+  const int loops = loops_.loops;
+  const LogitSource last = {last_normed, HeadOf(params_, forward_.config())};
+  VocabLoss loss = options.vocab;
+  loss.kind = KdKind::kForwardKl;
+  loss.ce = static_cast<float>(1 - options.exit_kd);
+  loss.kd = static_cast<float>(options.exit_kd);
+  int loop = 0;
+  for (const int end : ExitEnds()) {
+    ++loop;
+    const double share = options.exits == ExitLoss::kWeighted ? 2.0 * loop / (loops * (loops + 1.0))
+                                                              : options.exit_weight;
+    const auto at = std::ranges::find(segments, end, &Segment::end);
+    const HeadLossValue exit = HeadLoss(forward_, params_, at->output.detach(), targets,
+                                        loss.kd != 0 ? &last : nullptr, loss, scale * share);
+    Accumulate(at->gradient, exit.d_hidden);
+    value.exit_ce.push_back(exit.ce);
+    value.loss += share * (loss.ce * exit.ce + loss.kd * exit.kd);
+  }
+}
+
+StepValue Student::AddGradients(const TokenBatch& batch, const Teacher* teacher,
+                                const LossOptions& options, double scale) {
+  const ModelConfig& config = forward_.config();
+  const BatchTokens tokens = SplitBatch(batch, options.documents_apart);
+  std::vector<int> keep;
+  if (options.hidden != 0) {
+    for (const int depth : options.hidden_depths) keep.push_back(depth + 1);
+  }
+  std::optional<TeacherOutput> taught;
+  if (teacher != nullptr && (options.vocab.kd != 0 || options.hidden != 0)) {
+    taught = teacher->Run(tokens.inputs, tokens.shape, keep);
+  }
+
+  std::vector<Segment> segments = MakeSegments(options);
+  const at::Tensor positions =
+      params_.Has("positions.weight") ? params_.Get("positions.weight") : at::Tensor();
+  RunForward(segments,
+             EmbedTokens(config, params_.Get("embed.weight"), positions, tokens.inputs,
+                         tokens.shape.length),
+             tokens.shape);
+
+  StepValue value;
+  const bool weighted = options.exits == ExitLoss::kWeighted;
+  const double share = weighted ? 2.0 / (loops_.loops + 1.0) : 1.0;  // B / Σ i
+  std::optional<LogitSource> source;
+  if (taught) source = LogitSource{taught->normed, teacher->head()};
+  const HeadLossValue last =
+      HeadLoss(forward_, params_, segments.back().output.detach(), tokens.targets,
+               source ? &*source : nullptr, options.vocab, scale * share);
+  segments.back().gradient = last.d_hidden;
+  value.ce = last.ce;
+  value.kd = last.kd;
+  value.accuracy = last.accuracy;
+  value.loss = share * (options.vocab.ce * last.ce + options.vocab.kd * last.kd);
+  if (options.exits != ExitLoss::kNone) {
+    AddExitLosses(segments, tokens.targets, last.normed, options, scale, value);
+  }
+  if (options.hidden != 0 && taught) AddHiddenLoss(segments, *taught, options, scale, value);
+
+  const at::Tensor d_hidden = RunBackward(segments, tokens.shape);
+  EmbedTokensBackward(config, d_hidden, tokens.inputs, tokens.shape.length,
+                      GradOf(params_, "embed.weight"), GradOf(params_, "positions.weight"));
+  return value;
+}
+
+StepValue Student::AddAlignmentGradients(const TokenBatch& batch, const Teacher& teacher,
+                                         const LossOptions& options, double scale) {
+  const int layers = forward_.config().layers;
+  const BatchTokens tokens = SplitBatch(batch, options.documents_apart);
+  std::vector<int> keep;
+  for (int depth = 0; depth <= layers; ++depth) keep.push_back(depth);
+  TeacherOutput taught = teacher.Run(tokens.inputs, tokens.shape, keep);
+  StepValue value;
+  for (int depth = 0; depth < layers; ++depth) {
+    const at::Tensor& input = taught.hidden.at(depth);
+    const at::Tensor& target = taught.hidden.at(depth + 1);
+    const at::Tensor output = RunDepths(depth, depth + 1, input, tokens.shape);
+    at::Tensor gradient;
+    {
+      const at::NoGradGuard no_grad;
+      const at::Tensor error = output - target;
+      const double norm = (target - input).square().sum().item<double>();
+      value.hidden += error.square().sum().item<double>() / norm / layers;
+      gradient = error.mul_(2 * scale / norm / layers);
+    }
+    if (output.requires_grad()) torch::autograd::backward({output}, {gradient});
+    taught.hidden.erase(depth);
+  }
+  value.loss = value.hidden;
+  return value;
+}
+
+Teacher Student::Snapshot(int64_t max_length, bool with_fading) const {
+  return Teacher(params_, forward_.config(), plan_, max_length, forward_.compute(),
+                 with_fading ? fading_ : nullptr);
+}
+
+}  // namespace rondo

@@ -1,0 +1,106 @@
+// One training step's gradients: forward in segments of depths, losses, backward segment by
+// segment. Between segments only hidden states are kept; with activation checkpointing the inside
+// of a segment is computed a second time, to the same bits, when its gradient is due.
+#pragma once
+
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "rondo/sharing_plan.h"
+#include "rondo/token_data.h"
+#include "train/forward.h"
+#include "train/head_loss.h"
+#include "train/params.h"
+#include "train/teacher.h"
+
+namespace rondo {
+
+enum class Checkpoint {
+  kNone,   // all activations are kept
+  kLoop,   // one loop's at a time (of a plan without loops: about √depths depths)
+  kDepth,  // one depth's at a time
+};
+
+// What the loops before the last are trained to (Bae et al. 2025, section 2.3).
+enum class ExitLoss {
+  kNone,
+  kWeighted,    // loop i of B has the share i / Σ i, the last one included
+  kAggressive,  // every earlier loop has `exit_weight`, the last one 1
+};
+
+struct LossOptions {
+  VocabLoss vocab;  // at the last output
+  ExitLoss exits = ExitLoss::kNone;
+  double exit_weight = 0.1;  // kAggressive
+  double exit_kd = 0;        // share of an exit's loss that is KL from the detached last output
+  double hidden = 0;         // weight of matching hidden states with the teacher's
+  std::vector<int> hidden_depths;  // behind which depths
+  bool documents_apart = false;    // positions see their own document only
+};
+
+struct StepValue {
+  double loss = 0;  // what is minimised
+  double ce = 0, kd = 0, accuracy = 0, hidden = 0;
+  std::vector<double> exit_ce;  // of the loops before the last
+  void Add(const StepValue& other, double share);
+};
+
+class Student {
+ public:
+  // `params` and `fading` outlive the student; `fading` may be null.
+  Student(Params& params, const ModelConfig& config, const SharingPlan& plan, int64_t max_length,
+          ComputeType compute, Checkpoint checkpoint, const FadingRest* fading);
+
+  // Adds `scale` times the gradient of the loss on a batch to those of the parameters.
+  StepValue AddGradients(const TokenBatch& batch, const Teacher* teacher,
+                         const LossOptions& options, double scale);
+
+  // Layer-wise alignment: every depth gets the teacher's input at that depth and learns the
+  // teacher's output. The loss of a depth is the squared error relative to the squared length of
+  // the teacher's update there; depths count alike. No head, and no gradient between depths.
+  StepValue AddAlignmentGradients(const TokenBatch& batch, const Teacher& teacher,
+                                  const LossOptions& options, double scale);
+
+  // The parameters as they are now, for measuring; with what still fades, or without.
+  Teacher Snapshot(int64_t max_length, bool with_fading) const;
+  const Forward& forward() const { return forward_; }
+
+ private:
+  struct Segment {
+    int first, end;       // depths
+    at::Tensor input;     // a leaf
+    at::Tensor output;    // with its graph, or without when it will be computed again
+    at::Tensor gradient;  // of `output` from losses there; undefined: none
+  };
+
+  std::vector<Segment> MakeSegments(const LossOptions& options) const;
+  at::Tensor RunDepths(int first, int end, at::Tensor hidden, const RowsShape& shape) const;
+  void RunForward(std::vector<Segment>& segments, at::Tensor hidden, const RowsShape& shape) const;
+  at::Tensor RunBackward(std::vector<Segment>& segments, const RowsShape& shape) const;
+  void AddHiddenLoss(std::vector<Segment>& segments, const TeacherOutput& taught,
+                     const LossOptions& options, double scale, StepValue& value) const;
+  void AddExitLosses(std::vector<Segment>& segments, std::span<const int32_t> targets,
+                     const at::Tensor& last_normed, const LossOptions& options, double scale,
+                     StepValue& value) const;
+  std::vector<int> ExitEnds() const;  // depths at which the loops before the last end
+
+  Params& params_;
+  SharingPlan plan_;
+  LoopShape loops_;
+  Forward forward_;
+  Checkpoint checkpoint_;
+  const FadingRest* fading_;
+};
+
+// Inputs and targets of a batch of rows of length + 1 tokens.
+struct BatchTokens {
+  std::vector<int32_t> inputs;   // [rows · length]
+  std::vector<int32_t> targets;  // [rows · length]
+  RowsShape shape;
+};
+
+// With `apart`, the first token of another document is nobody's target.
+BatchTokens SplitBatch(const TokenBatch& batch, bool apart);
+
+}  // namespace rondo

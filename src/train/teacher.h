@@ -1,0 +1,52 @@
+// A model that is run forward only: the teacher of a distillation, or a student being measured.
+#pragma once
+
+#include <map>
+#include <span>
+#include <vector>
+
+#include "rondo/model.h"
+#include "train/forward.h"
+#include "train/params.h"
+
+namespace rondo {
+
+// What turns normed hidden states into logits.
+struct LogitHead {
+  at::Tensor weight;  // [vocab, d_model]
+  at::Tensor bias;    // undefined: none
+  float softcap = 0;
+};
+
+LogitHead HeadOf(const Params& params, const ModelConfig& config);
+NormTensors FinalNormOf(const Params& params, const ModelConfig& config);
+
+struct TeacherOutput {
+  at::Tensor normed;                 // [tokens, d_model] behind the final norm
+  std::map<int, at::Tensor> hidden;  // [tokens, d_model] before the depths asked for
+};
+
+class Teacher {
+ public:
+  // Merged f32 matrices of every depth; the model itself is not kept.
+  Teacher(const Model& model, int64_t max_length, ComputeType compute = ComputeType::kF32);
+  // The same of parameters in training, with a fading rest if there is one.
+  Teacher(const Params& params, const ModelConfig& config, const SharingPlan& plan,
+          int64_t max_length, ComputeType compute, const FadingRest* fading);
+
+  // `keep`: depths whose input is wanted; the number of layers stands for the last output.
+  TeacherOutput Run(std::span<const int32_t> tokens, const RowsShape& shape,
+                    std::span<const int> keep = {}) const;
+  const LogitHead& head() const { return head_; }
+  const ModelConfig& config() const { return forward_.config(); }
+  const LayerTensors& layer(int depth) const { return layers_[static_cast<size_t>(depth)]; }
+
+ private:
+  Forward forward_;
+  at::Tensor embedding_, positions_;
+  std::vector<LayerTensors> layers_;
+  NormTensors final_norm_;
+  LogitHead head_;
+};
+
+}  // namespace rondo

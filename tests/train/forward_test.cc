@@ -1,0 +1,105 @@
+// The differentiable forward pass against the engine, for every family, plan and residual kind.
+#include "train/forward.h"
+
+#include <gtest/gtest.h>
+
+#include "train/teacher.h"
+#include "train_testing.h"
+
+namespace rondo {
+namespace {
+
+std::vector<float> TrainLogits(const Model& model, std::span<const int32_t> tokens,
+                               const RowsShape& shape) {
+  const at::NoGradGuard no_grad;
+  const Teacher teacher(model, shape.length);
+  const LogitHead& head = teacher.head();
+  at::Tensor logits = at::linear(teacher.Run(tokens, shape).normed, head.weight, head.bias);
+  if (head.softcap > 0) logits = at::tanh(logits / head.softcap) * head.softcap;
+  const float* data = logits.const_data_ptr<float>();
+  return {data, data + logits.numel()};
+}
+
+void ExpectEqualsEngine(const Model& model, int length = 24) {
+  const std::vector<int32_t> tokens = RandomTokens(length, model.config.vocab);
+  const std::vector<float> engine = AllLogits(model, tokens);
+  const std::vector<double> expected(engine.begin(), engine.end());
+  const std::vector<float> logits = TrainLogits(model, tokens, ShapeOfRows(1, length));
+  ASSERT_EQ(logits.size(), expected.size());
+  // Both round; see Tolerance().
+  EXPECT_LE(WorstDifference(logits, expected), 2 * Tolerance(model.config, expected));
+}
+
+class EveryFamily : public testing::TestWithParam<FamilyCase> {};
+
+TEST_P(EveryFamily, EqualsTheEngine) { ExpectEqualsEngine(RandomModel(GetParam().config)); }
+
+TEST_P(EveryFamily, FoldedEqualsTheEngine) {
+  const ModelConfig& config = GetParam().config;
+  ExpectEqualsEngine(RandomModel(config, CyclePlan(config, 2, ResidualKind::kLora, 3)));
+}
+
+INSTANTIATE_TEST_SUITE_P(Families, EveryFamily, testing::ValuesIn(Families()),
+                         [](const auto& info) { return info.param.name; });
+
+class EveryResidual : public testing::TestWithParam<ResidualKind> {};
+
+TEST_P(EveryResidual, EqualsTheEngine) {
+  const ModelConfig config = SmallConfig();
+  ExpectEqualsEngine(RandomModel(config, CyclePlan(config, 2, GetParam(), 3)));
+}
+
+INSTANTIATE_TEST_SUITE_P(Kinds, EveryResidual,
+                         testing::Values(ResidualKind::kNone, ResidualKind::kLora,
+                                         ResidualKind::kLoraDiag, ResidualKind::kDora,
+                                         ResidualKind::kMulDiag, ResidualKind::kKronecker),
+                         [](const auto& info) {
+                           std::string name(Name(info.param));
+                           std::erase(name, '-');
+                           return name;
+                         });
+
+TEST(Forward, OwnAndAbsorbedNormsEqualTheEngine) {
+  ModelConfig config = SmallConfig();
+  config.norm = NormKind::kLayer;
+  config.qkv_bias = config.o_bias = config.ffn_bias = true;
+  SharingPlan plan = CyclePlan(config, 2, ResidualKind::kLora, 2);
+  for (const Module m : {Module::kQ, Module::kO, Module::kUp}) plan[m].own_bias = true;
+  plan[Module::kAttnNorm].blocks = {kAbsorbed, kAbsorbed, kAbsorbed, kAbsorbed};
+  plan[Module::kFfnNorm].blocks = {0, 1, 2, 3};
+  ExpectEqualsEngine(RandomModel(config, plan));
+}
+
+// Widths that no vector divides.
+TEST(Forward, OddWidthsEqualTheEngine) {
+  ModelConfig config = SmallConfig();
+  config.d_model = 23;
+  config.d_ff = 37;
+  config.head_dim = config.rotary_dim = 10;
+  config.attn_scale = 0.3f;
+  ExpectEqualsEngine(RandomModel(config, CyclePlan(config, 2, ResidualKind::kLora, 5)));
+}
+
+// Rows of a batch are sequences of their own, and so are documents of a row when kept apart: a
+// document's logits are those it has alone. Rotary embedding is relative, so its place in the row
+// does not matter.
+TEST(Forward, RowsAndDocumentsAreIndependent) {
+  const ModelConfig config = SmallConfig();
+  const Model model = RandomModel(config);
+  const std::vector<int32_t> tokens = RandomTokens(30, config.vocab);
+  const std::vector<int32_t> document = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+                                         0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 1};
+  const std::vector<float> batch = TrainLogits(model, tokens, ShapeOfRows(2, 15, document));
+  const std::span<const int32_t> ids = tokens;
+  size_t at = 0;
+  for (const auto& [begin, count] : {std::pair{0, 15}, {15, 6}, {21, 9}}) {
+    const std::vector<float> alone = AllLogits(model, ids.subspan(begin, count));
+    const std::vector<double> expected(alone.begin(), alone.end());
+    const std::vector<float> part(batch.begin() + at, batch.begin() + at + alone.size());
+    EXPECT_LE(WorstDifference(part, expected), 2 * Tolerance(config, expected)) << begin;
+    at += alone.size();
+  }
+}
+
+}  // namespace
+}  // namespace rondo

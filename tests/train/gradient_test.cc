@@ -1,0 +1,184 @@
+// Gradients against finite differences of the loss, and against themselves under checkpointing.
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "base/rng.h"
+#include "train_testing.h"
+
+namespace rondo {
+namespace {
+
+constexpr int kLength = 8;
+
+struct Case {
+  Model model;
+  Model teacher;
+  LossOptions loss;
+  int border = 0;
+};
+
+Case MakeCase(const ModelConfig& config, const SharingPlan& plan) {
+  Case setup{RandomModel(config, plan, 1), RandomModel(config, 2), {}, 0};
+  setup.loss.vocab.ce = 0.4f;
+  setup.loss.vocab.kd = 0.6f;
+  return setup;
+}
+
+double Loss(const Case& s, Params& params, const Teacher& teacher) {
+  Student student = MakeStudent(params, s.model);
+  const TokenBatch batch = RandomBatch(2, kLength, s.model.config.vocab, s.border);
+  const StepValue value = student.AddGradients(batch, &teacher, s.loss, 1);
+  return value.loss;
+}
+
+// The derivative of the loss along a direction of every tensor, taken twice: from the gradient, and
+// from the loss at two points. Losses are near 4 and sums of some hundred roundings of 2^-24, so
+// the loss is known to about 2e-6; a step that changes it by 1e-3 or more gives the derivative to
+// 0.5 %. The step is small beside the tensor, so that third derivatives stay below 1 %.
+void ExpectFiniteDifferencesAgree(const Case& s) {
+  Params params = AllTrained(s.model);
+  const Teacher teacher(s.teacher, kLength);
+  Loss(s, params, teacher);
+  const at::Tensor gradient = params.grad().clone();
+  Rng rng(5);
+  int compared = 0;
+  for (const Param* param : params.List()) {
+    const at::Tensor value = Params::Part(params.flat(), *param);
+    const at::Tensor slope = Params::Part(gradient, *param);
+    const double size = slope.norm().item<double>();
+    // Along the gradient and a random direction at once: a wrong part of either shows.
+    at::Tensor direction = at::empty_like(slope);
+    float* d = direction.mutable_data_ptr<float>();
+    for (int64_t i = 0; i < direction.numel(); ++i) d[i] = static_cast<float>(rng.Normal());
+    direction.div_(direction.norm());
+    if (size > 0) direction.add_(slope / size);
+    const double expected = (slope * direction).sum().item<double>();
+    const at::Tensor before = value.clone();
+    const double step = 4e-3 * std::max(1.0, std::sqrt(before.norm().item<double>()));
+    const auto at = [&](double factor) {
+      value.copy_(before + direction * (factor * step));
+      return Loss(s, params, teacher);
+    };
+    // Fourth-order central differences.
+    const double near = at(1) - at(-1), far = at(2) - at(-2);
+    value.copy_(before);
+    const double measured = (8 * near - far) / (12 * step);
+    const double noise = 4e-6 / step;
+    EXPECT_NEAR(measured, expected, 0.02 * std::abs(expected) + noise) << param->name;
+    compared += std::abs(expected) > 10 * noise;
+  }
+  EXPECT_GT(compared, static_cast<int>(params.List().size()) / 2) << "nothing rises above noise";
+}
+
+class EveryFamily : public testing::TestWithParam<FamilyCase> {};
+
+TEST_P(EveryFamily, GradientsAreDerivatives) {
+  const ModelConfig& config = GetParam().config;
+  ExpectFiniteDifferencesAgree(MakeCase(config, CyclePlan(config, 2, ResidualKind::kLora, 3)));
+}
+
+INSTANTIATE_TEST_SUITE_P(Families, EveryFamily, testing::ValuesIn(Families()),
+                         [](const auto& info) { return info.param.name; });
+
+TEST(Gradient, OfEveryResidualKind) {
+  const ModelConfig config = SmallConfig();
+  for (const ResidualKind kind : {ResidualKind::kLoraDiag, ResidualKind::kDora,
+                                  ResidualKind::kMulDiag, ResidualKind::kKronecker}) {
+    SCOPED_TRACE(std::string(Name(kind)));
+    ExpectFiniteDifferencesAgree(MakeCase(config, CyclePlan(config, 2, kind, 3)));
+  }
+}
+
+TEST(Gradient, OfWidthsThatNoVectorDivides) {
+  ModelConfig config = SmallConfig();
+  config.d_model = 23;
+  config.d_ff = 37;
+  config.head_dim = config.rotary_dim = 10;
+  config.attn_scale = 0.3f;
+  ExpectFiniteDifferencesAgree(MakeCase(config, CyclePlan(config, 2, ResidualKind::kLora, 5)));
+}
+
+TEST(Gradient, OfEveryDivergenceAndTemperature) {
+  const ModelConfig config = SmallConfig();
+  for (const KdKind kind : {KdKind::kForwardKl, KdKind::kReverseKl, KdKind::kJensenShannon}) {
+    SCOPED_TRACE(static_cast<int>(kind));
+    Case setup = MakeCase(config, CyclePlan(config, 2, ResidualKind::kLora, 3));
+    setup.loss.vocab.kind = kind;
+    setup.loss.vocab.temperature = 1.7f;
+    setup.loss.vocab.js_lambda = 0.3f;
+    ExpectFiniteDifferencesAgree(setup);
+  }
+}
+
+TEST(Gradient, OfHiddenStatesAndWeightedExits) {
+  const ModelConfig config = SmallConfig();
+  Case setup = MakeCase(config, CyclePlan(config, 2, ResidualKind::kLora, 3));
+  setup.loss.hidden = 0.7;
+  setup.loss.hidden_depths = {0, 2};
+  setup.loss.exits = ExitLoss::kWeighted;
+  ExpectFiniteDifferencesAgree(setup);
+}
+
+TEST(Gradient, OfDocumentsKeptApart) {
+  const ModelConfig config = SmallConfig();
+  Case setup = MakeCase(config, CyclePlan(config, 2, ResidualKind::kLora, 3));
+  setup.loss.documents_apart = true;
+  setup.border = 3;
+  ExpectFiniteDifferencesAgree(setup);
+}
+
+at::Tensor GradientWith(const Case& s, Checkpoint checkpoint) {
+  Params params = AllTrained(s.model);
+  Student student = MakeStudent(params, s.model, checkpoint);
+  const Teacher teacher(s.teacher, kLength);
+  student.AddGradients(RandomBatch(2, kLength, s.model.config.vocab), &teacher, s.loss, 1);
+  return params.grad().clone();
+}
+
+// A depth computed again must repeat every bit. Where segments end, gradients of shared tensors are
+// summed in another order, which a plan that shares nothing leaves alone.
+TEST(Gradient, CheckpointingRepeatsEveryBit) {
+  const ModelConfig config = SmallConfig();
+  Case setup = MakeCase(config, IdentityPlan(config));
+  const at::Tensor all = GradientWith(setup, Checkpoint::kNone);
+  EXPECT_GT(all.norm().item<double>(), 0.1);
+  EXPECT_TRUE(at::equal(all, GradientWith(setup, Checkpoint::kLoop)));
+  EXPECT_TRUE(at::equal(all, GradientWith(setup, Checkpoint::kDepth)));
+}
+
+TEST(Gradient, CheckpointingOfLoopsChangesRoundingOnly) {
+  const ModelConfig config = SmallConfig();
+  Case setup = MakeCase(config, CyclePlan(config, 2, ResidualKind::kLora, 3));
+  const at::Tensor all = GradientWith(setup, Checkpoint::kNone);
+  const double largest = all.abs().max().item<double>();
+  for (const Checkpoint checkpoint : {Checkpoint::kLoop, Checkpoint::kDepth}) {
+    const at::Tensor difference = GradientWith(setup, checkpoint) - all;
+    // Two terms summed in another order differ by one rounding of the larger.
+    EXPECT_LE(difference.abs().max().item<double>(), 4 * 0x1p-24 * largest);
+  }
+}
+
+// The exits' target is the last output as it is: no gradient flows back through it.
+TEST(Gradient, ExitsDoNotMoveTheOutputTheyLearnFrom) {
+  const ModelConfig config = SmallConfig();
+  Case setup = MakeCase(config, CyclePlan(config, 2, ResidualKind::kNone, 0));
+  setup.loss.vocab.ce = setup.loss.vocab.kd = 0;
+  setup.loss.exits = ExitLoss::kAggressive;
+  setup.loss.exit_weight = 1;
+  setup.loss.exit_kd = 1;
+  SharingPlan plan = setup.model.plan;
+  for (const Module m : kAllModules) {  // norms of their own tell the loops apart
+    if (!IsLinear(m) && config.HasModule(m)) plan[m].blocks = {0, 1, 2, 3};
+  }
+  setup.model = RandomModel(config, plan, 1);
+  Params params = AllTrained(setup.model);
+  Student student = MakeStudent(params, setup.model);
+  student.AddGradients(RandomBatch(2, kLength, config.vocab), nullptr, setup.loss, 1);
+  EXPECT_GT(params.Get("blocks.1.ffn_norm.weight").grad().norm().item<double>(), 0);
+  EXPECT_EQ(params.Get("blocks.2.ffn_norm.weight").grad().norm().item<double>(), 0);
+  EXPECT_EQ(params.Get("blocks.3.ffn_norm.weight").grad().norm().item<double>(), 0);
+}
+
+}  // namespace
+}  // namespace rondo

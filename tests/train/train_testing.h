@@ -1,0 +1,87 @@
+// Small random models for the tests of training.
+#pragma once
+
+#include <cmath>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "engine/engine_testing.h"
+#include "rondo/token_data.h"
+#include "train/student.h"
+
+namespace rondo {
+
+struct FamilyCase {
+  std::string name;
+  ModelConfig config;
+};
+
+// One configuration for every way in which families differ.
+inline std::vector<FamilyCase> Families() {
+  std::vector<FamilyCase> cases = {{"llama", SmallConfig()}};
+  ModelConfig gemma = SmallConfig();
+  gemma.qk_norm = gemma.post_norms = gemma.tied_embeddings = true;
+  gemma.activation = Activation::kGeluTanh;
+  gemma.embed_scale = std::sqrt(24.0f);
+  gemma.sliding_window = 5;
+  gemma.local_layers = {1, 1, 0, 1};
+  gemma.rope_theta = 1000;
+  gemma.rope_local_theta = 50;
+  cases.push_back({"gemma3", gemma});
+  ModelConfig capped = gemma;
+  capped.qk_norm = false;
+  capped.attn_softcap = 2;
+  capped.logit_softcap = 3;
+  cases.push_back({"gemma2", capped});
+  ModelConfig qwen = SmallConfig();
+  qwen.qkv_bias = qwen.tied_embeddings = true;
+  cases.push_back({"qwen2", qwen});
+  ModelConfig neox = SmallConfig();
+  neox.norm = NormKind::kLayer;
+  neox.parallel_residual = true;
+  neox.gated_ffn = false;
+  neox.activation = Activation::kGelu;
+  neox.kv_heads = neox.heads;
+  neox.rotary_dim = 2;
+  neox.qkv_bias = neox.o_bias = neox.ffn_bias = true;
+  cases.push_back({"gpt_neox", neox});
+  ModelConfig gpt2 = neox;
+  gpt2.parallel_residual = false;
+  gpt2.positions = PositionKind::kLearned;
+  gpt2.activation = Activation::kGeluTanh;
+  gpt2.rotary_dim = 0;
+  gpt2.head_bias = true;
+  cases.push_back({"gpt2", gpt2});
+  ModelConfig llama3 = SmallConfig();
+  llama3.rope_scaling = {RopeScalingKind::kLlama3, 8, 1, 4, 16};
+  llama3.activation = Activation::kRelu;
+  cases.push_back({"llama3", llama3});
+  return cases;
+}
+
+// Rows of random tokens; `border` > 0 starts a second document there in every odd row.
+inline TokenBatch RandomBatch(int rows, int length, int vocab, int border = 0, uint64_t seed = 3) {
+  TokenBatch batch{.rows = rows, .length = length};
+  batch.tokens = RandomTokens(rows * (length + 1), vocab, seed);
+  for (int row = 0; row < rows; ++row) {
+    for (int i = 0; i <= length; ++i) {
+      batch.document.push_back(border > 0 && row % 2 == 1 && i >= border);
+    }
+    batch.row_ids.push_back(row);
+  }
+  return batch;
+}
+
+inline Params AllTrained(const Model& model) {
+  const TrainGroup all[] = {{"*"}};
+  return Params(model, all);
+}
+
+inline Student MakeStudent(Params& params, const Model& model,
+                           Checkpoint checkpoint = Checkpoint::kNone, int64_t max_length = 32) {
+  return Student(params, model.config, model.plan, max_length, ComputeType::kF32, checkpoint,
+                 nullptr);
+}
+
+}  // namespace rondo
