@@ -10,6 +10,7 @@
 #include "base/file.h"
 #include "base/temp_dir.h"
 #include "rondo/error.h"
+#include "rondo/eval.h"
 #include "rondo/run_log.h"
 #include "train_testing.h"
 
