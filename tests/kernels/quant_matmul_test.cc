@@ -35,14 +35,6 @@ Tensor RandomBlocks(DType type, int64_t out, int64_t in, uint64_t seed) {
   return Tensor::FromBytes(type, {out, in}, std::move(bytes));
 }
 
-std::vector<float> Multiply(const PackedMatrix& w, std::span<const float> x, int64_t rows,
-                            int threads) {
-  ThreadPool pool(threads);
-  std::vector<float> y(static_cast<size_t>(rows * w.out()), -7.0f);
-  MatMul(w, x.data(), rows, y.data(), /*accumulate=*/false, pool);
-  return y;
-}
-
 // The activations as the kernels see them, written plainly.
 std::vector<float> Rounded(std::span<const float> x) {
   std::vector<float> rounded;
