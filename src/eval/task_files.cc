@@ -5,8 +5,8 @@
 #include <nlohmann/json.hpp>
 #include <system_error>
 
+#include "base/byte_source.h"
 #include "base/strings.h"
-#include "base/xz.h"
 #include "rondo/error.h"
 
 namespace rondo {
@@ -87,7 +87,7 @@ std::vector<int> ReadLabels(const std::string& path) {
   for (const fs::path& entry : List(FolderOf(path))) {
     const std::string name = Plain(entry.filename().string());
     if (name != StemOfRecords(path) + "_labels.lst") continue;
-    for (const std::string& line : Split(ReadMaybeXz(entry.string()), '\n')) {
+    for (const std::string& line : Split(ReadPackedText(entry.string()), '\n')) {
       const std::string_view digit = Trim(line);
       if (digit.empty()) continue;
       if (digit.size() != 1 || digit[0] < '0' || digit[0] > '9') {
@@ -130,7 +130,7 @@ std::vector<TaskRecord> ReadTaskFile(const std::string& path, const TaskSpec& ta
   const std::vector<int> labels = ReadLabels(path);
   std::vector<TaskRecord> records;
   int number = 0;
-  for (const std::string& line : Split(ReadMaybeXz(path), '\n')) {
+  for (const std::string& line : Split(ReadPackedText(path), '\n')) {
     const std::string place = path + ":" + std::to_string(++number);
     if (Trim(line).empty()) continue;
     const nlohmann::json json = ParseJsonChecked(line, place);

@@ -1,4 +1,4 @@
-#include "corpus/byte_source.h"
+#include "base/byte_source.h"
 
 #include <gmock/gmock.h>
 
@@ -6,7 +6,7 @@
 
 #include "base/rng.h"
 #include "base/temp_dir.h"
-#include "corpus/compressed.h"
+#include "base/compressed.h"
 #include "rondo/error.h"
 
 namespace rondo {
