@@ -3,16 +3,36 @@
 #include <toml++/toml.h>
 
 #include <algorithm>
+#include <array>
+#include <charconv>
 #include <filesystem>
 #include <set>
 #include <sstream>
 
 #include "base/file.h"
+#include "base/strings.h"
 #include "rondo/error.h"
 
 namespace rondo {
 namespace fs = std::filesystem;
 namespace {
+
+// A value in TOML, but numbers with no more digits than tell them apart.
+std::string ValueText(const toml::node& node) {
+  std::ostringstream out;
+  if (const toml::array* array = node.as_array()) {
+    std::vector<std::string> values;
+    for (const toml::node& element : *array) values.push_back(ValueText(element));
+    out << "[" << Join(values, ", ") << "]";
+  } else if (const auto* number = node.as_floating_point()) {
+    std::array<char, 32> digits;
+    const auto end = std::to_chars(digits.data(), digits.data() + digits.size(), number->get()).ptr;
+    out << std::string_view(digits.data(), static_cast<size_t>(end - digits.data()));
+  } else {
+    node.visit([&out](const auto& value) { out << value; });
+  }
+  return out.str();
+}
 
 void Flatten(const toml::table& table, const std::string& prefix,
              std::map<std::string, std::string>* out);
@@ -26,12 +46,9 @@ void FlattenNode(const toml::node& node, const std::string& key,
     for (size_t i = 0; i < array->size(); ++i) {
       FlattenNode((*array)[i], key + "[" + std::to_string(i) + "]", out);
     }
-  } else if (const auto* text = node.as_string()) {
-    (*out)[key] = text->get();
   } else {
-    std::ostringstream value;
-    node.visit([&value](const auto& typed) { value << typed; });
-    (*out)[key] = value.str();
+    const auto* text = node.as_string();
+    (*out)[key] = text != nullptr ? text->get() : ValueText(node);
   }
 }
 
