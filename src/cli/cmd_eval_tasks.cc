@@ -1,4 +1,6 @@
 #include <cstdio>
+#include <cstdlib>
+#include <nlohmann/json.hpp>
 #include <numeric>
 
 #include "base/machine.h"
@@ -55,6 +57,7 @@ std::string JsonOf(const TaskResult& result) {
   out.Add("resumed", result.resumed);
   out.Add("split", result.split);
   out.Add("file", result.file);
+  if (result.loops.size() == 1) return out.Json();
   std::string loops;
   for (const TaskScores& scores : result.loops) {
     Output loop;
@@ -97,17 +100,6 @@ void PrintTable(const TaskReport& report) {
   }
 }
 
-std::string NumbersJson(const std::vector<double>& values) {
-  std::string text;
-  for (const double value : values) {
-    Output out;
-    out.Add("v", value);
-    const std::string json = out.Json();  // {"v": …}
-    text += (text.empty() ? "" : ", ") + json.substr(6, json.size() - 7);
-  }
-  return "[" + text + "]";
-}
-
 }  // namespace
 
 int RunEvalTasks(const EvalOptions& options, const CommonOptions& common) {
@@ -140,7 +132,7 @@ int RunEvalTasks(const EvalOptions& options, const CommonOptions& common) {
   Output out;
   out.AddJson("tasks", tasks.Json());
   out.Add("mean", report.mean.back());
-  out.AddJson("mean_by_loop", NumbersJson(report.mean));
+  if (report.mean.size() > 1) out.AddJson("mean_by_loop", nlohmann::json(report.mean).dump());
   out.Add("shots", flags.shots);
   out.Add("scored", report.scored);
   out.Add("examples_per_s", rate);

@@ -61,6 +61,15 @@ struct ContinuationScorer::Want {
   size_t row;
 };
 
+// Appends what a row asks for at positions [begin, end).
+void ContinuationScorer::AddWants(const TokenRow& row, size_t example, size_t number, size_t begin,
+                                  size_t end, std::vector<Want>& wants) {
+  const size_t start = row.input.size() - row.targets.size();
+  for (size_t p = std::max(start, begin); p < std::min(row.input.size(), end); ++p) {
+    wants.push_back({static_cast<int>(p), row.targets[p - start], example, number});
+  }
+}
+
 // Tokens that follow what a sequence has computed.
 struct ContinuationScorer::Job {
   std::vector<KvCache> caches;  // [CacheCount()]
@@ -109,6 +118,34 @@ void ContinuationScorer::Reserve(std::span<const TokenRows> examples) {
   if (!pages_ || pages_->positions() < positions) pages_ = engine_.NewPool(positions);
 }
 
+ContinuationScorer::Job ContinuationScorer::SharedJob(size_t example, const TokenRows& rows) const {
+  const size_t common = CommonPrefix(rows);
+  Job job{
+      .caches = {}, .tokens = std::span(rows.front().input).first(common), .first = 0, .wants = {}};
+  for (size_t c = 0; c < CacheCount(); ++c) {
+    job.caches.push_back(pages_->NewCache(static_cast<int>(LongestInput(rows))));
+  }
+  for (size_t r = 0; r < rows.size(); ++r) AddWants(rows[r], example, r, 0, common, job.wants);
+  std::ranges::stable_sort(job.wants, {}, &Want::position);
+  return job;
+}
+
+void ContinuationScorer::AddOwnJobs(size_t example, const TokenRows& rows, const Job& shared,
+                                    std::vector<Job>& jobs) const {
+  const size_t common = shared.tokens.size();
+  for (size_t r = 0; r < rows.size(); ++r) {
+    const size_t size = rows[r].input.size();
+    if (size == common) continue;
+    Job job{.caches = {},
+            .tokens = std::span(rows[r].input).subspan(common),
+            .first = static_cast<int>(common),
+            .wants = {}};
+    for (const KvCache& cache : shared.caches) job.caches.push_back(cache.Fork(job.first));
+    AddWants(rows[r], example, r, common, size, job.wants);
+    jobs.push_back(std::move(job));
+  }
+}
+
 std::vector<ExampleScores> ContinuationScorer::Score(std::span<const TokenRows> examples) {
   std::vector<ExampleScores> scores;
   for (const TokenRows& rows : examples) {
@@ -118,43 +155,9 @@ std::vector<ExampleScores> ContinuationScorer::Score(std::span<const TokenRows> 
   if (examples.empty()) return scores;
   Reserve(examples);
   std::vector<Job> shared, own;
-  std::vector<size_t> common;
-  for (size_t e = 0; e < examples.size(); ++e) {
-    const TokenRows& rows = examples[e];
-    common.push_back(CommonPrefix(rows));
-    Job job{.caches = {},
-            .tokens = std::span(rows.front().input).first(common[e]),
-            .first = 0,
-            .wants = {}};
-    for (size_t c = 0; c < CacheCount(); ++c) {
-      job.caches.push_back(pages_->NewCache(static_cast<int>(LongestInput(rows))));
-    }
-    for (size_t r = 0; r < rows.size(); ++r) {
-      const size_t start = rows[r].input.size() - rows[r].targets.size();
-      for (size_t i = 0; start + i < common[e] && i < rows[r].targets.size(); ++i) {
-        job.wants.push_back({static_cast<int>(start + i), rows[r].targets[i], e, r});
-      }
-    }
-    std::ranges::stable_sort(job.wants, {}, &Want::position);
-    shared.push_back(std::move(job));
-  }
+  for (size_t e = 0; e < examples.size(); ++e) shared.push_back(SharedJob(e, examples[e]));
   Run(shared, scores);
-  for (size_t e = 0; e < examples.size(); ++e) {
-    for (size_t r = 0; r < examples[e].size(); ++r) {
-      const TokenRow& row = examples[e][r];
-      if (row.input.size() == common[e]) continue;
-      Job job{.caches = {},
-              .tokens = std::span(row.input).subspan(common[e]),
-              .first = static_cast<int>(common[e]),
-              .wants = {}};
-      for (const KvCache& cache : shared[e].caches) job.caches.push_back(cache.Fork(job.first));
-      const size_t start = row.input.size() - row.targets.size();
-      for (size_t p = std::max(start, common[e]); p < row.input.size(); ++p) {
-        job.wants.push_back({static_cast<int>(p), row.targets[p - start], e, r});
-      }
-      own.push_back(std::move(job));
-    }
-  }
+  for (size_t e = 0; e < examples.size(); ++e) AddOwnJobs(e, examples[e], shared[e], own);
   Run(own, scores);
   return scores;
 }

@@ -41,6 +41,13 @@ class ContinuationScorer {
   struct Want;
   struct Job;
   struct Piece;
+  static void AddWants(const TokenRow& row, size_t example, size_t number, size_t begin, size_t end,
+                       std::vector<Want>& wants);
+  // What all rows of an example begin with, and what each of them adds to it.
+  Job SharedJob(size_t example, const TokenRows& rows) const;
+  void AddOwnJobs(size_t example, const TokenRows& rows, const Job& shared,
+                  std::vector<Job>& jobs) const;
+  // Makes room for keys and values.
   void Reserve(std::span<const TokenRows> examples);
   void Run(std::span<Job> jobs, std::vector<ExampleScores>& scores) const;
   void RunPass(std::span<const Piece> pieces, std::vector<ExampleScores>& scores) const;

@@ -1,5 +1,6 @@
 #include "eval/task_record.h"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "text/jinja_library.h"

@@ -90,8 +90,8 @@ class TaskRun {
         state_->Add(std::string(task_.spec->name), numbers_[i], fingerprints_[i], scored[i]);
       }
       scores_[numbers_[i]] = std::move(scored[i]);
-      progress.Add();
     }
+    progress.Add(static_cast<int64_t>(scored.size()));
     if (state_ != nullptr) state_->Flush();
     batch_.clear();
     numbers_.clear();

@@ -57,6 +57,16 @@ TEST(ByteSource, ReadsSeveralStreamsBehindEachOtherAndEmptyOnes) {
   }
 }
 
+TEST(ByteSource, ReadsAWholeTextUpToALimit) {
+  TempDir dir;
+  const std::string text(5000, 'a');
+  Put(dir.File("a.txt.xz"), Xz(text));
+  EXPECT_EQ(ReadPackedText(dir.File("a.txt.xz")), text);
+  EXPECT_EQ(ReadPackedText(dir.File("a.txt.xz"), 5000), text);
+  EXPECT_THAT([&] { ReadPackedText(dir.File("a.txt.xz"), 4999); },
+              ThrowsMessage<Error>(AllOf(HasSubstr("a.txt.xz"), HasSubstr("4999"))));
+}
+
 TEST(ByteSource, EveryCutIsAnError) {
   TempDir dir;
   const std::string text = LongText().substr(0, 5000);

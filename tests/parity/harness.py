@@ -6,6 +6,8 @@
 """
 
 import dataclasses
+import json
+import lzma
 import pathlib
 
 import yaml
@@ -73,3 +75,45 @@ def run_harness(model, records, names, folder, shots=0, limit=None):
                    if key.endswith(",none")}
         scores[name] = TaskScore([s["filtered_resps"] for s in samples], metrics)
     return scores
+
+
+def load_gguf(path):
+    """A GGUF file in float32, for the harness."""
+    import torch
+    from lm_eval.models.huggingface import HFLM
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    place, file = path.parent, path.name
+    model = AutoModelForCausalLM.from_pretrained(place, gguf_file=file, dtype=torch.float32).eval()
+    return HFLM(pretrained=model, tokenizer=AutoTokenizer.from_pretrained(place, gguf_file=file), batch_size=4)
+
+
+def to_hugging_face(name, row):
+    """A record of the plain forms that collections share, as the harness's data sets have it."""
+    if name == "hellaswag" and "activity_label" not in row:
+        activity, context = row["ctx"].split(": ", 1)
+        return {"activity_label": activity, "ctx_a": context, "ctx_b": "", "endings": row["endings"],
+                "label": str(row["label"])}
+    if not isinstance(row.get("choices"), list):
+        return row
+    if name == "winogrande":
+        return {"sentence": row["question"], "option1": row["choices"][0], "option2": row["choices"][1],
+                "answer": str(row["label"] + 1)}
+    letters = [chr(ord("A") + i) for i in range(len(row["choices"]))]
+    return {"question_stem" if name == "openbookqa" else "question": row["question"],
+            "choices": {"text": row["choices"], "label": letters}, "answerKey": letters[row["label"]]}
+
+
+def read_records(path):
+    text = path.read_bytes()
+    text = lzma.decompress(text) if text.startswith(b"\xfd7zXZ") else text
+    rows = [json.loads(line) for line in text.decode("utf-8").split("\n") if line.strip()]
+    for labels in path.parent.glob(path.name.split(".")[0] + "[-_]labels.lst"):
+        rows = [{**row, "label": int(label)} for row, label in zip(rows, labels.read_text().split(), strict=True)]
+    return rows
+
+
+def convert(name, path, folder):
+    """Writes the records of a file where write_task expects those that a task evaluates."""
+    rows = [to_hugging_face(name, row) for row in read_records(path)]
+    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    (folder / f"{TASKS[name][2]}.jsonl").write_text(text, encoding="utf-8")
