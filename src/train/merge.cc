@@ -76,7 +76,7 @@ at::Tensor Compose(const LinearParts& p) {
 class MergeFunction : public torch::autograd::Function<MergeFunction> {
  public:
   // shared, a, b and rest of every linear in turn; a, b and rest may be undefined.
-  static Variable forward(AutogradContext* ctx, const variable_list& tensors,
+  static Variable forward(AutogradContext* ctx, at::TensorList tensors,
                           std::vector<double> rest_weights) {
     int64_t out = 0;
     for (size_t i = 0; i < tensors.size(); i += 4) out += tensors[i].size(0);
@@ -146,7 +146,8 @@ at::Tensor MergeGroup(const Params& params, const SharingPlan& plan, std::span<c
       tensors.insert(tensors.end(), {p.shared, p.a, p.b, p.rest});
       weights.push_back(p.rest_weight);
     }
-    return MergeFunction::apply(tensors, weights);
+    // As a TensorList: LibTorch takes a vector for a constant without gradient.
+    return MergeFunction::apply(at::TensorList(tensors), weights);
   }
   std::vector<at::Tensor> merged;
   for (const LinearParts& p : linears) merged.push_back(Compose(p));

@@ -71,14 +71,14 @@ void ExpectFiniteDifferencesAgree(const Case& s) {
   EXPECT_GT(compared, static_cast<int>(params.List().size()) / 2) << "nothing rises above noise";
 }
 
-class EveryFamily : public testing::TestWithParam<FamilyCase> {};
+class GradientOfFamily : public testing::TestWithParam<FamilyCase> {};
 
-TEST_P(EveryFamily, GradientsAreDerivatives) {
+TEST_P(GradientOfFamily, GradientsAreDerivatives) {
   const ModelConfig& config = GetParam().config;
   ExpectFiniteDifferencesAgree(MakeCase(config, CyclePlan(config, 2, ResidualKind::kLora, 3)));
 }
 
-INSTANTIATE_TEST_SUITE_P(Families, EveryFamily, testing::ValuesIn(Families()),
+INSTANTIATE_TEST_SUITE_P(Families, GradientOfFamily, testing::ValuesIn(Families()),
                          [](const auto& info) { return info.param.name; });
 
 TEST(Gradient, OfEveryResidualKind) {
