@@ -22,6 +22,8 @@ std::string UnknownNameHint(std::string_view name, std::span<const std::string> 
 
 // 1234567 -> "1,234,567"; 1536 bytes -> "1.5 KiB".
 std::string WithThousands(int64_t value);
+// No more digits than it takes to read the same number back: "0.0003", "1e-08".
+std::string ShortestNumber(double value);
 std::string HumanBytes(uint64_t bytes);
 
 }  // namespace rondo

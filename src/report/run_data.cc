@@ -3,8 +3,6 @@
 #include <toml++/toml.h>
 
 #include <algorithm>
-#include <array>
-#include <charconv>
 #include <cmath>
 #include <filesystem>
 #include <set>
@@ -18,15 +16,6 @@ namespace rondo {
 namespace fs = std::filesystem;
 namespace {
 
-std::string ShortestText(double value) {
-  const double size = std::abs(value);
-  const bool plain = size == 0 || (size >= 1e-6 && size < 1e15);
-  std::array<char, 32> text;
-  const auto end = std::to_chars(text.data(), text.data() + text.size(), value,
-                                 plain ? std::chars_format::fixed : std::chars_format::scientific);
-  return {text.data(), end.ptr};
-}
-
 // A value in TOML, but numbers with no more digits than tell them apart.
 std::string ValueText(const toml::node& node) {
   std::ostringstream out;
@@ -35,7 +24,7 @@ std::string ValueText(const toml::node& node) {
     for (const toml::node& element : *array) values.push_back(ValueText(element));
     out << "[" << Join(values, ", ") << "]";
   } else if (const auto* number = node.as_floating_point()) {
-    out << ShortestText(number->get());
+    out << ShortestNumber(number->get());
   } else {
     node.visit([&out](const auto& value) { out << value; });
   }

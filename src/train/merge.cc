@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "train/fused.h"
+
 namespace rondo {
 namespace {
 
@@ -71,11 +73,6 @@ at::Tensor Compose(const LinearParts& p) {
   if (p.rest.defined()) w = at::add(w, p.rest, p.rest_weight);
   return w;
 }
-
-// LibTorch's functions take no undefined tensors in lists: an empty one stands for what is not
-// there.
-at::Tensor OrEmpty(const at::Tensor& tensor) { return tensor.defined() ? tensor : at::empty({0}); }
-bool IsGiven(const at::Tensor& tensor) { return tensor.numel() > 0; }
 
 // Shared tensors with low-rank residuals, written one above the other into a single matrix.
 class MergeFunction : public torch::autograd::Function<MergeFunction> {

@@ -2,11 +2,9 @@
 
 #include <toml++/toml.h>
 
-#include <charconv>
 #include <limits>
 #include <set>
 #include <sstream>
-#include <string_view>
 #include <type_traits>
 #include <utility>
 
@@ -241,12 +239,10 @@ class Writer {
     }
     out_ << "]";
   }
-  // The shortest form that reads back as the same number.
   void Write(double value) {
-    char text[32];
-    const auto end = std::to_chars(text, text + sizeof(text), value).ptr;
-    const std::string_view shortest(text, static_cast<size_t>(end - text));
-    out_ << shortest << (shortest.find_first_not_of("-0123456789") == shortest.npos ? ".0" : "");
+    const std::string text = ShortestNumber(value);
+    const bool integer = text.find_first_not_of("-0123456789") == text.npos;
+    out_ << text << (integer ? ".0" : "");
   }
   template <typename T>
   requires std::is_integral_v<T>
