@@ -107,17 +107,18 @@ TEST_F(ContinuationScorerTest, LoopsScoreAsTheModelCutOffThere) {
   const Engine engine(model, {}, pool_);
   ASSERT_EQ(engine.loops(), (LoopShape{1, 2, 2, 1}));
   // Depths 0, 1, 2 and 5, as a model that shares nothing.
-  Model cut{.config = LongConfig(4), .plan = {}, .weights = model.weights, .path = {}};
+  Model cut{.config = LongConfig(4), .plan = {}, .weights = {}, .path = {}};
   cut.plan = IdentityPlan(cut.config);
   for (const Module m : kAllModules) {
     if (!config.HasModule(m)) continue;
     cut.plan[m].residual = model.plan[m].residual;
     cut.plan[m].own_bias = model.plan[m].own_bias;
     if (!model.plan[m].ranks.empty()) cut.plan[m].ranks.assign(4, 2);
-    for (const char* part : {"a", "b"}) {
-      if (!model.weights.Has(ResidualTensor(5, m, part))) continue;
-      cut.weights.Set(ResidualTensor(3, m, part), model.weights.Get(ResidualTensor(5, m, part)));
-    }
+  }
+  for (const TensorSpec& spec : ExpectedTensors(cut.config, cut.plan)) {
+    std::string name = spec.name;
+    if (name.starts_with("residual.3.")) name.replace(0, 11, "residual.5.");
+    cut.weights.Set(spec.name, model.weights.Get(name));
   }
   const Engine cut_engine(cut, {}, pool_);
   const std::vector<TokenRows> examples = {Example(70, {1, 8}, 10), Example(600, {5, 1, 3}, 20)};

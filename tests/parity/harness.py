@@ -31,7 +31,7 @@ class TaskScore:
     metrics: dict
 
 
-def write_task(name, records, folder):
+def write_task(name, records, folder, changes):
     import lm_eval.tasks
     source, split, evaluated, train = TASKS[name]
     files = {split: str(records / f"{evaluated}.jsonl")}
@@ -51,11 +51,11 @@ def write_task(name, records, folder):
     if name not in ("lambada_openai", "winogrande"):
         settings["metric_list"] = [
             {"metric": m, "aggregation": "mean", "higher_is_better": True} for m in RANKED]
-    (folder / f"{name}.yaml").write_text(yaml.safe_dump(settings))
+    (folder / f"{name}.yaml").write_text(yaml.safe_dump(settings | changes))
 
 
-def run_harness(model, records, names, folder, shots=0, limit=None):
-    """`folder` takes the task files and the data sets' caches."""
+def run_harness(model, records, names, folder, shots=0, limit=None, **changes):
+    """`folder` takes the task files and the data sets' caches; `changes` go into the task files."""
     import datasets
     from lm_eval import simple_evaluate
     from lm_eval.tasks import TaskManager
@@ -63,7 +63,7 @@ def run_harness(model, records, names, folder, shots=0, limit=None):
     datasets.config.HF_DATASETS_CACHE = folder / "cache"
     datasets.disable_progress_bars()
     for name in names:
-        write_task(name, records, folder)
+        write_task(name, records, folder, changes)
     manager = TaskManager(include_path=str(folder), include_defaults=False)
     results = simple_evaluate(model=model, tasks=list(names), num_fewshot=shots, limit=limit,
                               task_manager=manager, log_samples=True)

@@ -133,6 +133,16 @@ def test_scores_are_those_of_the_harness(rondo, stories, one_thread, records, tm
         score.metrics.get("acc_norm", score.metrics["acc"]) for score in expected.values()) / len(ALL))
 
 
+def test_a_split_may_be_evaluated_with_examples_of_its_own(rondo, stories, one_thread, records, tmp_path):
+    model = harness_model(*load_export(rondo, stories, tmp_path / "hf"))
+    train = {"data_files": {"train": str(records / "ARC-Easy_train.jsonl")}}
+    expected = run_harness(model, records, ["arc_easy"], tmp_path, shots=2, dataset_kwargs=train, test_split="train",
+                           fewshot_split="train")
+    report, examples = ours(rondo, stories, ["arc_easy:train"], records, tmp_path / "state", "--shots", 2)
+    assert report["tasks"]["arc_easy"]["split"] == "train"
+    assert_equal(report, examples, expected, tolerance_of(20, 172, 5, 60))
+
+
 @pytest.mark.parametrize("keep, cut", [(("--keep-first", 1, "--keep-last", 0), [0, 1, 2]),
                                        (("--keep-first", 0, "--keep-last", 1), [0, 1, 4])])
 def test_a_loop_scores_as_the_model_cut_off_after_it(rondo, stories, one_thread, records, tmp_path, keep, cut):
