@@ -1,12 +1,12 @@
 #include "rondo/tasks.h"
 
 #include <algorithm>
-#include <chrono>
 #include <memory>
 #include <set>
 #include <utility>
 
 #include "base/progress.h"
+#include "base/stopwatch.h"
 #include "base/with_file.h"
 #include "eval/continuation_scorer.h"
 #include "eval/fingerprint.h"
@@ -18,8 +18,6 @@
 
 namespace rondo {
 namespace {
-
-using Clock = std::chrono::steady_clock;
 
 // Rows scored together. Several passes through the layers, so that few of them are partly filled.
 constexpr size_t kBatchRows = 2048;
@@ -81,9 +79,9 @@ class TaskRun {
   }
 
   void Flush(Progress& progress) {
-    const auto start = Clock::now();
+    const Stopwatch watch;
     std::vector<ExampleScores> scored = WithFile(file_, [&] { return scorer_.Score(batch_); });
-    report_.seconds += std::chrono::duration<double>(Clock::now() - start).count();
+    report_.seconds += watch.Seconds();
     report_.scored += static_cast<int64_t>(scored.size());
     for (size_t i = 0; i < scored.size(); ++i) {
       if (state_ != nullptr) {

@@ -5,12 +5,12 @@
 // packs what is missing and prints {"train": [[ids of a document], …], "held_out": […]}, or
 // {"error": message}. Keys are the fields of CorpusOptions; "threads" is the number of threads, and
 // "count_only" prints how many documents and tokens each side has, and the time it took.
-#include <chrono>
 #include <iostream>
 #include <nlohmann/json.hpp>
 #include <string>
 
 #include "base/json.h"
+#include "base/stopwatch.h"
 #include "base/thread_pool.h"
 #include "rondo/error.h"
 #include "rondo/token_data.h"
@@ -58,13 +58,13 @@ Json Run(const std::string& model, const std::string& cache, const std::string& 
     const Json json = ParseJsonChecked(request, "options");
     ThreadPool pool(json.value("threads", 0));
     const auto tokenizer = LoadTokenizer(model);
-    const auto start = std::chrono::steady_clock::now();
+    const Stopwatch watch;
     const TokenSplit split = OpenCorpus(ReadOptions(json), *tokenizer, cache, pool);
-    const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
+    const double seconds = watch.Seconds();
     if (json.value("count_only", false)) {
       return {{"train", Count(*split.train)},
               {"held_out", Count(*split.held_out)},
-              {"seconds", seconds.count()}};
+              {"seconds", seconds}};
     }
     return {{"train", Documents(*split.train)}, {"held_out", Documents(*split.held_out)}};
   } catch (const Error& error) {
