@@ -30,7 +30,7 @@ test-slow: build oracles models
 
 bench: build oracles models
 	@scripts/get_model.sh gemma3
-	@scripts/install_peers.sh
+	@scripts/install_python.sh peers
 	@$(PYTHON) benchmarks/peers.py
 
 test-arm: packages
@@ -53,7 +53,7 @@ python: packages
 	@test -x $(PYTHON) || { echo "== creating .venv"; python3 -m venv .venv; }
 
 oracles: python
-	@scripts/install_oracles.sh
+	@scripts/install_python.sh oracles
 
 models: python
 	@scripts/get_model.sh smollm2

@@ -3,7 +3,6 @@
 //
 //   matmul_bench [threads] [type…]        # default: all CPUs, every type
 #include <algorithm>
-#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <functional>
@@ -12,7 +11,9 @@
 #include <vector>
 
 #include "base/rng.h"
+#include "base/stopwatch.h"
 #include "base/thread_pool.h"
+#include "kernels/bandwidth.h"
 #include "kernels/matmul.h"
 #include "kernels/peak.h"
 #include "kernels/quant_panel.h"
@@ -26,14 +27,12 @@ constexpr double kSecondsEach = 0.05;
 
 // Seconds of the fastest of many runs: other tenants only ever slow one down.
 double Fastest(const std::function<void()>& run) {
-  using Clock = std::chrono::steady_clock;
-  const auto seconds = [](Clock::duration d) { return std::chrono::duration<double>(d).count(); };
   double best = 1e9;
-  const auto begin = Clock::now();
-  for (int i = 0; i < 5 || seconds(Clock::now() - begin) < kSecondsEach; ++i) {
-    const auto start = Clock::now();
+  const Stopwatch all;
+  for (int i = 0; i < 5 || all.Seconds() < kSecondsEach; ++i) {
+    const Stopwatch watch;
     run();
-    best = std::min(best, seconds(Clock::now() - start));
+    best = std::min(best, watch.Seconds());
   }
   return best;
 }
@@ -48,23 +47,6 @@ double Peak(ThreadPool& pool, const std::function<double(int64_t)>& loop) {
   double total = 0;
   for (const double w : work) total += w;
   return total / seconds;
-}
-
-// Bytes a second at which the threads read `bytes` of memory again and again.
-double ReadRate(ThreadPool& pool, uint64_t bytes) {
-  static std::map<uint64_t, double> known;
-  if (const auto at = known.find(bytes); at != known.end()) return at->second;
-  const AlignedBuffer memory(bytes);
-  const int64_t part = static_cast<int64_t>(bytes) / pool.threads() / 256 * 256;
-  // Several passes of one job, so that waking the threads does not count.
-  const int64_t passes = std::max<int64_t>(1, (int64_t{8} << 20) / static_cast<int64_t>(bytes));
-  const double seconds = Fastest([&] {
-    pool.ParallelFor(pool.threads(), [&](int64_t i) {
-      for (int64_t pass = 0; pass < passes; ++pass)
-        ReadLoop(memory.as<std::byte>() + i * part, part);
-    });
-  });
-  return known[bytes] = static_cast<double>(part * pool.threads() * passes) / seconds;
 }
 
 void Run(ThreadPool& pool, const std::vector<DType>& types) {
@@ -90,7 +72,7 @@ void Run(ThreadPool& pool, const std::vector<DType>& types) {
       std::vector<float> weight(static_cast<size_t>(width * out));
       for (float& value : weight) value = static_cast<float>(rng.Uniform() - 0.5);
       const PackedMatrix packed(Tensor::FromF32({out, width}, std::move(weight)), type);
-      const double rate = ReadRate(pool, packed.bytes());
+      const double rate = MeasureReadBandwidth(packed.bytes(), pool);
       const double limit = peak[IsQuantized(type) ? QuantFormatOf(type).bits : 32];
       for (const int64_t rows : {1, 4, 16, 64, 512}) {
         std::vector<float> x(static_cast<size_t>(rows * width));

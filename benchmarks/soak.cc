@@ -8,7 +8,6 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
-#include <chrono>
 #include <cstdio>
 #include <fstream>
 #include <map>
@@ -16,6 +15,7 @@
 #include <vector>
 
 #include "base/rng.h"
+#include "base/stopwatch.h"
 #include "base/thread_pool.h"
 #include "cli/session.h"
 #include "rondo/error.h"
@@ -23,8 +23,6 @@
 
 namespace rondo {
 namespace {
-
-using Clock = std::chrono::steady_clock;
 
 struct Options {
   std::string model;
@@ -91,23 +89,20 @@ class Soak {
       alone_.push_back(Generate(engine_, *tokenizer_, request.prompt, request.options));
     }
     std::printf("%d kinds of requests run alone; now together\n", options_.kinds);
-    const auto start = Clock::now();
-    const auto elapsed = [&] {
-      return std::chrono::duration<double>(Clock::now() - start).count();
-    };
+    const Stopwatch watch;
     uint64_t settled = 0;
     double reported = 0;
-    while (elapsed() < options_.seconds) {
+    while (watch.Seconds() < options_.seconds) {
       Arrivals();
       scheduler_.Step();
-      if (elapsed() > options_.seconds / 5 && settled == 0) settled = ResidentBytes();
-      if (elapsed() < reported + 30) continue;
-      reported = elapsed();
+      if (watch.Seconds() > options_.seconds / 5 && settled == 0) settled = ResidentBytes();
+      if (watch.Seconds() < reported + 30) continue;
+      reported = watch.Seconds();
       Report(reported);
     }
     while (scheduler_.Step()) {
     }
-    Report(elapsed());
+    Report(watch.Seconds());
     if (!open_.empty()) Fail(std::to_string(open_.size()) + " requests were lost");
     const uint64_t end = ResidentBytes();
     std::printf("resident %.1f MB after a fifth of the time, %.1f MB at the end\n",

@@ -18,6 +18,8 @@
 
 namespace rondo {
 
+inline constexpr int kMostSequences = 4096;  // that a measurement takes at once
+
 struct BenchOptions {
   int prefill = 512;  // tokens of the prompt that is measured; 0: none
   int decode = 128;   // tokens that each sequence writes; 0: none
@@ -30,6 +32,7 @@ struct BenchOptions {
 struct Rates {
   double min = 0, median = 0, max = 0;  // tokens a second; 0: not measured
 };
+Rates RatesOf(std::vector<double> values);  // zeros when there are none
 
 // Bytes read for one token of a decode step, all its sequences sharing each read of a weight. A
 // weight that comes back before a cache's worth of others was read is read from the cache.
@@ -62,24 +65,28 @@ BenchResult Bench(const Engine& engine, const BenchOptions& options, ThreadPool&
 
 // Continuous depth-wise batching with early exits against continuous sequence batching at full
 // depth: the same requests through the scheduler, prompts, head and writing of keys and values
-// included. Exits are not the model's: they are drawn once, with a fixed seed, so that the given
-// shares of tokens leave after loop 1, 2, … (a trace). It shows what the engine makes of exits, not
-// how many a model would take.
+// included. With the rule kTrace exits are not the model's: they are drawn once, with a fixed seed,
+// so that the given shares of tokens leave after loop 1, 2, …. That shows what the engine makes of
+// exits, not how many a model would take; for a model whose exits are trained give another rule and
+// text.
 struct DepthBatchingOptions {
-  int sequences = 16;         // at once; twice as many requests are served
-  int prompt = 32;            // tokens of each
-  int new_tokens = 96;        // that each writes
-  std::vector<double> share;  // [loops]; empty: the same for every loop
-  SkippedKv skipped_kv = SkippedKv::kLastLoop;
+  int sequences = 16;   // at once; twice as many requests are served
+  int prompt = 32;      // tokens of each
+  int new_tokens = 96;  // that each writes
+  ExitOptions exit = {.rule = ExitRule::kTrace, .skipped_kv = SkippedKv::kLastLoop};
+  std::vector<double> share;  // [loops] for kTrace; empty: the same for every loop
+  // Prompts are consecutive pieces of it, from the beginning again when it ends; empty: random
+  // tokens.
+  std::span<const int32_t> text;
   int repeat = 3;  // all four in turn
 };
 
 struct DepthBatchingResult {  // new tokens a second
   Rates sequences_full;       // sequence batching, all loops
-  Rates sequences_exits;      // … with the trace's exits
+  Rates sequences_exits;      // … with exits
   Rates depths_full;          // depth-wise batching, all loops
-  Rates depths_exits;         // … with the trace's exits
-  double mean_loops = 0;      // of the trace
+  Rates depths_exits;         // … with exits
+  double mean_loops = 0;      // a token, with exits
 };
 
 // Throws when the options make no sense for the model, or it has one loop only.

@@ -8,7 +8,8 @@
 // An Engine is immutable after construction and may be used from several threads, each with caches
 // of its own. The KV cache is indexed by depth, never by block: two depths that share a block have
 // different keys and values. Results do not depend on how positions are grouped into steps, nor on
-// which depths share one: every row is computed by the same sequence of operations whatever its companions are.
+// which depths share one: every row is computed by the same sequence of operations whatever its
+// companions are.
 #pragma once
 
 #include <cstdint>
@@ -26,15 +27,15 @@ namespace rondo {
 class ThreadPool;
 
 struct EngineOptions {
-  // Type of the packed linears; unset: each tensor's own type in the file (f16 becomes f32). Sums are
-  // f32; with quantised weights the activations are rounded to 8 bits, 32 at a time. Matrices whose
-  // rows do not divide into blocks stay bf16.
+  // Type of the packed linears; unset: each tensor's own type in the file (f16 becomes f32). Sums
+  // are f32; with quantised weights the activations are rounded to 8 bits, 32 at a time. Matrices
+  // whose rows do not divide into blocks stay bf16.
   std::optional<DType> weights = DType::kF32;
   std::optional<KvType> kv;  // of the cache; unset: f32 beside an f32 head, else bf16
 };
 
-// Keys and values of one sequence, for every depth. Positions lie in pages of 64 that several caches
-// may share.
+// Keys and values of one sequence, for every depth. Positions lie in pages of 64 that several
+// caches may share.
 class KvCache {
  public:
   KvCache(KvCache&&) noexcept;
@@ -43,7 +44,7 @@ class KvCache {
   int length() const;           // positions computed at every depth
   int length(int depth) const;  // positions computed at this depth
   int capacity() const;
-  int pages() const;  // of 64 positions, shared ones included
+  int pages() const;          // of 64 positions, shared ones included
   void Truncate(int length);  // forgets later positions
   // Another sequence with the same first positions. Pages are shared until either writes to them.
   KvCache Fork(int length) const;
@@ -121,8 +122,6 @@ class Engine {
   // hidden[i, d_model] = embedding of tokens[i] at positions[i]. Throws on a token outside the
   // vocabulary.
   void Embed(std::span<const int32_t> tokens, std::span<const int> positions, float* hidden) const;
-  // Whether two depths use the same stored linears, so that their rows can share a pass.
-  bool SameBlocks(int depth_a, int depth_b) const;
   // Every row passes through the layer at its span's depth, in place; keys and values go into the
   // caches. All depths must use the same blocks: their weights are read once for all rows, while
   // residuals, norms and biases are each depth's own.
@@ -131,6 +130,10 @@ class Engine {
   void FillKv(std::span<const RowSpan> spans, const float* hidden) const;
   // Final norm and head: logits[rows, vocab].
   void Head(const float* hidden, int64_t rows, float* logits) const;
+  bool has_exit_gate() const;  // in the model's plan
+  // Probability, by the model's learned gate, that a row [d_model] may leave after `loops_run`
+  // loops: sigmoid(weight · hidden / rms(hidden) + bias). Throws when there is no such gate.
+  double ExitGate(int loops_run, std::span<const float> hidden) const;
 
   // Appends `tokens` to the sequence; returns the logits of the last one, or of all [tokens,
   // vocab].

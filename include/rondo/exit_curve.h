@@ -1,8 +1,8 @@
 // What early exits would save and cost on a text.
 //
-//   ExitCurve curve = MeasureExits(engine, tokens, {.rule = ExitRule::kConfidence}, {.context =
-//   512}); for (const ExitPoint& p : curve.points) std::cout << p.threshold << p.mean_loops <<
-//   p.perplexity;
+//   ExitCurve curve = MeasureExits(engine, tokens, {.rule = ExitRule::kConfidence},
+//                                  {.context = 512});
+//   for (const ExitPoint& p : curve.points) …   // p.threshold, p.mean_loops, p.perplexity
 //
 // Every token is looked at after every loop, with the keys and values of earlier tokens computed in
 // full, as SkippedKv::kDeferred has it; so one pass over the text gives the curve of all
@@ -19,7 +19,7 @@
 namespace rondo {
 
 struct ExitCurveOptions {
-  ExitRule rule = ExitRule::kConfidence;  // confidence, entropy or hidden-change
+  ExitRule rule = ExitRule::kConfidence;  // not never or trace
   int min_loops = 1;
   std::vector<float> thresholds;  // empty: those at which every tenth of the tokens leaves first
 };

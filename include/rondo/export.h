@@ -1,7 +1,8 @@
 // Writes models in the formats that other programs read, and in one GGUF file of rondo's own.
 //
-//   ExportHf(Unroll(folded, pool), "out", DType::kF32);       // transformers.from_pretrained("out")
-//   ExportGguf(Unroll(folded, pool), "out.gguf", UniformTypes(folded, DType::kF32), pool);  // llama.cpp
+//   const Model plain = Unroll(folded, pool);
+//   ExportHf(plain, "out", DType::kF32);                      // from_pretrained("out")
+//   ExportGguf(plain, "out.gguf", UniformTypes(plain, DType::kF32), pool);     // llama.cpp
 //   SaveNativeGguf(folded, "folded.gguf", types, pool);       // LoadModel("folded.gguf")
 //
 // The tokenizer is taken from model.path. All writes are atomic, and tensors are converted one at a
@@ -34,8 +35,8 @@ void ExportHf(const Model& model, const std::string& directory, DType store);
 void ExportGguf(const Model& model, const std::string& file, const TensorTypes& types,
                 ThreadPool& pool, bool quiet = true);
 
-// GGUF v3 with configuration and sharing plan inside, every shared tensor once; `file` should end in
-// .gguf, by which LoadModel() knows it. See docs/model-format.md.
+// GGUF v3 with configuration and sharing plan inside, every shared tensor once; `file` should end
+// in .gguf, by which LoadModel() knows it. See docs/model-format.md.
 void SaveNativeGguf(const Model& model, const std::string& file, const TensorTypes& types,
                     ThreadPool& pool, bool quiet = true);
 

@@ -3,11 +3,11 @@
 //   FoldOptions options;
 //   options.residual = ResidualKind::kLora;
 //   options.rank = 64;
-//   Model folded = Fold(model, options, pool);
+//   Model folded = Fold(model, MakePlan(model.config, options), options, pool);
 //   Model same_function = Unroll(folded, pool);   // every depth its own merged matrix again
 //
-// Methods: Bae et al., "Relaxed Recursive Transformers", ICLR 2025, section 2; shared/residual kinds
-// as in sharing_plan.h.
+// Methods: Bae et al., "Relaxed Recursive Transformers", ICLR 2025, section 2; shared/residual
+// kinds as in sharing_plan.h.
 #pragma once
 
 #include <array>
@@ -24,10 +24,10 @@ namespace rondo {
 
 class ThreadPool;
 
-// How depths map to blocks. With n tied depths (all, or the middle of middle-*) and B loops there are
-// K = ceil(n / B) blocks. An uneven division leaves the end short: the last loop of a cycle runs only
-// the first blocks, the last group of a sequence has fewer depths. A block that only one depth uses
-// simply is that depth's own layer.
+// How depths map to blocks. With n tied depths (all, or the middle of middle-*) and B loops there
+// are K = ceil(n / B) blocks. An uneven division leaves the end short: the last loop of a cycle
+// runs only the first blocks, the last group of a sequence has fewer depths. A block that only one
+// depth uses simply is that depth's own layer.
 struct TieOrder {
   // identity | cycle (block = d mod K) | sequence (block = d / B) | middle-cycle | middle-sequence
   // (the same on the middle, with leading and trailing layers of their own) | custom (`blocks`)
@@ -46,18 +46,19 @@ std::vector<int> TieMap(const TieOrder& order, int depths);
 //   all: 0 1 2 3 0 1 2 3        # or a line for each of attention, ffn and norms
 //   ffn: 0 0 1 1 2 2 3 3        # later lines override
 //
-// Returns orders by ModuleGroup, identity for a group that no line names; `file` is named in errors.
+// Returns orders by ModuleGroup, identity for a group that no line names; `file` is named in
+// errors.
 std::array<TieOrder, 3> TieOrdersFromText(std::string_view text, const std::string& file);
 
 enum class NormPolicy {
-  kOwn,       // every depth keeps its gains (default; a full-rank fold is exact)
-  kAbsorb,    // gains of attn_norm and ffn_norm multiplied into the linears that read them (exact);
-              // the other norms stay own
-  kTied,      // tied like the linears by `init`, as published (a full-rank fold is not exact)
+  kOwn,     // every depth keeps its gains (default; a full-rank fold is exact)
+  kAbsorb,  // gains of attn_norm and ffn_norm multiplied into the linears that read them (exact);
+            // the other norms stay own
+  kTied,    // tied like the linears by `init`, as published (a full-rank fold is not exact)
 };
 
-// Where a shared tensor comes from. Let D be the n depths whose block is shared, in order, and k count
-// the K shared blocks in order of first use. For cycle these are the published choices.
+// Where a shared tensor comes from. Let D be the n depths whose block is shared, in order, and k
+// count the K shared blocks in order of first use. For cycle these are the published choices.
 enum class InitKind {
   kStepwise,  // layer D[round(k (n - 1) / (K - 1))], half to even: first and last kept
   kAverage,   // mean over the depths tied to the block
@@ -67,14 +68,14 @@ enum class InitKind {
 };
 
 struct FoldOptions {
-  std::array<TieOrder, 3> order;      // by ModuleGroup; norms are used only with NormPolicy::kTied
-  InitKind init = InitKind::kAverage; // of the shared tensors
+  std::array<TieOrder, 3> order;       // by ModuleGroup; norms are used only with NormPolicy::kTied
+  InitKind init = InitKind::kAverage;  // of the shared tensors
   NormPolicy norms = NormPolicy::kOwn;
-  bool tie_biases = false;            // as published; default: every depth keeps its biases
+  bool tie_biases = false;  // as published; default: every depth keeps its biases
   ResidualKind residual = ResidualKind::kLora;
-  int rank = 64;                      // clipped to min(in, out) of each matrix
-  std::map<Module, int> module_ranks; // overrides `rank`
-  uint64_t seed = 0;                  // of InitKind::kRandom
+  int rank = 64;                       // clipped to min(in, out) of each matrix
+  std::map<Module, int> module_ranks;  // overrides `rank`
+  uint64_t seed = 0;                   // of InitKind::kRandom
 };
 
 // The plan that `options` describe, without touching weights. Ranks are 0 at depths that share with
@@ -82,12 +83,13 @@ struct FoldOptions {
 // the linears that read them have biases.
 SharingPlan MakePlan(const ModelConfig& config, const FoldOptions& options);
 
-// Folds `model` (identity plan) onto `plan`, which also decides norms, biases, residuals and ranks; of
-// `options` only `init` and `seed` are used. Residuals have the least Frobenius error for their kind
-// (exactly for lora, muldiag and kronecker; by alternating fits for lora-diag and dora). Blocks copied
-// from one layer keep its type, computed tensors are f32. Throws if plan or weights do not fit.
-Model Fold(const Model& model, const SharingPlan& plan, const FoldOptions& options, ThreadPool& pool,
-           bool quiet = true);
+// Folds `model` (identity plan) onto `plan`, which also decides norms, biases, residuals and ranks;
+// of `options` only `init` and `seed` are used. Residuals have the least Frobenius error for their
+// kind (exactly for lora, muldiag and kronecker; by alternating fits for lora-diag and dora).
+// Blocks copied from one layer keep its type, computed tensors are f32. Throws if plan or weights
+// do not fit.
+Model Fold(const Model& model, const SharingPlan& plan, const FoldOptions& options,
+           ThreadPool& pool, bool quiet = true);
 
 // The plain model of the same function: identity plan, each depth S + R merged, f32 linears.
 Model Unroll(const Model& model, ThreadPool& pool);

@@ -94,9 +94,10 @@ enum class ExitRule {
   kConfidence,    // the most probable token has at least probability `threshold`
   kEntropy,       // the entropy of the next token is at most `threshold` nats
   kHiddenChange,  // the last loop changed the hidden state by at most `threshold` of its norm
+  kGate,          // the model's learned gate gives at least probability `threshold`
   kTrace,         // token i leaves after trace[i % size] loops: recorded exits, for measurements
 };
-std::string_view Name(ExitRule rule);  // never, confidence, entropy, hidden-change, trace
+std::string_view Name(ExitRule rule);  // never, confidence, entropy, hidden-change, gate, trace
 ExitRule ExitRuleFromName(std::string_view name);
 
 // What later tokens find as keys and values of the loops that a token left out.
@@ -142,11 +143,11 @@ struct Generation {
   std::vector<uint8_t> loops;   // [tokens] how many were run to draw each
   std::string text;             // decoded without special tokens and stop string
   StopReason reason = StopReason::kLength;
-  std::string error;        // with kError
+  std::string error;  // with kError
   int prompt_tokens = 0;
-  int reused_tokens = 0;    // of the prompt, whose keys and values were there already
-  int64_t drafted = 0;      // by self-speculation
-  int64_t accepted = 0;     // of the drafted tokens
+  int reused_tokens = 0;       // of the prompt, whose keys and values were there already
+  int64_t drafted = 0;         // by self-speculation
+  int64_t accepted = 0;        // of the drafted tokens
   double prefill_seconds = 0;  // until the first token
   double decode_seconds = 0;   // of all steps after it
 };

@@ -1,4 +1,4 @@
-// A model as read from disk: what it is (config), how its layers share (plan), its tensors (weights).
+// A model as read from disk: what it is (config), how its layers share (plan), its weights.
 //
 //   Model model = LoadModel("models/smollm2");   // HF directory, native directory or GGUF file
 //   SaveModel(model, "out");                      // native directory, written atomically
@@ -17,20 +17,21 @@ namespace rondo {
 struct Model {
   ModelConfig config;
   SharingPlan plan;
-  Weights weights;     // empty when loaded with LoadParts::kConfig
-  std::string path;    // where it came from, with its tokenizer; empty for a model made in memory
+  Weights weights;   // empty when loaded with LoadParts::kConfig
+  std::string path;  // where it came from, with its tokenizer; empty for a model made in memory
 };
 
 enum class LoadParts { kAll, kConfig };
 
 // Reads any supported model. `path` is a directory with config.json (with or without "rondo"), a
-// .gguf file, or a llama2.c .bin file. kConfig also accepts a bare config.json and needs no weights.
-// Throws rondo::Error for anything unknown, malformed or missing.
+// .gguf file, or a llama2.c .bin file. kConfig also accepts a bare config.json and needs no
+// weights. Throws rondo::Error for anything unknown, malformed or missing.
 Model LoadModel(const std::string& path, LoadParts parts = LoadParts::kAll);
 
-// Writes config.json, model.safetensors (unique tensors, canonical names) and the tokenizer files of
-// model.path as a directory at `directory`, atomically. Matrices (linears, embeddings, residual factors)
-// are written as `store` (f32, f16 or bf16), norms and other vectors as f32. See docs/model-format.md.
+// Writes config.json, model.safetensors (unique tensors, canonical names) and the tokenizer files
+// of model.path as a directory at `directory`, atomically. Matrices (linears, embeddings, residual
+// factors) are written as `store` (f32, f16 or bf16), norms and other vectors as f32. See
+// docs/model-format.md.
 void SaveModel(const Model& model, const std::string& directory, DType store);
 
 }  // namespace rondo

@@ -1,5 +1,6 @@
-// What a transformer decoder is, as data. Families (Llama, Gemma, Qwen, …) differ only in the values
-// of these fields; nothing downstream branches on `family`, which is kept to write files back.
+// What a transformer decoder is, as data. Families (Llama, Gemma, Qwen, …) differ only in the
+// values of these fields; nothing downstream branches on `family`, which is kept to write files
+// back.
 //
 // Loaders bring every family into one canonical form: linears are [out, in] and separate (no fused
 // QKV), rotary embedding pairs element i with i + rotary_dim/2 (Hugging Face order), norm gains are
@@ -31,7 +32,8 @@ struct RopeScaling {
 };
 
 struct ModelConfig {
-  std::string family;  // HF model_type: llama, mistral, gemma, gemma3_text, qwen2, qwen3, gpt_neox, gpt2
+  // Hugging Face's model_type: llama, mistral, gemma, gemma3_text, qwen2, qwen3, gpt_neox, gpt2.
+  std::string family;
 
   int layers = 0;  // logical depth L
   int d_model = 0;
@@ -49,9 +51,9 @@ struct ModelConfig {
   bool parallel_residual = false;  // x + attn(norm(x)) + ffn(norm'(x)), GPT-NeoX
 
   PositionKind positions = PositionKind::kRope;
-  int rotary_dim = 0;        // leading elements of each head that rotate
+  int rotary_dim = 0;  // leading elements of each head that rotate
   float rope_theta = 10000;
-  RopeScaling rope_scaling;  // not applied to local layers that have their own theta
+  RopeScaling rope_scaling;    // not applied to local layers that have their own theta
   float rope_local_theta = 0;  // theta of local (sliding-window) layers; 0: the same as rope_theta
 
   Activation activation = Activation::kSilu;
@@ -75,11 +77,11 @@ struct ModelConfig {
   std::vector<int> eos_tokens;
 
   bool HasModule(Module m) const;
-  bool HasBias(Module m) const;          // linears with bias, and the norms of LayerNorm models
-  Shape ModuleShape(Module m) const;     // weight shape: [out, in] or [width]
+  bool HasBias(Module m) const;       // linears with bias, and the norms of LayerNorm models
+  Shape ModuleShape(Module m) const;  // weight shape: [out, in] or [width]
   bool IsLocal(int depth) const { return !local_layers.empty() && local_layers[depth] != 0; }
 
-  // Throws rondo::Error naming the first field that makes no sense (zero sizes, heads % kv_heads, …).
+  // Throws rondo::Error naming the first field that makes no sense, as a size of zero.
   void Validate() const;
 
   bool operator==(const ModelConfig&) const = default;

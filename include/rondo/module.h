@@ -1,4 +1,4 @@
-// The modules of a transformer layer that a sharing plan can tie: seven linears and up to six norms.
+// The modules of a transformer layer that a sharing plan can tie: seven linears, up to six norms.
 #pragma once
 
 #include <array>
@@ -7,20 +7,32 @@
 namespace rondo {
 
 enum class Module {
-  // linears, weight [out, in]
-  kQ, kK, kV, kO, kGate, kUp, kDown,
-  // norms, weight [width]
-  kAttnNorm, kFfnNorm,          // before attention and feed-forward
-  kQNorm, kKNorm,               // per head, on queries and keys (Qwen 3, Gemma 3); weight [head_dim]
-  kPostAttnNorm, kPostFfnNorm,  // on the branch's output, before the residual sum (Gemma 3)
+  // Linears, weight [out, in].
+  kQ,
+  kK,
+  kV,
+  kO,
+  kGate,
+  kUp,
+  kDown,
+  // Norms before attention and feed-forward, weight [d_model].
+  kAttnNorm,
+  kFfnNorm,
+  // Norms of each head's queries and keys (Qwen 3, Gemma 3), weight [head_dim].
+  kQNorm,
+  kKNorm,
+  // Norms of a branch's output before the residual sum (Gemma 3), weight [d_model].
+  kPostAttnNorm,
+  kPostFfnNorm,
 };
 
 inline constexpr int kModuleCount = 13;
 inline constexpr int kLinearCount = 7;
 
 inline constexpr std::array<Module, kModuleCount> kAllModules = {
-    Module::kQ, Module::kK, Module::kV, Module::kO, Module::kGate, Module::kUp, Module::kDown,
-    Module::kAttnNorm, Module::kFfnNorm, Module::kQNorm, Module::kKNorm, Module::kPostAttnNorm,
+    Module::kQ,          Module::kK,     Module::kV,     Module::kO,
+    Module::kGate,       Module::kUp,    Module::kDown,  Module::kAttnNorm,
+    Module::kFfnNorm,    Module::kQNorm, Module::kKNorm, Module::kPostAttnNorm,
     Module::kPostFfnNorm};
 
 inline constexpr bool IsLinear(Module m) { return static_cast<int>(m) < kLinearCount; }

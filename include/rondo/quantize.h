@@ -55,14 +55,12 @@ struct QuantizeCalibration {
 //   1. the model itself runs over the text; where a tensor will be used again at a later depth, the
 //      second moment of its inputs there is measured;
 //   2. model and quantised model run side by side from depth to depth. A tensor is rounded with
-//   error
-//      feedback (GPTQ) at its first depth, with the moment of what the quantised model feeds it
-//      there plus those of its later uses. Its target is the least-squares map from the inputs that
-//      it really gets to the outputs the model had, and o and down also make good the error that
-//      stands in the residual stream;
+//      error feedback (GPTQ) at its first depth, with the moment of what the quantised model feeds
+//      it there plus those of its later uses. Its target is the least-squares map from the inputs
+//      that it really gets to the outputs the model had, and o and down also make good the error
+//      that stands in the residual stream;
 //   3. each depth's residual is refitted to the same target beside the rounded tensor, and kept as
-//   it
-//      was where that is better. lora factors are rescaled so that blocks lose least.
+//      it was where that is better. lora factors are rescaled so that blocks lose least.
 // The result has quantised tensors in the places of the linears and residuals; everything else is
 // as it was. Embedding and head are rounded to nearest when written. Deterministic: the same bytes
 // for any number of threads. Memory: the unrolled model in f32, and a moment for every later use.

@@ -1,7 +1,7 @@
 // Many texts written at once by one model: continuous depth-wise batching.
 //
 //   Scheduler scheduler(engine, *tokenizer, {.max_sequences = 16});
-//   scheduler.Submit({.prompt = ids, .options = options, .on_done = [](const Generation& g) { … }});
+//   scheduler.Submit({.prompt = ids, .options = options, .on_done = [](const Generation& g) {}});
 //   while (scheduler.Step()) {}
 //
 // Each step is one pass through the looped blocks of the model, with the rows of all sequences,

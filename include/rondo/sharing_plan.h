@@ -3,8 +3,8 @@
 //   y = S[tau(depth, module)] · x + R[depth, module](x)
 //
 //   SharingPlan plan = IdentityPlan(config);          // nothing shared
-//   plan = MakePlan(config, {.order = "cycle", .loops = 2});   // fold/strategies.h produces others
-//   plan.Validate(config);                            // names the field, what it got, what it wants
+//   plan = MakePlan(config, fold_options);            // others: fold.h
+//   plan.Validate(config);                            // names field, value and what is expected
 //
 // Plain data without pointers; stored as JSON under the key "rondo" of config.json. Strategies are
 // functions that produce a plan; nothing downstream knows which one did.
@@ -21,14 +21,16 @@
 
 namespace rondo {
 
-// How a depth corrects the shared matrix S' it uses. Tensor names are residual.<depth>.<module>.<part>.
+// How a depth corrects the shared matrix S' it uses. Tensor names are
+// residual.<depth>.<module>.<part>.
 enum class ResidualKind {
   kNone,
-  kLora,      // y = S'x + B(Ax);                     a [rank, in], b [out, rank]
-  kLoraDiag,  // y = S'x + B(Ax) + D x;               … and diag [min(in, out)] (ResidualTransformer)
-  kDora,      // y = m ⊙ (S' + BA)x / ‖rows of S' + BA‖; … and magnitude [out]
-  kMulDiag,   // y = S'(d ⊙ x);                       scale [in] (Terraformer); rank is ignored
-  kKronecker, // y = S'x + Σ_r (A_r ⊗ B_r)x;          a [rank, out_a, in_a], b [rank, out/out_a, in/in_a]
+  kLora,       // y = S'x + B(Ax);                     a [rank, in], b [out, rank]
+  kLoraDiag,   // y = S'x + B(Ax) + D x;               … and diag [min(in, out)] (Wang, Li 2024)
+  kDora,       // y = m ⊙ (S' + BA)x / ‖rows of S' + BA‖; … and magnitude [out]
+  kMulDiag,    // y = S'(d ⊙ x);                       scale [in] (Terraformer); rank is ignored
+  kKronecker,  // y = S'x + Σ_r (A_r ⊗ B_r)x;          a [rank, out_a, in_a], b [rank, out/out_a,
+               // in/in_a]
 };
 
 std::string_view Name(ResidualKind kind);  // none, lora, lora-diag, dora, muldiag, kronecker
@@ -38,14 +40,15 @@ ResidualKind ResidualKindFromName(std::string_view name);
 inline constexpr int kAbsorbed = -1;
 
 struct ModulePlan {
-  // [depths] block of each depth; block ids of a module are 0..K-1 without gaps, in order of first use.
-  // For norms all entries may be kAbsorbed. Empty when the model has no such module.
+  // [depths] block of each depth; block ids of a module are 0..K-1 without gaps, in order of first
+  // use. For norms all entries may be kAbsorbed. Empty when the model has no such module.
   std::vector<int> blocks;
   // Linears with bias (and LayerNorm norms): true gives each depth its own bias
   // (residual.<depth>.<module>.bias), false ties it along with the weight.
   bool own_bias = false;
   ResidualKind residual = ResidualKind::kNone;
-  std::vector<int> ranks;  // [depths] residual rank; 0: no residual at that depth. Empty with kNone.
+  // [depths] residual rank; 0: no residual at that depth. Empty with kNone.
+  std::vector<int> ranks;
 
   int BlockCount() const;  // K: unique blocks
   bool operator==(const ModulePlan&) const = default;
@@ -57,6 +60,8 @@ struct SharingPlan {
   std::string order = "identity";  // what produced it, for people: cycle, sequence, …, custom
   int loops = 1;                   // B, for people; the tie maps below are what counts
   int depths = 0;                  // L
+  // A learned exit gate behind each loop but the last; see weights.h.
+  bool exit_gate = false;
   std::array<ModulePlan, kModuleCount> modules;
 
   ModulePlan& operator[](Module m) { return modules[static_cast<size_t>(m)]; }
@@ -64,8 +69,10 @@ struct SharingPlan {
 
   // Whether any tensor is used by more than one depth.
   bool SharesAnything() const;
-  // Whether `depth` adds a residual to linear `m`: kind is not none and, where rank counts, rank > 0.
+  // Whether `depth` adds a residual to linear `m`: kind is not none and, where it counts, rank > 0.
   bool HasResidual(Module m, int depth) const;
+  // Whether any module's kind is not none.
+  bool HasResiduals() const;
   void Validate(const ModelConfig& config) const;
   bool operator==(const SharingPlan&) const = default;
 };

@@ -82,10 +82,11 @@ class Tensor {
 void RowToF32(const Tensor& tensor, int64_t row, float* out);
 // Decodes all elements.
 std::vector<float> ToF32(const Tensor& tensor);
-// Converts to any type, rows spread over `pool` if one is given; returns the same storage if already
-// so. f16 and bf16 round to nearest even, quantised types as ggml's reference does (K types: scales
-// of least squared error). Throws where the last dimension is no multiple of the block length, and
-// for values that a quantised type cannot hold (not finite, or beyond f16's range).
+// Converts to any type, rows spread over `pool` if one is given; returns the same storage if
+// already so. f16 and bf16 round to nearest even, quantised types as ggml's reference does (K
+// types: scales of least squared error). Throws where the last dimension is no multiple of the
+// block length, and for values that a quantised type cannot hold (not finite, or beyond f16's
+// range).
 Tensor Cast(const Tensor& tensor, DType dtype, ThreadPool* pool = nullptr);
 // Rows picked by index from a [rows, cols] tensor of any type (also quantised); copies.
 Tensor GatherRows(const Tensor& tensor, std::span<const int64_t> rows);

@@ -1,8 +1,9 @@
 // Text to token ids and back, equal to the model's own tokenizer.
 //
-//   auto tokenizer = LoadTokenizer("models/smollm2");        // directory, GGUF file or llama2.c
-//   file std::vector<int32_t> ids = tokenizer->Encode("Hello"); StreamDecoder stream(*tokenizer);
-//   // never emits half a UTF-8 character for (int32_t id : ids) std::cout << stream.Push(id);
+//   auto tokenizer = LoadTokenizer("models/smollm2");     // directory, GGUF or llama2.c file
+//   std::vector<int32_t> ids = tokenizer->Encode("Hello");
+//   StreamDecoder stream(*tokenizer);                     // never emits half a UTF-8 character
+//   for (int32_t id : ids) std::cout << stream.Push(id);
 //   std::cout << stream.Flush();
 //
 // A Tokenizer is immutable; any number of threads may use it. A StreamDecoder belongs to one.

@@ -3,6 +3,7 @@
 //   embed.weight [vocab, d_model]        positions.weight [max_positions, d_model] (GPT-2)
 //   blocks.<k>.<module>.weight / .bias   residual.<depth>.<module>.<a|b|diag|scale|magnitude|bias>
 //   final_norm.weight / .bias            head.weight / .bias (absent when tied to the embedding)
+//   exit_gate.<loop>.weight / .bias      for each loop but the last, where the plan has gates
 #pragma once
 
 #include <cstdint>
@@ -19,6 +20,10 @@ namespace rondo {
 
 std::string BlockTensor(int block, Module module, std::string_view part = "weight");
 std::string ResidualTensor(int depth, Module module, std::string_view part);
+std::string ExitGateTensor(int loop, std::string_view part);  // loop 0 is the first
+// Whether a plan decides about the tensor; all others are the model's own: embedding, final norm,
+// head.
+bool BelongsToPlan(std::string_view name);
 
 class Weights {
  public:
@@ -52,7 +57,7 @@ void CheckWeights(const ModelConfig& config, const SharingPlan& plan, const Weig
 struct ParameterCount {
   int64_t embedding = 0;  // embedding, learned positions, and the head unless tied to the embedding
   int64_t shared = 0;     // blocks.* (all linears and norms) and the final norm
-  int64_t residual = 0;   // residual.*
+  int64_t residual = 0;   // residual.* and exit_gate.*
   int64_t logical = 0;    // non-embedding parameters of the unrolled model
   int64_t NonEmbedding() const { return shared + residual; }
   int64_t Total() const { return embedding + shared + residual; }

@@ -18,12 +18,12 @@ namespace {
 
 [[noreturn]] void ThrowErrno(const char* function, const std::string& path, const char* action) {
   const int code = errno;
-  throw Error({.function = function,
-               .problem = std::string("cannot ") + action + ": " +
-                          std::generic_category().message(code),
-               .expected = {},
-               .file = path,
-               .field = {}});
+  throw Error(
+      {.function = function,
+       .problem = std::string("cannot ") + action + ": " + std::generic_category().message(code),
+       .expected = {},
+       .file = path,
+       .field = {}});
 }
 
 std::string TemporaryName(const std::string& path) {
@@ -124,13 +124,19 @@ void AtomicFile::Commit() {
   SyncPath(ParentOf(path_), O_RDONLY | O_DIRECTORY);
 }
 
+void WriteTextFile(const std::string& path, std::string_view text) {
+  AtomicFile file(path);
+  file.Write(text);
+  file.Commit();
+}
+
 AtomicDirectory::AtomicDirectory(std::string target)
     : target_(WithoutTrailingSlash(std::move(target))), temporary_(TemporaryName(target_)) {
   std::error_code ignored;
   if (fs::exists(target_, ignored)) {
-    const bool replaceable = fs::is_directory(target_, ignored) &&
-                             (fs::is_empty(target_, ignored) ||
-                              fs::exists(fs::path(target_) / "config.json", ignored));
+    const bool replaceable =
+        fs::is_directory(target_, ignored) &&
+        (fs::is_empty(target_, ignored) || fs::exists(fs::path(target_) / "config.json", ignored));
     if (!replaceable) {
       throw Error({.function = "AtomicDirectory",
                    .problem = "already exists and is not a model directory",

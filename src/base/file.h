@@ -1,4 +1,4 @@
-// Files: memory-mapped reading and atomic writing. All functions throw rondo::Error naming the file.
+// Files: memory-mapped reading and atomic writing. Every rondo::Error names the file.
 #pragma once
 
 #include <cstddef>
@@ -53,6 +53,9 @@ class AtomicFile {
   std::FILE* file_ = nullptr;
   uint64_t written_ = 0;
 };
+
+// A whole file at once, atomically.
+void WriteTextFile(const std::string& path, std::string_view text);
 
 // The same for a directory: files are created below path(); Commit() replaces `target` by it.
 // An existing target is moved aside first and restored if the rename fails. A target that is

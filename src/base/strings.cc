@@ -1,6 +1,9 @@
 #include "base/strings.h"
 
 #include <algorithm>
+#include <array>
+#include <charconv>
+#include <cmath>
 #include <cstdio>
 #include <numeric>
 
@@ -68,6 +71,15 @@ std::string UnknownNameHint(std::string_view name, std::span<const std::string> 
   const std::string nearest = NearestName(name, candidates);
   if (!nearest.empty()) return "did you mean '" + nearest + "'?";
   return "one of " + Join(candidates, ", ");
+}
+
+std::string ShortestNumber(double value) {
+  const double size = std::abs(value);
+  const bool plain = size == 0 || (size >= 1e-6 && size < 1e15);
+  std::array<char, 32> text;
+  const auto end = std::to_chars(text.data(), text.data() + text.size(), value,
+                                 plain ? std::chars_format::fixed : std::chars_format::scientific);
+  return {text.data(), end.ptr};
 }
 
 std::string WithThousands(int64_t value) {

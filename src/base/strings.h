@@ -17,11 +17,13 @@ std::string_view Trim(std::string_view text);
 // within a third of the name's length (at least 2 edits are always allowed).
 std::string NearestName(std::string_view name, std::span<const std::string> candidates);
 
-// "unknown value 'cylce'; did you mean 'cycle'?" style hint; lists all candidates when none is near.
+// A hint as "did you mean 'cycle'?" for 'cylce'; lists all candidates when none is near.
 std::string UnknownNameHint(std::string_view name, std::span<const std::string> candidates);
 
 // 1234567 -> "1,234,567"; 1536 bytes -> "1.5 KiB".
 std::string WithThousands(int64_t value);
+// No more digits than it takes to read the same number back: "0.0003", "1e-08".
+std::string ShortestNumber(double value);
 std::string HumanBytes(uint64_t bytes);
 
 }  // namespace rondo

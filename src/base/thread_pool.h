@@ -5,7 +5,7 @@
 //   pool.ParallelRanges(rows, 1, [&](int64_t begin, int64_t end) { … });   // one range per thread
 //
 // Calls from inside a running item execute inline on the calling thread, so nesting is safe. One
-// ParallelFor runs at a time; concurrent callers wait. The first exception is rethrown to the caller.
+// ParallelFor runs at a time; concurrent callers wait. The caller gets the first exception.
 #pragma once
 
 #include <cstdint>
@@ -27,7 +27,8 @@ class ThreadPool {
   // Calls item(i) for every i in [0, count).
   void ParallelFor(int64_t count, const std::function<void(int64_t)>& item);
 
-  // Splits [0, count) into at most threads() contiguous ranges whose borders are multiples of `grain`.
+  // Splits [0, count) into at most threads() contiguous ranges whose borders are multiples of
+  // `grain`.
   void ParallelRanges(int64_t count, int64_t grain,
                       const std::function<void(int64_t begin, int64_t end)>& range);
 

@@ -1,9 +1,9 @@
 #include <algorithm>
-#include <chrono>
 #include <string>
 #include <vector>
 
 #include "base/machine.h"
+#include "base/stopwatch.h"
 #include "cli/output.h"
 #include "cli/session.h"
 #include "rondo/bench.h"
@@ -18,16 +18,6 @@ struct Start {
   double tokenizer_seconds = 0;    // 0: the model has none
   double pack_seconds = 0;         // weights brought into the kernels' order
   double first_token_seconds = 0;  // all of it and a prompt of eight tokens
-};
-
-class StopWatch {
- public:
-  double Seconds() const {
-    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
-  }
-
- private:
-  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 };
 
 void FirstToken(const Engine& engine) {
@@ -64,13 +54,18 @@ int RunDepthBatching(const BenchCommandOptions& options, const CommonOptions& co
   const Model model = LoadModel(options.model);
   const auto tokenizer = LoadTokenizer(model.path);
   const Engine engine(model, ToEngineOptions(options.type, options.kv), pool);
+  std::vector<int32_t> text;
+  if (!options.text.empty()) text = EncodeFile(*tokenizer, options.text);
   const DepthBatchingResult result =
       BenchDepthBatching(engine, *tokenizer,
                          {.sequences = options.bench.batch,
                           .prompt = options.bench.prefill,
                           .new_tokens = options.bench.decode,
+                          .exit = {.rule = ExitRuleFromName(options.exit),
+                                   .threshold = static_cast<float>(options.exit_threshold),
+                                   .skipped_kv = SkippedKvFromName(options.skipped_kv)},
                           .share = options.share,
-                          .skipped_kv = SkippedKvFromName(options.skipped_kv),
+                          .text = text,
                           .repeat = options.bench.repeat});
   Output out;
   out.Add("type", options.type);
@@ -94,7 +89,7 @@ int RunBench(const BenchCommandOptions& options, const CommonOptions& common) {
   const EngineOptions engine_options = ToEngineOptions(options.type, options.kv);
   ThreadPool pool(common.threads);
   Start start;
-  const StopWatch watch;
+  const Stopwatch watch;
   const Model model = LoadModel(options.model);
   start.open_seconds = watch.Seconds();
   if (!FindTokenizerFile(model.path).empty()) LoadTokenizer(model.path);

@@ -1,25 +1,29 @@
 #include <cstdio>
+#include <utility>
+#include <vector>
 
 #include "base/file.h"
 #include "cli/output.h"
 #include "cli/session.h"
 #include "report/line_plot.h"
 #include "rondo/exit_curve.h"
+#include "rondo/exit_gate.h"
+#include "rondo/export.h"
 
 namespace rondo::cli {
 namespace {
 
 std::string PointsJson(const ExitCurve& curve) {
-  std::string points;
+  std::vector<Output> points;
   for (const ExitPoint& point : curve.points) {
     Output entry;
     entry.Add("threshold", double{point.threshold});
     entry.Add("mean_loops", point.mean_loops);
     entry.Add("perplexity", point.perplexity);
     entry.Add("agreement", point.agreement);
-    points += (points.empty() ? "" : ", ") + entry.Json();
+    points.push_back(std::move(entry));
   }
-  return "[" + points + "]";
+  return JsonArray(points);
 }
 
 void PrintTable(const ExitCurve& curve) {
@@ -44,11 +48,38 @@ void WritePicture(const ExitCurve& curve, const std::string& rule, const std::st
     line.points.push_back(
         {point.mean_loops, point.perplexity, "threshold " + std::to_string(point.threshold)});
   }
-  AtomicFile file(path);
-  file.Write(
+  WriteTextFile(
+      path,
       LinePlotSvg("Early exit by " + rule, {line},
                   {.x_axis = "mean loops a token", .y_axis = "perplexity", .logarithmic_y = true}));
-  file.Commit();
+}
+
+// Learns from the first four fifths of the text and leaves the last fifth in `tokens`.
+ExitGateFit FitGate(const Model& model, const EngineOptions& engine_options,
+                    const CalibrateExitOptions& options, std::vector<int32_t>* tokens,
+                    const CommonOptions& common, ThreadPool& pool) {
+  if (options.text.max_tokens > 0 && std::cmp_less(options.text.max_tokens, tokens->size())) {
+    tokens->resize(static_cast<size_t>(options.text.max_tokens));
+  }
+  const size_t split = tokens->size() - tokens->size() / 5;
+  const Engine engine(model, engine_options, pool);
+  ExitGateFit fit =
+      FitExitGate(model, engine, std::span(*tokens).first(split),
+                  {.context = options.text.context, .max_tokens = 0, .quiet = common.quiet}, pool);
+  tokens->erase(tokens->begin(), tokens->begin() + static_cast<std::ptrdiff_t>(split));
+  return fit;
+}
+
+// Every tensor in the type that it has.
+void WriteGated(const Model& model, const std::string& path, const CommonOptions& common,
+                ThreadPool& pool) {
+  if (!path.ends_with(".gguf")) {
+    const DType type = model.weights.Get("embed.weight").dtype();
+    return SaveModel(model, path, IsQuantized(type) ? DType::kF32 : type);
+  }
+  TensorTypes types;
+  for (const auto& [name, tensor] : model.weights) types[name] = tensor.dtype();
+  SaveNativeGguf(model, path, types, pool, common.quiet);
 }
 
 }  // namespace
@@ -57,24 +88,37 @@ int RunCalibrateExit(const CalibrateExitOptions& options, const CommonOptions& c
   ThreadPool pool(common.threads);
   const EngineOptions engine_options = ToEngineOptions(options.text.type, options.text.kv);
   const Model model = LoadModel(options.model);
-  const auto tokens = EncodeFile(*LoadTokenizer(model.path), options.text.text);
-  const Engine engine(model, engine_options, pool);
-  const ExitCurve curve = MeasureExits(engine, tokens,
-                                       {.rule = ExitRuleFromName(options.rule),
-                                        .min_loops = options.min_loops,
-                                        .thresholds = options.thresholds},
-                                       ToWindows(options.text, common));
-  if (!options.svg.empty()) WritePicture(curve, options.rule, options.svg);
-  if (!common.json) {
-    PrintTable(curve);
-    return 0;
-  }
+  std::vector<int32_t> tokens = EncodeFile(*LoadTokenizer(model.path), options.text.text);
+  const auto measure = [&](const Model& of, const std::string& rule) {
+    const Engine engine(of, engine_options, pool);
+    return MeasureExits(engine, tokens,
+                        {.rule = ExitRuleFromName(rule),
+                         .min_loops = options.min_loops,
+                         .thresholds = options.thresholds},
+                        ToWindows(options.text, common));
+  };
   Output out;
-  out.Add("rule", options.rule);
+  std::string rule = options.rule;
+  ExitCurve curve;
+  if (options.fit_gate.empty()) {
+    curve = measure(model, rule);
+  } else {
+    rule = Name(ExitRule::kGate);
+    const ExitGateFit fit = FitGate(model, engine_options, options, &tokens, common, pool);
+    WriteGated(fit.model, options.fit_gate, common, pool);
+    curve = measure(fit.model, rule);
+    out.Add("written", options.fit_gate);
+    out.Add("gate_tokens", fit.tokens);
+    out.AddJson("gate_agreement", JsonArray(fit.agreement));
+    out.AddJson("gate_ridge", JsonArray(fit.ridge));
+  }
+  if (!options.svg.empty()) WritePicture(curve, rule, options.svg);
+  if (!common.json) PrintTable(curve);
+  out.Add("rule", rule);
   out.Add("loops", curve.loops);
   out.Add("tokens", curve.tokens);
   out.AddJson("points", PointsJson(curve));
-  out.Print(true);
+  out.Print(common.json);
   return 0;
 }
 

@@ -6,6 +6,7 @@
 namespace rondo::cli {
 
 int RunEval(const EvalOptions& options, const CommonOptions& common) {
+  if (!options.tasks.tasks.empty()) return RunEvalTasks(options, common);
   ThreadPool pool(common.threads);
   const EngineOptions engine_options = ToEngineOptions(options.text.type, options.text.kv);
   const Model model = LoadModel(options.model);

@@ -1,8 +1,8 @@
-#include <chrono>
 #include <cstdio>
 #include <string>
 
 #include "base/machine.h"
+#include "base/stopwatch.h"
 #include "base/strings.h"
 #include "cli/fold_suggest.h"
 #include "cli/output.h"
@@ -15,12 +15,6 @@
 namespace rondo::cli {
 namespace {
 
-using Clock = std::chrono::steady_clock;
-
-double SecondsSince(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
-
 Model FoldAsAsked(const Model& model, const SharingPlan& plan, const FoldOptions& fold,
                   const FoldCommandOptions& options, ThreadPool& pool, bool quiet) {
   if (options.calibrate.empty()) return Fold(model, plan, fold, pool, quiet);
@@ -31,7 +25,7 @@ Model FoldAsAsked(const Model& model, const SharingPlan& plan, const FoldOptions
 }  // namespace
 
 int RunFold(const FoldCommandOptions& options, const CommonOptions& common) {
-  const auto start = Clock::now();
+  const Stopwatch watch;
   ThreadPool pool(common.threads);
   const DType store = ParseStoredType("--store", options.store);
   const FoldOptions fold = ParseFoldOptions(options.plan);
@@ -53,7 +47,7 @@ int RunFold(const FoldCommandOptions& options, const CommonOptions& common) {
   out.Add("parameters_residual", count.residual);
   out.Add("parameters_logical", count.logical);
   out.Add("calibrated", !options.calibrate.empty());
-  out.Add("seconds", SecondsSince(start));
+  out.Add("seconds", watch.Seconds());
   out.Add("peak_memory_bytes", PeakMemoryBytes());
   out.Print(common.json);
   return 0;

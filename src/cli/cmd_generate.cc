@@ -41,7 +41,7 @@ GenerateOptions ToGenerateOptions(const SampleFlags& flags) {
     throw Error(
         {.function = "ToGenerateOptions",
          .problem = threshold ? "rule 'trace'" : "no --exit-threshold",
-         .expected = threshold ? "confidence, entropy or hidden-change" : "one for the rule",
+         .expected = threshold ? "confidence, entropy, hidden-change or gate" : "one for the rule",
          .field = "--exit " + flags.exit});
   }
   options.exit.threshold = threshold ? static_cast<float>(flags.exit_threshold) : 0;

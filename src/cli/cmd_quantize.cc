@@ -1,4 +1,3 @@
-#include <chrono>
 #include <filesystem>
 #include <map>
 #include <string>
@@ -6,6 +5,7 @@
 #include <vector>
 
 #include "base/machine.h"
+#include "base/stopwatch.h"
 #include "base/strings.h"
 #include "base/with_file.h"
 #include "cli/output.h"
@@ -16,8 +16,6 @@
 
 namespace rondo::cli {
 namespace {
-
-using Clock = std::chrono::steady_clock;
 
 [[noreturn]] void Fail(const char* flag, std::string problem, std::string expected) {
   throw Error({.function = "RunQuantize",
@@ -51,16 +49,9 @@ void CheckTarget(const std::string& out) {
   if (std::filesystem::is_directory(out)) Fail("--out", out + " is a directory", "a file");
 }
 
-bool HasResiduals(const SharingPlan& plan) {
-  for (const ModulePlan& module : plan.modules) {
-    if (module.residual != ResidualKind::kNone) return true;
-  }
-  return false;
-}
-
 // Whether the file will have rondo's own layout; llama.cpp knows no shared layers.
 bool WritesNative(const std::string& layout, const SharingPlan& plan) {
-  const bool shares = plan.SharesAnything() || HasResiduals(plan);
+  const bool shares = plan.SharesAnything() || plan.HasResiduals();
   if (layout == "auto") return shares;
   if (layout == "rondo") return true;
   if (layout != "llama.cpp") Fail("--layout", "'" + layout + "'", "auto, rondo or llama.cpp");
@@ -94,7 +85,7 @@ std::string FallbackText(const std::vector<TypeFallback>& fallbacks) {
 }  // namespace
 
 int RunQuantize(const QuantizeCommandOptions& options, const CommonOptions& common) {
-  const auto start = Clock::now();
+  const Stopwatch watch;
   const QuantizeOptions quantize = ParseOptions(options);
   CheckTarget(options.out);
   ThreadPool pool(common.threads);
@@ -111,7 +102,7 @@ int RunQuantize(const QuantizeCommandOptions& options, const CommonOptions& comm
         common.quiet);
     Write(fitted, choice.types, native, options.out, pool, common.quiet);
   }
-  const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
+  const double seconds = watch.Seconds();
 
   const Model written = LoadModel(options.out);
   Output out;

@@ -76,11 +76,7 @@ void PrintTable(const std::vector<RunData>& runs) {
 
 int RunReport(const ReportCommandOptions& options, const CommonOptions& common) {
   const std::vector<RunData> runs = LoadRuns(options.runs);
-  if (!options.out.empty()) {
-    AtomicFile file(options.out);
-    file.Write(RunReportHtml(runs));
-    file.Commit();
-  }
+  if (!options.out.empty()) WriteTextFile(options.out, RunReportHtml(runs));
   if (common.json) {
     PrintJson(runs);
   } else {

@@ -51,8 +51,9 @@ void AddPlan(CLI::App* app, PlanFlags* plan) {
   app->add_option("--seed", plan->seed, "seed of --init random")->capture_default_str();
 }
 
-void AddText(CLI::App* app, TextOptions* text) {
-  app->add_option("--text", text->text, "UTF-8 text file")->required();
+// Returns the option that names the text.
+CLI::Option* AddText(CLI::App* app, TextOptions* text) {
+  CLI::Option* file = app->add_option("--text", text->text, "UTF-8 text file");
   app->add_option("--context", text->context, "tokens of a window")->capture_default_str();
   app->add_option("--stride", text->stride, "tokens a window advances; 0: the context");
   app->add_option("--max-tokens", text->max_tokens, "use the first so many tokens; 0: all");
@@ -61,6 +62,39 @@ void AddText(CLI::App* app, TextOptions* text) {
       ->capture_default_str();
   app->add_option("--kv", text->kv, "keys and values in f32, bf16 or int8; auto: by --type")
       ->capture_default_str();
+  return file;
+}
+
+// After AddText. Returns the option that names the tasks.
+CLI::Option* AddTasks(CLI::App* app, TaskFlags* flags) {
+  CLI::Option* tasks =
+      app->add_option("--tasks", flags->tasks,
+                      "comma-separated: lambada, hellaswag, piqa, winogrande, arc_easy, "
+                      "arc_challenge, openbookqa; arc_easy:train for another split than the usual")
+          ->delimiter(',');
+  for (const char* flag : {"--text", "--context", "--stride", "--max-tokens"}) {
+    tasks->excludes(app->get_option(flag));
+  }
+  app->add_option("--data", flags->data, "folder with the tasks' records (see docs/eval.md)")
+      ->needs(tasks);
+  app->add_option("--shots", flags->shots, "worked examples before each question")
+      ->needs(tasks)
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  app->add_option("--limit", flags->limit, "first so many records of each task; 0: all")
+      ->needs(tasks)
+      ->check(CLI::NonNegativeNumber);
+  app->add_option("--seed", flags->seed, "seed of the draw of worked examples")
+      ->needs(tasks)
+      ->capture_default_str();
+  app->add_option("--loops", flags->loops,
+                  "score after the last loop, after all of them, or after loop N alone")
+      ->needs(tasks)
+      ->capture_default_str();
+  app->add_option("--resume", flags->resume,
+                  "file that keeps finished examples, so that an interrupted run goes on")
+      ->needs(tasks);
+  return tasks;
 }
 
 void AddSampling(CLI::App* app, SampleFlags* sample) {
@@ -80,8 +114,9 @@ void AddSampling(CLI::App* app, SampleFlags* sample) {
       ->capture_default_str();
   app->add_option("--kv", sample->kv, "keys and values in f32, bf16 or int8; auto: by --type")
       ->capture_default_str();
-  app->add_option("--exit", sample->exit,
-                  "when tokens leave the loops early: never, confidence, entropy or hidden-change")
+  app->add_option(
+         "--exit", sample->exit,
+         "when tokens leave the loops early: never, confidence, entropy, hidden-change or gate")
       ->capture_default_str();
   app->add_option("--exit-threshold", sample->exit_threshold,
                   "of --exit; alone it means --exit confidence");
@@ -152,16 +187,20 @@ void AddFold(CLI::App& app, AllOptions& all, std::function<int()>* run) {
 }
 
 void AddMeasures(CLI::App& app, AllOptions& all, std::function<int()>* run) {
-  CLI::App* eval = app.add_subcommand("eval", "perplexity of a model on text");
+  CLI::App* eval = app.add_subcommand("eval", "perplexity of a model on text, or scores on tasks");
   AddModel(eval, &all.eval.model);
-  AddText(eval, &all.eval.text);
+  CLI::Option* text = AddText(eval, &all.eval.text);
+  CLI::Option* tasks = AddTasks(eval, &all.eval.tasks);
   AddCommon(eval, &all.common);
-  eval->callback([&all, run] { *run = [&all] { return RunEval(all.eval, all.common); }; });
+  eval->callback([&all, run, text, tasks] {
+    if (text->empty() && tasks->empty()) throw CLI::RequiredError("--text or --tasks");
+    *run = [&all] { return RunEval(all.eval, all.common); };
+  });
 
   CLI::App* compare = app.add_subcommand("compare", "how far two models' outputs are apart");
   compare->add_option("model_a", all.compare.model_a, "reference model")->required();
   compare->add_option("model_b", all.compare.model_b, "other model")->required();
-  AddText(compare, &all.compare.text);
+  AddText(compare, &all.compare.text)->required();
   AddCommon(compare, &all.common);
   compare->callback([&all, run] { *run = [&all] { return RunCompare(all.compare, all.common); }; });
 }
@@ -171,8 +210,8 @@ void AddCalibrateExit(CLI::App& app, AllOptions& all, std::function<int()>* run)
       "calibrate-exit", "what leaving the loops early saves and costs on a text, by threshold");
   CalibrateExitOptions& options = all.calibrate_exit;
   AddModel(command, &options.model);
-  AddText(command, &options.text);
-  command->add_option("--exit", options.rule, "confidence, entropy or hidden-change")
+  AddText(command, &options.text)->required();
+  command->add_option("--exit", options.rule, "confidence, entropy, hidden-change or gate")
       ->capture_default_str();
   command->add_option("--min-loops", options.min_loops, "loops before the first look")
       ->capture_default_str();
@@ -181,6 +220,10 @@ void AddCalibrateExit(CLI::App& app, AllOptions& all, std::function<int()>* run)
                    "comma-separated; default: every tenth of the tokens leaves first")
       ->delimiter(',');
   command->add_option("--svg", options.svg, "picture of the curve to write");
+  command->add_option("--fit-gate", options.fit_gate,
+                      "write the model with an exit gate learned from the first four fifths of the "
+                      "text, to a directory or a .gguf file; the curve is the gate's on the last "
+                      "fifth");
   AddCommon(command, &all.common);
   command->callback(
       [&all, run] { *run = [&all] { return RunCalibrateExit(all.calibrate_exit, all.common); }; });
@@ -283,11 +326,17 @@ void AddBench(CLI::App& app, AllOptions& all, std::function<int()>* run) {
       ->capture_default_str();
   command->add_flag("--depth-batching", all.bench.depth_batching,
                     "instead: depth-wise batching with exits against sequence batching, --batch "
-                    "sequences at once, exits by --exit-share");
+                    "sequences at once, exits by --exit-share or the model's own by --exit");
   command
       ->add_option("--exit-share", all.bench.share,
                    "comma-separated: of tokens that leave after loop 1, 2, …; default: equal")
       ->delimiter(',');
+  command
+      ->add_option("--exit", all.bench.exit,
+                   "trace, or confidence, entropy, hidden-change or gate with --text")
+      ->capture_default_str();
+  command->add_option("--exit-threshold", all.bench.exit_threshold, "of --exit");
+  command->add_option("--text", all.bench.text, "text whose pieces are the prompts");
   command->add_option("--skipped-kv", all.bench.skipped_kv, "deferred, copy-through or last-loop")
       ->capture_default_str();
   AddCommon(command, &all.common);

@@ -3,6 +3,8 @@
 #include <cstdio>
 #include <filesystem>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "base/file.h"
 #include "base/machine.h"
@@ -16,12 +18,6 @@
 namespace rondo::cli {
 namespace {
 
-void WriteWhole(const std::string& path, const std::string& text) {
-  AtomicFile file(path);
-  file.Write(text);
-  file.Commit();
-}
-
 std::vector<std::string> Numbers(int count) {
   std::vector<std::string> labels;
   for (int i = 0; i < count; ++i) labels.push_back(std::to_string(i));
@@ -30,10 +26,10 @@ std::vector<std::string> Numbers(int count) {
 
 void WriteHeatmaps(const SuggestReport& report, const std::string& directory) {
   const std::vector<std::string> depths = Numbers(report.depths);
-  WriteWhole(directory + "/similarity.svg",
-             HeatmapSvg("Similarity of the layers' updates (linear CKA)", depths, depths,
-                        report.similarity, {.row_axis = "depth", .column_axis = "depth"}));
-  WriteWhole(
+  WriteTextFile(directory + "/similarity.svg",
+                HeatmapSvg("Similarity of the layers' updates (linear CKA)", depths, depths,
+                           report.similarity, {.row_axis = "depth", .column_axis = "depth"}));
+  WriteTextFile(
       directory + "/tie_loss.svg",
       HeatmapSvg(
           "Loss when a depth runs with another's linears (KL, nats per token)", depths, depths,
@@ -43,19 +39,19 @@ void WriteHeatmaps(const SuggestReport& report, const std::string& directory) {
 
 // Writes plan-<n>.json for every suggestion; returns the curve as a JSON array.
 std::string WritePlans(const SuggestReport& report, const std::string& directory) {
-  std::string curve;
+  std::vector<Output> curve;
   for (size_t i = 0; i < report.suggestions.size(); ++i) {
     const Suggestion& suggestion = report.suggestions[i];
     const std::string path = directory + "/plan-" + std::to_string(i + 1) + ".json";
-    WriteWhole(path, PlanToJson(suggestion.plan) + "\n");
+    WriteTextFile(path, PlanToJson(suggestion.plan) + "\n");
     Output entry;
     entry.Add("plan", path);
     entry.Add("parameters_non_embedding", suggestion.non_embedding_parameters);
     entry.Add("predicted_kl", suggestion.predicted_kl);
     entry.Add("perplexity", suggestion.perplexity);
-    curve += (curve.empty() ? "" : ", ") + entry.Json();
+    curve.push_back(std::move(entry));
   }
-  return "[" + curve + "]";
+  return JsonArray(curve);
 }
 
 void PrintCurve(const SuggestReport& report) {

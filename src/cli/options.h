@@ -11,9 +11,9 @@
 namespace rondo::cli {
 
 struct CommonOptions {
-  bool json = false;   // print one JSON object instead of text
-  bool quiet = false;  // no progress on standard error
-  int threads = 0;     // 0: one per CPU
+  bool json = false;          // print one JSON object instead of text
+  bool quiet = false;         // no progress on standard error
+  int threads = 0;            // 0: one per CPU
   std::string simd = "auto";  // instruction set of the kernels
 };
 
@@ -58,9 +58,20 @@ struct TextOptions {
   std::string kv = "auto";   // of keys and values
 };
 
+struct TaskFlags {
+  std::vector<std::string> tasks;  // empty: --text is evaluated
+  std::string data = ".";
+  int shots = 0;
+  int64_t limit = 0;
+  uint32_t seed = 1234;
+  std::string loops = "last";  // last, all, or a number
+  std::string resume;
+};
+
 struct EvalOptions {
   std::string model;
-  TextOptions text;
+  TextOptions text;  // of which tasks use type and kv
+  TaskFlags tasks;
 };
 
 struct CompareOptions {
@@ -74,6 +85,7 @@ struct CalibrateExitOptions {
   std::string rule = "confidence";
   int min_loops = 1;
   std::vector<float> thresholds;  // empty: every tenth of the tokens
+  std::string fit_gate;           // model to write, with a learned gate; empty: none
   std::string svg;                // picture to write; empty: none
 };
 
@@ -143,6 +155,9 @@ struct BenchCommandOptions {
   std::string kv = "auto";
   bool depth_batching = false;  // measure that instead
   std::vector<double> share;    // of tokens that leave after each loop; empty: equal
+  std::string exit = "trace";
+  double exit_threshold = 0;
+  std::string text;  // file whose pieces are the prompts; empty: random tokens
   std::string skipped_kv = "last-loop";
 };
 
@@ -154,6 +169,7 @@ struct ReportCommandOptions {
 int RunInspect(const InspectOptions& options, const CommonOptions& common);
 int RunFold(const FoldCommandOptions& options, const CommonOptions& common);
 int RunEval(const EvalOptions& options, const CommonOptions& common);
+int RunEvalTasks(const EvalOptions& options, const CommonOptions& common);
 int RunCalibrateExit(const CalibrateExitOptions& options, const CommonOptions& common);
 int RunCompare(const CompareOptions& options, const CommonOptions& common);
 int RunGenerate(const GenerateCommandOptions& options, const CommonOptions& common);

@@ -8,12 +8,26 @@
 #include "base/strings.h"
 
 namespace rondo::cli {
+namespace {
+
+// JSON has no infinities; a perplexity may overflow to one.
+std::string NumberJson(double value) {
+  return std::isfinite(value) ? nlohmann::json(value).dump() : "null";
+}
+
+template <typename T, typename ToJson>
+std::string ArrayOf(std::span<const T> values, const ToJson& to_json) {
+  std::vector<std::string> parts;
+  for (const T& value : values) parts.push_back(to_json(value));
+  return "[" + Join(parts, ", ") + "]";
+}
+
+}  // namespace
 
 void Output::Add(const std::string& name, double value) {
   char text[40];
   std::snprintf(text, sizeof(text), "%.6g", value);
-  // JSON has no infinities; a perplexity may overflow to one.
-  entries_.push_back({name, text, std::isfinite(value) ? nlohmann::json(value).dump() : "null"});
+  entries_.push_back({name, text, NumberJson(value)});
 }
 
 void Output::Add(const std::string& name, int64_t value) {
@@ -65,6 +79,16 @@ std::string Output::Json() const {
     text += nlohmann::json(entry.name).dump() + ": " + entry.json;
   }
   return text + "}";
+}
+
+std::string JsonArray(std::span<const double> values) { return ArrayOf(values, NumberJson); }
+
+std::string JsonArray(std::span<const int> values) {
+  return ArrayOf(values, [](int value) { return std::to_string(value); });
+}
+
+std::string JsonArray(std::span<const Output> objects) {
+  return ArrayOf(objects, [](const Output& object) { return object.Json(); });
 }
 
 }  // namespace rondo::cli

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -38,5 +39,10 @@ class Output {
   };
   std::vector<Entry> entries_;
 };
+
+// "[1, 2.5, null]"; what is not finite becomes null.
+std::string JsonArray(std::span<const double> values);
+std::string JsonArray(std::span<const int> values);
+std::string JsonArray(std::span<const Output> objects);
 
 }  // namespace rondo::cli

@@ -3,7 +3,6 @@
 #include <cmath>
 #include <cstdio>
 #include <map>
-#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -17,36 +16,19 @@
 namespace rondo::cli {
 namespace {
 
-// Sums of squares of differences and of values.
-struct Squares {
-  double error = 0, length = 0;
-
-  void Add(std::span<const float> before, std::span<const float> after) {
-    for (size_t i = 0; i < before.size(); ++i) {
-      error += (double{after[i]} - before[i]) * (double{after[i]} - before[i]);
-      length += double{before[i]} * before[i];
-    }
-  }
-  double Relative() const { return length > 0 ? std::sqrt(error / length) : 0; }
-};
-
+// Length of the difference relative to that of `before`, both in the Frobenius norm.
 double TensorError(const Tensor& before, const Tensor& after) {
   std::vector<float> a(static_cast<size_t>(before.cols())), b(a.size());
-  Squares squares;
+  double error = 0, length = 0;
   for (int64_t r = 0; r < before.rows(); ++r) {
     RowToF32(before, r, a.data());
     RowToF32(after, r, b.data());
-    squares.Add(a, b);
+    for (size_t i = 0; i < a.size(); ++i) {
+      error += (double{b[i]} - a[i]) * (double{b[i]} - a[i]);
+      length += double{a[i]} * a[i];
+    }
   }
-  return squares.Relative();
-}
-
-MatrixF32 Merged(const Model& model, Module m, int depth) {
-  const int block = model.plan[m].blocks[static_cast<size_t>(depth)];
-  const Tensor& shared = model.weights.Get(BlockTensor(block, m));
-  MatrixF32 merged(shared.rows(), shared.cols(), ToF32(shared));
-  ApplyResidual(model.plan[m].residual, FindResidual(model.weights, model.plan, m, depth), merged);
-  return merged;
+  return length > 0 ? std::sqrt(error / length) : 0;
 }
 
 // "blocks.3.q.weight" is "blocks q", "merged.5.q" "merged q", embed.weight "embed".
@@ -114,21 +96,9 @@ void WritePicture(const std::string& path, const std::vector<int>& loops,
   }
   std::vector<PlotLine> all;
   for (auto& [loop, line] : lines) all.push_back(std::move(line));
-  AtomicFile file(path);
-  file.Write(LinePlotSvg("Error of the quantised model from depth to depth", all,
-                         {.x_axis = "depth", .y_axis = "relative error of the hidden state"}));
-  file.Commit();
-}
-
-template <typename T>
-std::string JsonArray(const std::vector<T>& values) {
-  std::string text;
-  for (const T value : values) {
-    char number[40];
-    std::snprintf(number, sizeof(number), "%.6g", static_cast<double>(value));
-    text += (text.empty() ? "" : ", ") + std::string(std::isfinite(value) ? number : "null");
-  }
-  return "[" + text + "]";
+  WriteTextFile(path,
+                LinePlotSvg("Error of the quantised model from depth to depth", all,
+                            {.x_axis = "depth", .y_axis = "relative error of the hidden state"}));
 }
 
 }  // namespace
@@ -144,10 +114,9 @@ void AddTensorErrors(const Model& model, const Model& written, const CommonOptio
   for (int depth = 0; depth < model.plan.depths; ++depth) {
     for (const Module m : kAllModules) {
       if (!IsLinear(m) || !model.plan.HasResidual(m, depth)) continue;
-      Squares squares;
-      squares.Add(Merged(model, m, depth).values(), Merged(written, m, depth).values());
       errors.Add("merged." + std::to_string(depth) + "." + std::string(Name(m)), "",
-                 squares.Relative());
+                 TensorError(MergedWeight(model.weights, model.plan, m, depth),
+                             MergedWeight(written.weights, written.plan, m, depth)));
     }
   }
   out->AddJson("tensor_errors", errors.all.Json());

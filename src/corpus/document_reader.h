@@ -7,7 +7,7 @@
 #include <string_view>
 #include <vector>
 
-#include "corpus/byte_source.h"
+#include "base/byte_source.h"
 #include "rondo/token_data.h"
 
 namespace rondo {

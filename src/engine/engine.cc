@@ -1,6 +1,7 @@
 #include "rondo/engine.h"
 
 #include <algorithm>
+#include <cmath>
 #include <map>
 #include <numeric>
 #include <set>
@@ -32,6 +33,11 @@ constexpr size_t kPrefillRows = 512;
                .expected = std::move(expected),
                .file = {},
                .field = {}});
+}
+
+// Linears of one layer are read once for all its rows.
+bool SameBlocks(const LayerUse& a, const LayerUse& b) {
+  return std::ranges::equal(a.linears, b.linears, {}, &LinearUse::weight, &LinearUse::weight);
 }
 
 void CheckTokens(const ModelConfig& config, std::span<const int32_t> tokens) {
@@ -100,6 +106,11 @@ std::vector<LayerSpan> Engine::Impl::Prepare(std::span<const RowSpan> spans) con
       Fail("Engine::RunLayer", "depth " + std::to_string(span.depth),
            "0 to " + std::to_string(config.layers - 1));
     }
+    if (!SameBlocks(weights.layer(spans[0].depth), weights.layer(span.depth))) {
+      Fail("Engine::RunLayer",
+           "depths " + std::to_string(spans[0].depth) + " and " + std::to_string(span.depth),
+           "depths that use the same blocks");
+    }
     const KvCache::State& state = *span.cache->state_;
     int& length = lengths.emplace(std::pair(span.cache, span.depth), span.cache->length(span.depth))
                       .first->second;
@@ -149,7 +160,7 @@ KvPool Engine::NewPool(int64_t positions) const {
   if (positions <= 0) {
     Fail("Engine::NewPool", std::to_string(positions) + " positions", "1 or more");
   }
-  const int64_t pages = (positions - 1) / kPagePositions + 1;
+  const int64_t pages = PagesFor(positions);
   const KvLayout layout = LayoutOfKv(impl_->config, impl_->kv_type());
   auto pool = std::make_shared<KvPagePool>(layout, impl_->config.layers, pages);
   const uint64_t bytes = CheckedMul(pool->page_bytes(), static_cast<uint64_t>(pages));
@@ -184,11 +195,6 @@ void Engine::Embed(std::span<const int32_t> tokens, std::span<const int> positio
   }
 }
 
-bool Engine::SameBlocks(int depth_a, int depth_b) const {
-  const LayerUse &a = impl_->weights.layer(depth_a), &b = impl_->weights.layer(depth_b);
-  return std::ranges::equal(a.linears, b.linears, {}, &LinearUse::weight, &LinearUse::weight);
-}
-
 void Engine::RunLayer(std::span<const RowSpan> spans, float* hidden, const Tap& tap) const {
   auto space = impl_->spaces.Take();
   const auto layer_spans = impl_->Prepare(spans);
@@ -211,6 +217,24 @@ void Engine::Head(const float* hidden, int64_t rows, float* logits) const {
   ForRows(impl_->pool, rows, config.vocab, [&](int64_t r) {
     SoftCap(logits + r * config.vocab, config.logit_softcap, config.vocab);
   });
+}
+
+bool Engine::has_exit_gate() const { return impl_->weights.exit_gates() > 0; }
+
+double Engine::ExitGate(int loops_run, std::span<const float> hidden) const {
+  const int gates = impl_->weights.exit_gates();
+  if (loops_run < 1 || loops_run > gates) {
+    Fail("Engine::ExitGate", "gate after loop " + std::to_string(loops_run),
+         gates == 0 ? "a model that has exit gates" : "1 to " + std::to_string(gates));
+  }
+  const GateUse& gate = impl_->weights.exit_gate(loops_run - 1);
+  double dot = 0, squares = 0;
+  for (size_t i = 0; i < hidden.size(); ++i) {
+    dot += double{gate.weight[i]} * hidden[i];
+    squares += double{hidden[i]} * hidden[i];
+  }
+  const double rms = std::sqrt(squares / static_cast<double>(hidden.size()));
+  return 1 / (1 + std::exp(-((rms > 0 ? dot / rms : 0) + double{*gate.bias})));
 }
 
 std::vector<float> Engine::Prefill(KvCache& cache, std::span<const int32_t> tokens,

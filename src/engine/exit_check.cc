@@ -19,26 +19,23 @@ void Require(bool ok, const char* field, const std::string& value, const std::st
                .field = field});
 }
 
-std::string RangeOf(ExitRule rule) {
-  switch (rule) {
-    case ExitRule::kConfidence:
-      return "a probability, 0 to 1";
-    default:
-      return "0 or more";
-  }
-}
-
 }  // namespace
 
-void CheckExit(const ExitOptions& exit, const SpeculationOptions& speculation, int loops) {
+void CheckExit(const ExitOptions& exit, const SpeculationOptions& speculation,
+               const Engine& engine) {
+  const int loops = engine.loops().loops;
   const std::string all = std::to_string(loops);
   Require(exit.max_loops >= 0 && exit.max_loops <= loops, "exit.max_loops",
           std::to_string(exit.max_loops), "0 (all) to " + all + ", the model's loops");
   Require(exit.min_loops >= 1 && exit.min_loops <= loops, "exit.min_loops",
           std::to_string(exit.min_loops), "1 to " + all + ", the model's loops");
-  Require(std::isfinite(exit.threshold) && exit.threshold >= 0 &&
-              (exit.rule != ExitRule::kConfidence || exit.threshold <= 1),
-          "exit.threshold", std::to_string(exit.threshold), RangeOf(exit.rule));
+  const bool probability = LeavesAbove(exit.rule);
+  Require(
+      std::isfinite(exit.threshold) && exit.threshold >= 0 && (!probability || exit.threshold <= 1),
+      "exit.threshold", std::to_string(exit.threshold),
+      probability ? "a probability, 0 to 1" : "0 or more");
+  Require(exit.rule != ExitRule::kGate || engine.has_exit_gate(), "exit.rule", "gate",
+          "another rule: the model has no exit gate (rondo calibrate-exit --fit-gate fits one)");
   const bool traced = exit.rule == ExitRule::kTrace;
   Require(
       traced == !exit.trace.empty(), "exit.trace", std::to_string(exit.trace.size()) + " loops",
@@ -63,22 +60,32 @@ bool ReadsLogits(ExitRule rule) {
   return rule == ExitRule::kConfidence || rule == ExitRule::kEntropy;
 }
 
-bool ShouldExit(const ExitOptions& exit, int loops_run, size_t token, std::span<const float> logits,
-                std::span<const float> before, std::span<const float> after) {
-  if (loops_run < exit.min_loops) return false;
-  switch (exit.rule) {
-    case ExitRule::kNever:
-      return false;
+double ExitScore(ExitRule rule, const ExitLook& look) {
+  switch (rule) {
     case ExitRule::kConfidence:
-      return CertaintyOf(logits).confidence >= exit.threshold;
+      return CertaintyOf(look.logits).confidence;
     case ExitRule::kEntropy:
-      return CertaintyOf(logits).entropy <= exit.threshold;
+      return CertaintyOf(look.logits).entropy;
     case ExitRule::kHiddenChange:
-      return RelativeChange(before, after) <= exit.threshold;
+      return RelativeChange(look.before, look.after);
+    case ExitRule::kGate:
+      return look.engine.ExitGate(look.loops_run, look.after);
+    case ExitRule::kNever:
     case ExitRule::kTrace:
-      return loops_run >= exit.trace[token % exit.trace.size()];
+      break;
   }
-  return false;
+  return 0;
+}
+
+bool LeavesAbove(ExitRule rule) { return rule == ExitRule::kConfidence || rule == ExitRule::kGate; }
+
+bool ShouldExit(const ExitOptions& exit, size_t token, const ExitLook& look) {
+  if (look.loops_run < exit.min_loops || exit.rule == ExitRule::kNever) return false;
+  if (exit.rule == ExitRule::kTrace) {
+    return look.loops_run >= exit.trace[token % exit.trace.size()];
+  }
+  const double score = ExitScore(exit.rule, look);
+  return LeavesAbove(exit.rule) ? score >= exit.threshold : score <= exit.threshold;
 }
 
 Certainty CertaintyOf(std::span<const float> logits) {

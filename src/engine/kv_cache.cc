@@ -9,11 +9,6 @@
 #include "rondo/error.h"
 
 namespace rondo {
-namespace {
-
-int64_t PagesFor(int64_t positions) { return (positions + kPagePositions - 1) / kPagePositions; }
-
-}  // namespace
 
 KvPagePool::KvPagePool(const KvLayout& layout, int depths, int64_t max_pages)
     : layout_(layout),

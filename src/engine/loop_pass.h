@@ -35,7 +35,7 @@ struct KvFill {
 // The last `rows` rows of a flight leave through the epilogue, the last `logits` of them through
 // the head.
 struct Leaving {
-  const Flight* flight;
+  Flight* flight;  // stays as it is
   int rows;
   int logits;
 };

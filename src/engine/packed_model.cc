@@ -2,6 +2,7 @@
 
 #include "base/thread_pool.h"
 #include "engine/packed_type.h"
+#include "kernels/panel_memory.h"
 
 namespace rondo {
 
@@ -21,6 +22,11 @@ PackedModel::PackedModel(const Model& model, std::optional<DType> type, ThreadPo
   if (config.norm == NormKind::kLayer) final_norm_.bias = Vector(model.weights, "final_norm.bias");
   head_use_.weight = &head_;
   if (config.head_bias) head_use_.bias = Vector(model.weights, "head.bias");
+  const int gates = model.plan.exit_gate ? FindLoops(model.plan).loops - 1 : 0;
+  for (int loop = 0; loop < gates; ++loop) {
+    exit_gates_.push_back({.weight = Vector(model.weights, ExitGateTensor(loop, "weight")),
+                           .bias = Vector(model.weights, ExitGateTensor(loop, "bias"))});
+  }
 }
 
 // Packing decodes and touches every page of the weights: one task per matrix, all threads busy.
@@ -42,11 +48,12 @@ void PackedModel::PackBlocks(const Model& model, std::optional<DType> type, Thre
     }
   }
   const auto count = static_cast<int64_t>(tasks.size());
+  PanelMemory memory;
   pool.ParallelFor(count + 1, [&](int64_t t) {
     if (t == 0) {
       const bool tied = model.config.tied_embeddings;
       const Tensor& head = model.weights.Get(tied ? "embed.weight" : "head.weight");
-      head_ = PackedMatrix(head, PackedType(head, type));
+      head_ = PackedMatrix(head, PackedType(head, type), &memory);
       return;
     }
     const auto [m, index, residual] = tasks[static_cast<size_t>(t - 1)];
@@ -55,13 +62,13 @@ void PackedModel::PackBlocks(const Model& model, std::optional<DType> type, Thre
     const ModulePlan& plan = model.plan[m];
     if (!residual) {
       const Tensor& block = model.weights.Get(BlockTensor(index, m));
-      blocks_[i][at] = PackedMatrix(block, PackedType(block, type));
+      blocks_[i][at] = PackedMatrix(block, PackedType(block, type), &memory);
       return;
     }
     const Tensor& shared = model.weights.Get(BlockTensor(plan.blocks[at], m));
     const int rank = plan.ranks.empty() ? 0 : plan.ranks[at];
-    residuals_[i][at] =
-        std::make_unique<Residual>(model.weights, m, index, plan.residual, rank, shared, type);
+    residuals_[i][at] = std::make_unique<Residual>(model.weights, m, index, plan.residual, rank,
+                                                   shared, type, memory);
   });
 }
 

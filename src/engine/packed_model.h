@@ -24,6 +24,12 @@ struct LinearUse {
   const Residual* residual = nullptr;    // null: none
 };
 
+// One exit gate.
+struct GateUse {
+  const float* weight;  // [d_model]
+  const float* bias;    // [1]
+};
+
 // Null gain: ones (absorbed, or no such module); null bias: zeros.
 struct NormUse {
   const float* gain = nullptr;
@@ -51,6 +57,8 @@ class PackedModel {
   const Tensor& positions() const { return positions_; }  // empty without learned positions
   const NormUse& final_norm() const { return final_norm_; }
   const LinearUse& head() const { return head_use_; }
+  int exit_gates() const { return static_cast<int>(exit_gates_.size()); }  // loops − 1, or 0
+  const GateUse& exit_gate(int loop) const { return exit_gates_[static_cast<size_t>(loop)]; }
   // Bytes of all packed and decoded weights, each counted once.
   uint64_t bytes() const;
 
@@ -72,6 +80,7 @@ class PackedModel {
   PackedMatrix head_;
   LinearUse head_use_;
   NormUse final_norm_;
+  std::vector<GateUse> exit_gates_;
 };
 
 }  // namespace rondo

@@ -34,10 +34,13 @@ std::vector<float> DoraScales(const Tensor& shared, const Tensor* a, const Tenso
 }  // namespace
 
 Residual::Residual(const Weights& weights, Module module, int depth, ResidualKind kind, int rank,
-                   const Tensor& shared, std::optional<DType> type)
+                   const Tensor& shared, std::optional<DType> type, PanelMemory& memory)
     : kind_(kind), out_(shared.rows()), in_(shared.cols()), rank_(rank) {
   const auto part = [&](std::string_view name) -> const Tensor& {
     return weights.Get(ResidualTensor(depth, module, name));
+  };
+  const auto pack = [&](std::string_view name) {
+    return PackedMatrix(part(name), PackedType(part(name), type), &memory);
   };
   switch (kind) {
     case ResidualKind::kNone:
@@ -47,8 +50,8 @@ Residual::Residual(const Weights& weights, Module module, int depth, ResidualKin
     case ResidualKind::kDora:
       if (rank > 0) {
         low_rank_ = true;
-        a_ = PackedMatrix(part("a"), PackedType(part("a"), type));
-        b_ = PackedMatrix(part("b"), PackedType(part("b"), type));
+        a_ = pack("a");
+        b_ = pack("b");
       }
       if (kind == ResidualKind::kLoraDiag) values_ = ToF32(part("diag"));
       if (kind == ResidualKind::kDora) {
@@ -64,8 +67,7 @@ Residual::Residual(const Weights& weights, Module module, int depth, ResidualKin
       out_a_ = factor[0];
       in_a_ = factor[1];
       values_ = ToF32(part("a"));
-      b_ = PackedMatrix(part("b"),
-                        PackedType(part("b"), type));  // its leading dimensions count as rows
+      b_ = pack("b");  // its leading dimensions count as rows
       break;
     }
   }

@@ -16,14 +16,15 @@
 
 namespace rondo {
 
+class PanelMemory;
 class ThreadPool;
 
 class Residual {
  public:
   // Factors of `module` at `depth`. `shared` is the block's weight [out, in], which DoRA's row
-  // norms need. `type` as in EngineOptions.
+  // norms need. `type` as in EngineOptions. Factors lie in `memory`.
   Residual(const Weights& weights, Module module, int depth, ResidualKind kind, int rank,
-           const Tensor& shared, std::optional<DType> type);
+           const Tensor& shared, std::optional<DType> type, PanelMemory& memory);
 
   // The low-rank factors [rank, in] and [out, rank] of y += b · a · x; null: none.
   const PackedMatrix* a() const { return low_rank_ ? &a_ : nullptr; }

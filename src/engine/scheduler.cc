@@ -19,8 +19,6 @@ namespace {
 
 constexpr int kStepsPerPriority = 16;
 
-int64_t PagesFor(int64_t positions) { return (positions + kPagePositions - 1) / kPagePositions; }
-
 void Require(bool ok, const char* field, int64_t value) {
   if (ok) return;
   throw Error({.function = "Scheduler",
@@ -95,9 +93,6 @@ struct Scheduler::Impl {
   PrefixStore prefixes;
   std::vector<SequencePtr> running;
   std::vector<KvFill> fills;
-  std::vector<Flight*> entering;
-  std::vector<int32_t> entering_tokens;
-  std::vector<std::pair<Sequence*, std::vector<float>>> before;  // last rows, of hidden-change
 
   mutable std::mutex mutex;  // of what follows
   std::vector<Waiting> waiting;
@@ -225,8 +220,6 @@ void Scheduler::Impl::Admit() {
 
 // The next rows of prompts, oldest first, and each drawn token.
 void Scheduler::Impl::FormEntering() {
-  entering.clear();
-  entering_tokens.clear();
   int64_t budget = options.prefill_rows;
   if (!options.depth_batching) {
     const bool busy = std::ranges::any_of(
@@ -234,6 +227,8 @@ void Scheduler::Impl::FormEntering() {
     if (busy) return;
   }
   for (const SequencePtr& sequence : running) EnterPrompt(*sequence, budget);
+  std::vector<Flight*> entering;
+  std::vector<int32_t> entering_tokens;
   for (const SequencePtr& sequence : running) {
     for (Flight& flight : sequence->flights) {
       if (!flight.hidden.empty()) continue;
@@ -260,7 +255,6 @@ void Scheduler::Impl::EnterPrompt(Sequence& sequence, int64_t& budget) {
 void Scheduler::Impl::RunLoop() {
   std::vector<Flight*> flights;
   int64_t rows = static_cast<int64_t>(fills.size());
-  before.clear();
   const auto d = static_cast<std::ptrdiff_t>(engine.config().d_model);
   for (const SequencePtr& sequence : running) {
     for (Flight& flight : sequence->flights) {
@@ -269,7 +263,7 @@ void Scheduler::Impl::RunLoop() {
     }
     if (sequence->options().exit.rule == ExitRule::kHiddenChange && !sequence->flights.empty()) {
       const std::vector<float>& hidden = sequence->flights.back().hidden;
-      before.emplace_back(sequence.get(), std::vector<float>(hidden.end() - d, hidden.end()));
+      sequence->before_loop.assign(hidden.end() - d, hidden.end());
     }
   }
   if (flights.empty()) return;
@@ -297,13 +291,13 @@ Visit Scheduler::Impl::VisitOf(Sequence& sequence, const Flight& flight) const {
   const ExitOptions& exit = sequence.options().exit;
   if (exit.rule == ExitRule::kNever || flight.loop < exit.min_loops) return Visit::kPass;
   if (ReadsLogits(exit.rule)) return Visit::kCheck;
-  std::span<const float> earlier;
-  for (const auto& [owner, row] : before) {
-    if (owner == &sequence) earlier = row;
-  }
   const auto after = std::span(flight.hidden).last(static_cast<size_t>(engine.config().d_model));
-  const bool exits =
-      ShouldExit(exit, flight.loop, sequence.generation().tokens.size(), {}, earlier, after);
+  const bool exits = ShouldExit(exit, sequence.generation().tokens.size(),
+                                {.engine = engine,
+                                 .loops_run = flight.loop,
+                                 .logits = {},
+                                 .before = sequence.before_loop,
+                                 .after = after});
   return exits ? Visit::kNext : Visit::kPass;
 }
 
@@ -351,7 +345,7 @@ void Scheduler::Impl::TakeStops(const std::vector<Stop>& stops) {
 
 void Scheduler::Impl::TakeStop(const Stop& stop, std::span<const float> logits) {
   Sequence& sequence = *stop.sequence;
-  Flight& flight = const_cast<Flight&>(*stop.leaving.flight);
+  Flight& flight = *stop.leaving.flight;
   const auto drop = [&] {
     std::erase_if(sequence.flights, [&](const Flight& other) { return &other == &flight; });
   };
@@ -359,7 +353,14 @@ void Scheduler::Impl::TakeStop(const Stop& stop, std::span<const float> logits) 
     case Visit::kPass:
       return drop();
     case Visit::kCheck:
-      if (!ShouldExit(sequence.options().exit, flight.loop, 0, logits, {}, {})) return;
+      if (!ShouldExit(sequence.options().exit, sequence.generation().tokens.size(),
+                      {.engine = engine,
+                       .loops_run = flight.loop,
+                       .logits = logits,
+                       .before = {},
+                       .after = {}})) {
+        return;
+      }
       [[fallthrough]];
     case Visit::kNext: {
       const int loops = flight.loop;

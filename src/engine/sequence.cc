@@ -10,12 +10,6 @@
 namespace rondo {
 namespace {
 
-using Clock = std::chrono::steady_clock;
-
-double SecondsSince(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
-
 [[noreturn]] void Fail(const char* field, std::string problem, std::string expected) {
   throw Error({.function = "Generate",
                .problem = std::move(problem),
@@ -71,7 +65,7 @@ Sequence::Sequence(uint64_t id, Request request, const Engine& engine, const Tok
       tokens_(request_.prompt),
       max_size_(MaxSize(engine, request_)) {
   const int all = engine.loops().loops;
-  CheckExit(options().exit, options().speculation, all);
+  CheckExit(options().exit, options().speculation, engine);
   loops_ = options().exit.max_loops > 0 ? options().exit.max_loops : all;
   left_behind.resize(static_cast<size_t>(loops_) + 1);
   generation_.prompt_tokens = prompt_size();
@@ -80,7 +74,7 @@ Sequence::Sequence(uint64_t id, Request request, const Engine& engine, const Tok
 void Sequence::Start(KvCache own_cache, int reused) {
   cache.emplace(std::move(own_cache));
   entered = generation_.reused_tokens = reused;
-  start_ = Clock::now();
+  watch_.Restart();
 }
 
 void Sequence::Emit(const std::string& text) {
@@ -91,8 +85,8 @@ void Sequence::Emit(const std::string& text) {
 
 void Sequence::Accept(int32_t token, int loops) {
   if (generation_.tokens.empty()) {
-    generation_.prefill_seconds = SecondsSince(start_);
-    start_ = Clock::now();
+    generation_.prefill_seconds = watch_.Seconds();
+    watch_.Restart();
   }
   tokens_.push_back(token);
   generation_.tokens.push_back(token);
@@ -138,7 +132,7 @@ void Sequence::Finish(StopReason reason, std::string error) {
   done_ = true;
   generation_.reason = reason;
   generation_.error = std::move(error);
-  if (!generation_.tokens.empty()) generation_.decode_seconds = SecondsSince(start_);
+  if (!generation_.tokens.empty()) generation_.decode_seconds = watch_.Seconds();
   if (reason == StopReason::kLength || reason == StopReason::kEos) {
     Emit(stops_.Push(decoder_.Flush()));
     if (stops_.stopped()) generation_.reason = StopReason::kStopString;

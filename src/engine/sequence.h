@@ -1,13 +1,13 @@
 // One text being written: what it has said so far, and its rows on their way through the loops.
 #pragma once
 
-#include <chrono>
 #include <cstdint>
 #include <optional>
 #include <set>
 #include <string>
 #include <vector>
 
+#include "base/stopwatch.h"
 #include "engine/loop_pass.h"
 #include "rondo/scheduler.h"
 
@@ -47,6 +47,7 @@ class Sequence {
   int entered = 0;                  // positions that entered the first loop
   int exact;                        // leading positions whose keys and values no exit approximated
   std::vector<Flight> flights;      // deepest first
+  std::vector<float> before_loop;   // its newest row before the last loop; for kHiddenChange only
   std::vector<Flight> left_behind;  // [loop] rows that wait for a later token to enter that loop
   size_t drafts() const { return drafts_.size(); }
 
@@ -65,7 +66,7 @@ class Sequence {
   int max_size_;
   bool done_ = false;
   Generation generation_;
-  std::chrono::steady_clock::time_point start_;
+  Stopwatch watch_;
 };
 
 }  // namespace rondo

@@ -1,13 +1,13 @@
 #include "rondo/bench.h"
 
 #include <algorithm>
-#include <chrono>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "base/machine.h"
 #include "base/rng.h"
+#include "base/stopwatch.h"
 #include "base/thread_pool.h"
 #include "kernels/bandwidth.h"
 #include "rondo/error.h"
@@ -24,7 +24,6 @@ void Require(bool ok, const char* field, int value, std::string expected) {
 }
 
 void Check(const BenchOptions& options, const ModelConfig& config) {
-  constexpr int kMostSequences = 4096;
   Require(options.prefill >= 0, "prefill", options.prefill, "0 or more");
   Require(options.decode >= 0, "decode", options.decode, "0 or more");
   Require(options.prefill > 0 || options.decode > 0, "decode", options.decode,
@@ -39,17 +38,6 @@ void Check(const BenchOptions& options, const ModelConfig& config) {
   Require(options.context <= most, "context", options.context, limit);
   Require(options.decode <= most - options.context, "decode", options.decode,
           limit + " with the context");
-}
-
-double Seconds(std::chrono::steady_clock::time_point start) {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
-
-Rates RatesOf(std::vector<double> values) {
-  if (values.empty()) return {};
-  std::sort(values.begin(), values.end());
-  const size_t n = values.size();
-  return {values.front(), (values[(n - 1) / 2] + values[n / 2]) / 2, values.back()};
 }
 
 class Runner {
@@ -71,9 +59,9 @@ class Runner {
   double PrefillOnce() {
     const std::vector<int32_t> tokens = Tokens(options_.prefill);
     prompt_.front().Truncate(0);
-    const auto start = std::chrono::steady_clock::now();
+    const Stopwatch watch;
     engine_.Prefill(prompt_.front(), tokens);
-    return options_.prefill / Seconds(start);
+    return options_.prefill / watch.Seconds();
   }
 
   double DecodeOnce(int steps) {
@@ -83,12 +71,12 @@ class Runner {
       caches.push_back(&cache);
     }
     const std::vector<int32_t> tokens = Tokens(steps * options_.batch);
-    const auto start = std::chrono::steady_clock::now();
+    const Stopwatch watch;
     for (int step = 0; step < steps; ++step) {
       engine_.Decode(caches, std::span(tokens).subspan(static_cast<size_t>(step) * caches.size(),
                                                        caches.size()));
     }
-    return steps * options_.batch / Seconds(start);
+    return steps * options_.batch / watch.Seconds();
   }
 
  private:
@@ -118,6 +106,13 @@ uint64_t LastCacheBytes(const ThreadPool& pool) {
 }
 
 }  // namespace
+
+Rates RatesOf(std::vector<double> values) {
+  if (values.empty()) return {};
+  std::ranges::sort(values);
+  const size_t n = values.size();
+  return {values.front(), (values[(n - 1) / 2] + values[n / 2]) / 2, values.back()};
+}
 
 BenchResult Bench(const Engine& engine, const BenchOptions& options, ThreadPool& pool) {
   Check(options, engine.config());

@@ -1,11 +1,13 @@
 #include <algorithm>
 #include <array>
-#include <chrono>
 #include <numeric>
 #include <string>
+#include <tuple>
 #include <utility>
 
 #include "base/rng.h"
+#include "base/stopwatch.h"
+#include "kernels/kv_pages.h"
 #include "rondo/bench.h"
 #include "rondo/error.h"
 #include "rondo/scheduler.h"
@@ -47,29 +49,37 @@ struct Run {
   double mean_loops;
 };
 
+std::vector<int32_t> Prompt(const Engine& engine, const DepthBatchingOptions& options, int index) {
+  std::vector<int32_t> prompt;
+  Rng rng(static_cast<uint64_t>(index) + 1);
+  const auto first = static_cast<size_t>(index) * static_cast<size_t>(options.prompt);
+  for (int t = 0; t < options.prompt; ++t) {
+    prompt.push_back(options.text.empty()
+                         ? static_cast<int32_t>(rng.Uniform() * engine.config().vocab)
+                         : options.text[(first + static_cast<size_t>(t)) % options.text.size()]);
+  }
+  return prompt;
+}
+
 Run ServeAll(const Engine& engine, const Tokenizer& tokenizer, const DepthBatchingOptions& options,
              const std::vector<double>& share, Mode mode) {
-  const int positions = options.prompt + options.new_tokens + 64;
+  const int64_t positions = PagesFor(options.prompt + options.new_tokens) * kPagePositions;
   Scheduler scheduler(engine, tokenizer,
                       {.max_sequences = options.sequences,
-                       .kv_positions = int64_t{options.sequences} * positions,
+                       .kv_positions = options.sequences * positions,
                        .depth_batching = mode.depth_batching,
                        .reuse_prefixes = false});
   const int requests = 2 * options.sequences;
   double loops = 0;
   std::string failure;
   for (int i = 0; i < requests; ++i) {
-    const uint64_t seed = static_cast<uint64_t>(i) + 1;
     Request request;
-    Rng rng(seed);
-    for (int t = 0; t < options.prompt; ++t) {
-      request.prompt.push_back(static_cast<int32_t>(rng.Uniform() * engine.config().vocab));
-    }
+    request.prompt = Prompt(engine, options, i);
     request.options.max_new_tokens = options.new_tokens;
     request.options.ignore_eos = true;
     if (mode.exits) {
-      request.options.exit = {
-          .rule = ExitRule::kTrace, .skipped_kv = options.skipped_kv, .trace = Trace(share, seed)};
+      request.options.exit = options.exit;
+      if (!share.empty()) request.options.exit.trace = Trace(share, static_cast<uint64_t>(i) + 1);
     }
     request.on_done = [&](const Generation& result) {
       loops += std::accumulate(result.loops.begin(), result.loops.end(), 0.0);
@@ -77,18 +87,47 @@ Run ServeAll(const Engine& engine, const Tokenizer& tokenizer, const DepthBatchi
     };
     scheduler.Submit(std::move(request));
   }
-  const auto start = std::chrono::steady_clock::now();
+  const Stopwatch watch;
   while (scheduler.Step()) {
   }
-  const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
+  const double seconds = watch.Seconds();
   Require(failure.empty(), "", failure, "");
   const double tokens = static_cast<double>(requests) * options.new_tokens;
-  return {tokens / seconds.count(), loops / tokens};
+  return {tokens / seconds, loops / tokens};
 }
 
-Rates RatesOf(std::vector<double> rates) {
-  std::ranges::sort(rates);
-  return {.min = rates.front(), .median = rates[rates.size() / 2], .max = rates.back()};
+// Shares of the loops, checked; empty where the model's own exits count.
+std::vector<double> CheckShares(const DepthBatchingOptions& options, size_t loops) {
+  if (options.exit.rule != ExitRule::kTrace) {
+    Require(options.share.empty(), "share",
+            "shares for exits by " + std::string(Name(options.exit.rule)),
+            "none: the rule decides");
+    Require(!options.text.empty(), "text", "no text", "text, which the model's exits depend on");
+    return {};
+  }
+  std::vector<double> share = options.share;
+  if (share.empty()) share.assign(loops, 1);
+  Require(share.size() == loops, "share", std::to_string(share.size()) + " shares",
+          "one for each of the model's " + std::to_string(loops) + " loops");
+  Require(std::ranges::all_of(share, [](double s) { return s >= 0 && s < 1e9; }) &&
+              std::accumulate(share.begin(), share.end(), 0.0) > 0,
+          "share", "a share below 0, or none above", "shares of 0 or more, not all 0");
+  return share;
+}
+
+void CheckSizes(const DepthBatchingOptions& options, const ModelConfig& config) {
+  const int most = config.max_positions > 0 ? config.max_positions : 1 << 20;
+  for (const auto& [field, value, limit] :
+       {std::tuple("sequences", options.sequences, kMostSequences),
+        std::tuple("prompt", options.prompt, most),
+        std::tuple("new_tokens", options.new_tokens, most),
+        std::tuple("repeat", options.repeat, 1'000'000)}) {
+    Require(value > 0 && value <= limit, field, "value " + std::to_string(value),
+            "1 to " + std::to_string(limit));
+  }
+  Require(options.prompt <= most - options.new_tokens, "new_tokens",
+          std::to_string(options.prompt) + " + " + std::to_string(options.new_tokens) + " tokens",
+          "at most the model's " + std::to_string(most) + " positions");
 }
 
 }  // namespace
@@ -97,18 +136,8 @@ DepthBatchingResult BenchDepthBatching(const Engine& engine, const Tokenizer& to
                                        const DepthBatchingOptions& options) {
   const auto loops = static_cast<size_t>(engine.loops().loops);
   Require(loops > 1, "model", "one loop only", "a model whose layers return");
-  for (const auto& [field, value] :
-       {std::pair("sequences", options.sequences), std::pair("prompt", options.prompt),
-        std::pair("new_tokens", options.new_tokens), std::pair("repeat", options.repeat)}) {
-    Require(value > 0, field, "value " + std::to_string(value), "1 or more");
-  }
-  const std::vector<double> share =
-      options.share.empty() ? std::vector<double>(loops, 1) : options.share;
-  Require(share.size() == loops, "share", std::to_string(share.size()) + " shares",
-          "one for each of the model's " + std::to_string(loops) + " loops");
-  Require(std::ranges::all_of(share, [](double s) { return s >= 0 && s < 1e9; }) &&
-              std::accumulate(share.begin(), share.end(), 0.0) > 0,
-          "share", "a share below 0, or none above", "shares of 0 or more, not all 0");
+  CheckSizes(options, engine.config());
+  const std::vector<double> share = CheckShares(options, loops);
 
   constexpr std::array<Mode, 4> kModes = {
       {{false, false}, {false, true}, {true, false}, {true, true}}};

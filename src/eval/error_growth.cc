@@ -1,11 +1,12 @@
 #include "rondo/error_growth.h"
 
 #include <cmath>
-#include <numeric>
 #include <string>
 #include <vector>
 
 #include "base/progress.h"
+#include "engine/exit_check.h"
+#include "engine/text_run.h"
 #include "eval/divergence.h"
 #include "eval/logits.h"
 #include "eval/windows.h"
@@ -28,41 +29,12 @@ void RequireAlike(const ModelConfig& a, const ModelConfig& b) {
   require("layers", a.layers, b.layers);
 }
 
-// One model's rows of a window.
-struct Run {
-  explicit Run(const Engine& e, int context) : engine(e), cache(e.NewCache(context)) {}
-
-  void Start(std::span<const int32_t> ids) {
-    cache.Truncate(0);
-    std::vector<int> positions(ids.size());
-    std::iota(positions.begin(), positions.end(), 0);
-    hidden.resize(ids.size() * static_cast<size_t>(engine.config().d_model));
-    engine.Embed(ids, positions, hidden.data());
-    rows = static_cast<int>(ids.size());
-  }
-  void RunDepth(int depth) {
-    const RowSpan span{&cache, depth, 0, rows};
-    engine.RunLayer({&span, 1}, hidden.data());
-  }
-
-  const Engine& engine;
-  KvCache cache;
-  std::vector<float> hidden;
-  int rows = 0;
-};
-
 // Σ over rows from `first` on of ‖b − a‖ / ‖a‖.
-double SumOfErrors(const Run& a, const Run& b, int64_t first) {
-  const auto width = static_cast<size_t>(a.engine.config().d_model);
+double SumOfErrors(const TextRun& a, const TextRun& b, int64_t first) {
   double sum = 0;
-  for (size_t r = static_cast<size_t>(first); r < static_cast<size_t>(a.rows); ++r) {
-    double error = 0, length = 0;
-    for (size_t i = r * width; i < (r + 1) * width; ++i) {
-      const double difference = double{b.hidden[i]} - a.hidden[i];
-      error += difference * difference;
-      length += double{a.hidden[i]} * a.hidden[i];
-    }
-    sum += length > 0 ? std::sqrt(error / length) : 0;
+  for (size_t r = static_cast<size_t>(first); r < a.rows(); ++r) {
+    const double error = RelativeChange(a.row(r), b.row(r));
+    sum += std::isfinite(error) ? error : 0;  // infinite beside a row of zeros
   }
   return sum;
 }
@@ -85,7 +57,7 @@ class Meter {
 
   ErrorGrowth Result() const {
     ErrorGrowth growth;
-    growth.divergence = sums_.Means(a_.engine.config().vocab);
+    growth.divergence = sums_.Means(a_.engine().config().vocab);
     growth.tokens = tokens_;
     for (const double sum : hidden_) {
       growth.hidden.push_back(sum / static_cast<double>(growth.divergence.positions));
@@ -99,15 +71,12 @@ class Meter {
  private:
   // Logits of a few rows at a time; `first` rows only give context.
   void AddLogits(std::span<const int32_t> ids, int64_t first) {
-    const auto vocab = static_cast<size_t>(a_.engine.config().vocab);
-    const auto width = static_cast<size_t>(a_.engine.config().d_model);
+    const auto vocab = static_cast<size_t>(a_.engine().config().vocab);
     std::vector<float> logits_a(kLogitRows * vocab), logits_b(kLogitRows * vocab);
     for (size_t begin = 0; begin < ids.size(); begin += kLogitRows) {
       const size_t count = std::min<size_t>(kLogitRows, ids.size() - begin);
-      a_.engine.Head(a_.hidden.data() + begin * width, static_cast<int64_t>(count),
-                     logits_a.data());
-      b_.engine.Head(b_.hidden.data() + begin * width, static_cast<int64_t>(count),
-                     logits_b.data());
+      a_.Head(a_.hidden(), begin, count, logits_a.data());
+      b_.Head(b_.hidden(), begin, count, logits_b.data());
       for (size_t i = 0; i < count; ++i) {
         const auto row_a = std::span<const float>(logits_a).subspan(i * vocab, vocab);
         const auto row_b = std::span<const float>(logits_b).subspan(i * vocab, vocab);
@@ -124,7 +93,7 @@ class Meter {
     }
   }
 
-  Run a_, b_;
+  TextRun a_, b_;
   std::vector<double> hidden_;
   DivergenceSums sums_;
   double nll_a_ = 0, nll_b_ = 0;

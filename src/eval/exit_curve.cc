@@ -3,12 +3,12 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <numeric>
 #include <string>
 #include <utility>
 
 #include "base/progress.h"
 #include "engine/exit_check.h"
+#include "engine/text_run.h"
 #include "eval/logits.h"
 #include "eval/windows.h"
 #include "rondo/error.h"
@@ -24,59 +24,34 @@ struct Look {
 };
 
 // Larger means more certain, whatever the rule's own direction.
-double CertaintyBy(ExitRule rule, std::span<const float> logits, std::span<const float> before,
-                   std::span<const float> after) {
-  switch (rule) {
-    case ExitRule::kConfidence:
-      return CertaintyOf(logits).confidence;
-    case ExitRule::kEntropy:
-      return -CertaintyOf(logits).entropy;
-    default:
-      return -RelativeChange(before, after);
-  }
-}
-
-double CertaintyAt(ExitRule rule, float threshold) {
-  return rule == ExitRule::kConfidence ? threshold : -double{threshold};
-}
+double CertaintyAt(ExitRule rule, double score) { return LeavesAbove(rule) ? score : -score; }
 
 // The strictest threshold that lets a token of this certainty leave.
 float ThresholdOf(ExitRule rule, double certainty) {
-  const bool confidence = rule == ExitRule::kConfidence;
-  const auto threshold = static_cast<float>(confidence ? certainty : -certainty);
+  const auto threshold = static_cast<float>(CertaintyAt(rule, certainty));
   if (CertaintyAt(rule, threshold) <= certainty) return threshold;
-  return std::nextafter(threshold, confidence ? -1.0f : std::numeric_limits<float>::infinity());
+  return std::nextafter(threshold,
+                        LeavesAbove(rule) ? -1.0f : std::numeric_limits<float>::infinity());
 }
 
 // Looks at all scored tokens of a text, loop by loop.
 class Observer {
  public:
   Observer(const Engine& engine, ExitRule rule, int context)
-      : engine_(engine),
-        rule_(rule),
+      : rule_(rule),
         shape_(engine.loops()),
-        width_(static_cast<size_t>(engine.config().d_model)),
-        cache_(engine.NewCache(context)),
+        run_(engine, context),
         looks_(static_cast<size_t>(shape_.loops)) {}
 
   void Window(std::span<const int32_t> ids, int64_t scored) {
-    const auto length = static_cast<int>(ids.size());
-    std::vector<int> positions(ids.size());
-    std::iota(positions.begin(), positions.end(), 0);
-    std::vector<float> hidden(ids.size() * width_);
-    cache_.Truncate(0);
-    engine_.Embed(ids, positions, hidden.data());
-    const auto layer = [&](int depth, std::vector<float>& rows) {
-      const RowSpan span{&cache_, depth, 0, length};
-      engine_.RunLayer({&span, 1}, rows.data());
-    };
-    for (int depth = 0; depth < shape_.prologue; ++depth) layer(depth, hidden);
+    run_.Start(ids);
+    for (int depth = 0; depth < shape_.prologue; ++depth) run_.RunDepth(depth);
     for (int loop = 0; loop < shape_.loops; ++loop) {
-      const std::vector<float> before = hidden;
-      for (int stage = 0; stage < shape_.stages; ++stage) layer(shape_.Depth(loop, stage), hidden);
-      std::vector<float> leaving = hidden;
-      for (int i = 0; i < shape_.epilogue; ++i) layer(shape_.EpilogueDepth(i), leaving);
-      LookAt(loop, ids, scored, before, hidden, leaving);
+      const std::vector<float> before = run_.hidden();
+      for (int stage = 0; stage < shape_.stages; ++stage) run_.RunDepth(shape_.Depth(loop, stage));
+      std::vector<float> leaving = run_.hidden();
+      for (int i = 0; i < shape_.epilogue; ++i) run_.RunDepth(shape_.EpilogueDepth(i), leaving);
+      LookAt(loop, ids, scored, before, leaving);
     }
     Compare();
   }
@@ -85,22 +60,22 @@ class Observer {
 
  private:
   void LookAt(int loop, std::span<const int32_t> ids, int64_t scored,
-              const std::vector<float>& before, const std::vector<float>& after,
-              const std::vector<float>& leaving) {
-    const auto vocab = static_cast<size_t>(engine_.config().vocab);
+              const std::vector<float>& before, const std::vector<float>& leaving) {
+    const Engine& engine = run_.engine();
+    const auto vocab = static_cast<size_t>(engine.config().vocab);
     const size_t first = std::max<size_t>(ids.size() - static_cast<size_t>(scored), 1);
+    // Behind the last loop there is no choice, and no gate.
+    const bool may_leave = loop + 1 < shape_.loops;
     std::vector<float> logits(kLogitRows * vocab);
     for (size_t row = first - 1; row + 1 < ids.size(); row += kLogitRows) {
       const size_t count = std::min<size_t>(kLogitRows, ids.size() - 1 - row);
-      engine_.Head(leaving.data() + row * width_, static_cast<int64_t>(count), logits.data());
+      run_.Head(leaving, row, count, logits.data());
       for (size_t r = row; r < row + count; ++r) {
-        const auto of_row = std::span(logits).subspan((r - row) * vocab, vocab);
-        const auto state = [&](const std::vector<float>& rows) {
-          return std::span(rows).subspan(r * width_, width_);
-        };
+        const auto of_row = std::span<const float>(logits).subspan((r - row) * vocab, vocab);
+        const ExitLook look{engine, loop + 1, of_row, run_.RowOf(before, r), run_.row(r)};
         looks_[static_cast<size_t>(loop)].push_back(
             {.nll = LogSumExp(of_row) - of_row[static_cast<size_t>(ids[r + 1])],
-             .certainty = CertaintyBy(rule_, of_row, state(before), state(after))});
+             .certainty = may_leave ? CertaintyAt(rule_, ExitScore(rule_, look)) : 0});
         best_.push_back(std::ranges::max_element(of_row) - of_row.begin());
       }
     }
@@ -119,11 +94,9 @@ class Observer {
     best_.clear();
   }
 
-  const Engine& engine_;
   ExitRule rule_;
   LoopShape shape_;
-  size_t width_;
-  KvCache cache_;
+  TextRun run_;
   std::vector<std::vector<Look>> looks_;  // [loops][tokens]
   std::vector<std::ptrdiff_t> best_;
 };
@@ -171,7 +144,10 @@ void CheckOptions(const Engine& engine, const ExitCurveOptions& options) {
                  .field = field});
   };
   if (options.rule == ExitRule::kNever || options.rule == ExitRule::kTrace) {
-    fail("rule", std::string(Name(options.rule)), "confidence, entropy or hidden-change");
+    fail("rule", std::string(Name(options.rule)), "confidence, entropy, hidden-change or gate");
+  }
+  if (options.rule == ExitRule::kGate && !engine.has_exit_gate()) {
+    fail("rule", "gate", "another rule: the model has no exit gate");
   }
   const int loops = engine.loops().loops;
   if (loops < 2) fail("model", "one loop only", "a model whose layers return");

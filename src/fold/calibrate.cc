@@ -183,9 +183,7 @@ class Calibrator {
     MatrixF64 shared = Widen(ToF32(stored), shape[0], shape[1]);
     refit.parts = FitToMoment(kind, MakeTarget(plan_, m, depth, std::move(target), moment),
                               std::move(shared), OutputWeights(statistics_, m, {&depth, 1}));
-    MatrixF32 merged(shape[0], shape[1], ToF32(stored));
-    ApplyResidual(kind, refit.parts, merged);
-    refit.merged = Tensor::FromF32(shape, std::move(merged).Release());
+    refit.merged = MergeResidual(kind, refit.parts, stored);
     return refit;
   }
 

@@ -147,7 +147,7 @@ LayerRunner::LayerRunner(const ModelConfig& config, std::span<const int32_t> tok
   if (config.max_positions > 0) length = std::min<int64_t>(length, config.max_positions);
   context_ = static_cast<int>(length);
   const int64_t count = used / length;
-  const int64_t pages = (length + kPagePositions - 1) / kPagePositions;
+  const int64_t pages = PagesFor(length);
   const auto page_pool =
       std::make_shared<KvPagePool>(LayoutOfKv(config, KvType::kF32), 1, count * pages);
   sequences_.reserve(static_cast<size_t>(count));

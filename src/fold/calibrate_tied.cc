@@ -17,27 +17,11 @@ constexpr double kEnough = 2e-3;
 // A row weight below this share of the mean counts as this share, so that every row stays defined.
 constexpr double kSmallestWeight = 1e-4;
 
-MatrixF64 Minus(MatrixF64 a, const MatrixF64& b) {
-  for (int64_t i = 0; i < a.rows() * a.cols(); ++i) a.data()[i] -= b.data()[i];
-  return a;
-}
-
-void AddTo(MatrixF64& sum, const MatrixF64& b) {
-  for (int64_t i = 0; i < b.rows() * b.cols(); ++i) sum.data()[i] += b.data()[i];
-}
-
 // Σ_ij a_ij b_ij.
 double Inner(const MatrixF64& a, const MatrixF64& b) {
   double sum = 0;
   for (int64_t i = 0; i < a.rows() * a.cols(); ++i) sum += a.data()[i] * b.data()[i];
   return sum;
-}
-
-// a · m⁻¹ for symmetric positive definite m.
-MatrixF64 RightSolve(const MatrixF64& a, MatrixF64 m) {
-  MatrixF64 x = Transpose(a);
-  CholeskySolve(Cholesky(std::move(m)), x);
-  return Transpose(x);
 }
 
 double Cost(const MatrixF64& error, const MatrixF64& moment) {
@@ -242,7 +226,7 @@ class TiedFitter {
   MatrixF64 Mean() const {
     auto [moment, mapped] = Others(targets_.size());
     if (kind_ == ResidualKind::kMulDiag) Damp(moment, 1e-9);
-    return RightSolve(mapped, std::move(moment));
+    return SolveRight(mapped, Cholesky(std::move(moment)));
   }
 
   // C_d (C_d + C_o)⁻¹ C_o, symmetric up to rounding.
@@ -275,7 +259,7 @@ class TiedFitter {
     }
     auto [moment, mapped] = Others(depth);
     MatrixF64 metric = ParallelSum(targets_[depth].moment, moment);
-    return {std::move(metric), RightSolve(mapped, std::move(moment))};
+    return {std::move(metric), SolveRight(mapped, Cholesky(std::move(moment)))};
   }
 
   void SweepAdditive() {

@@ -19,10 +19,6 @@ MatrixF64 DifferenceMoment(const std::vector<float>& reference, const float* own
   return CrossMoment({difference.data(), x.count, width}, x, pool);
 }
 
-void AddTo(MatrixF64& sum, const MatrixF64& b) {
-  for (int64_t i = 0; i < b.rows() * b.cols(); ++i) sum.data()[i] += b.data()[i];
-}
-
 }  // namespace
 
 DepthReference RunReference(const Model& model, const SharingPlan& plan, int depth,
@@ -59,9 +55,7 @@ MatrixF64 DriftTargets::Of(MatrixF64 weight) const {
   if (exact_) return weight;
   MatrixF64 shift = Multiply(weight, drift_);
   if (debt_.rows() > 0) AddTo(shift, debt_);
-  MatrixF64 solved = Transpose(shift);
-  CholeskySolve(factor_, solved);
-  AddTo(weight, Transpose(solved));
+  AddTo(weight, SolveRight(shift, factor_));
   return weight;
 }
 

@@ -75,7 +75,7 @@ class Folder {
   // Embedding, positions, final norm, head.
   void CopyOuterTensors() {
     for (const auto& [name, tensor] : model_.weights) {
-      if (!name.starts_with("blocks.") && !name.starts_with("residual.")) Set(name, tensor);
+      if (!BelongsToPlan(name)) Set(name, tensor);
     }
   }
 

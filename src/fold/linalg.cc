@@ -36,6 +36,11 @@ void RequireSquare(const Matrix<T>& m, const char* function) {
   Require(m.rows() == m.cols(), function, "matrix " + Size(m.rows(), m.cols()), "a square matrix");
 }
 
+void RequireSameSize(const MatrixF64& a, const MatrixF64& b, const char* function) {
+  Require(a.rows() == b.rows() && a.cols() == b.cols(), function,
+          Size(a.rows(), a.cols()) + " and " + Size(b.rows(), b.cols()), "sizes that agree");
+}
+
 void RequireFinite(const MatrixF64& m, const char* function) {
   const bool finite = std::all_of(m.values().begin(), m.values().end(),
                                   [](double value) { return std::isfinite(value); });
@@ -151,6 +156,17 @@ double FrobeniusNorm(const MatrixF64& matrix) {
   return std::sqrt(sum);
 }
 
+void AddTo(MatrixF64& sum, const MatrixF64& b) {
+  RequireSameSize(sum, b, "AddTo");
+  for (int64_t i = 0; i < b.rows() * b.cols(); ++i) sum.data()[i] += b.data()[i];
+}
+
+MatrixF64 Minus(MatrixF64 a, const MatrixF64& b) {
+  RequireSameSize(a, b, "Minus");
+  for (int64_t i = 0; i < b.rows() * b.cols(); ++i) a.data()[i] -= b.data()[i];
+  return a;
+}
+
 void Gemm(Op op_a, Op op_b, double alpha, const MatrixF64& a, const MatrixF64& b, double beta,
           MatrixF64& c) {
   UseOneBlasThread();
@@ -264,6 +280,12 @@ void TriangularSolve(Op op, const MatrixF64& factor, MatrixF64& b) {
 void CholeskySolve(const MatrixF64& factor, MatrixF64& b) {
   TriangularSolve(Op::kPlain, factor, b);
   TriangularSolve(Op::kTranspose, factor, b);
+}
+
+MatrixF64 SolveRight(const MatrixF64& a, const MatrixF64& factor) {
+  MatrixF64 x = Transpose(a);
+  CholeskySolve(factor, x);
+  return Transpose(x);
 }
 
 }  // namespace rondo

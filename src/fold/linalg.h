@@ -50,6 +50,8 @@ MatrixF64 Widen(std::span<const float> values, int64_t rows, int64_t cols);
 std::vector<float> Narrow(const MatrixF64& matrix);  // rounds to f32
 MatrixF64 Transpose(const MatrixF64& matrix);
 double FrobeniusNorm(const MatrixF64& matrix);
+void AddTo(MatrixF64& sum, const MatrixF64& b);  // sum += b
+MatrixF64 Minus(MatrixF64 a, const MatrixF64& b);
 
 // c = alpha · op(a) · op(b) + beta · c, where op transposes if the flag says so. `c` has its final
 // shape already; with beta = 0 its old values do not matter.
@@ -102,6 +104,8 @@ LowRank TruncatedSvd(const MatrixF64& r, int64_t rank);
 MatrixF64 Cholesky(MatrixF64 symmetric);
 // b := (L·Lᵀ)⁻¹ b for the factor L [n, n] and right-hand sides b [n, m].
 void CholeskySolve(const MatrixF64& factor, MatrixF64& b);
+// a · (L·Lᵀ)⁻¹ for the factor L [n, n] and a [m, n].
+MatrixF64 SolveRight(const MatrixF64& a, const MatrixF64& factor);
 // b := L⁻¹ b, or L⁻ᵀ b with kTranspose.
 void TriangularSolve(Op op, const MatrixF64& factor, MatrixF64& b);
 

@@ -15,11 +15,11 @@ namespace rondo {
 using ResidualParts = std::map<std::string, Tensor>;
 
 // Parts with which `shared` [out, in] comes nearest to `target` [out, in] in the Frobenius norm.
-//   lora       truncated SVD of target − shared: b = U_r Σ_r, a = V_rᵀ (Bae et al. 2025,
-//   section 2.2) lora-diag  SVD and diagonal in turn, each the best for the other dora       SVD
-//   and row scales in turn; the magnitude is the best one for the direction found muldiag    least
-//   squares for each input column kronecker  SVD of the rearranged difference (Van Loan, Pitsianis
-//   1993)
+// - lora: truncated SVD of target − shared: b = U_r Σ_r, a = V_rᵀ (Bae et al. 2025, section 2.2).
+// - lora-diag: SVD and diagonal in turn, each the best for the other.
+// - dora: SVD and row scales in turn; the magnitude is the best one for the direction found.
+// - muldiag: least squares for each input column.
+// - kronecker: SVD of the rearranged difference (Van Loan, Pitsianis 1993).
 // At full rank all but muldiag reproduce target to f32 rounding. `rank` may be 0.
 ResidualParts FitResidual(ResidualKind kind, const MatrixF64& target, const MatrixF64& shared,
                           int rank);
@@ -34,5 +34,11 @@ void ApplyResidual(ResidualKind kind, const ResidualParts& parts, MatrixF32& wei
 
 // The parts of one depth's residual as stored in a model; empty when it has none.
 ResidualParts FindResidual(const Weights& weights, const SharingPlan& plan, Module m, int depth);
+
+// The f32 matrix that `shared` and the residual stand for; without a residual it may be `shared`.
+Tensor MergeResidual(ResidualKind kind, const ResidualParts& parts, const Tensor& shared);
+
+// What one depth computes with: its block merged with its residual.
+Tensor MergedWeight(const Weights& weights, const SharingPlan& plan, Module m, int depth);
 
 }  // namespace rondo

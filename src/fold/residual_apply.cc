@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cmath>
+#include <utility>
 #include <vector>
 
 #include "fold/residual.h"
@@ -85,6 +86,19 @@ ResidualParts FindResidual(const Weights& weights, const SharingPlan& plan, Modu
     if (const Tensor* tensor = weights.Find(ResidualTensor(depth, m, part))) parts[part] = *tensor;
   }
   return parts;
+}
+
+Tensor MergeResidual(ResidualKind kind, const ResidualParts& parts, const Tensor& shared) {
+  if (parts.empty()) return Cast(shared, DType::kF32);
+  MatrixF32 weight = AsMatrix(shared);
+  ApplyResidual(kind, parts, weight);
+  return Tensor::FromF32(shared.shape(), std::move(weight).Release());
+}
+
+Tensor MergedWeight(const Weights& weights, const SharingPlan& plan, Module m, int depth) {
+  const int block = plan[m].blocks[static_cast<size_t>(depth)];
+  return MergeResidual(plan[m].residual, FindResidual(weights, plan, m, depth),
+                       weights.Get(BlockTensor(block, m)));
 }
 
 }  // namespace rondo

@@ -10,19 +10,13 @@
 namespace rondo {
 namespace {
 
-Tensor InF32(const Tensor& tensor) {
-  if (tensor.dtype() == DType::kF32) return tensor;
-  return Tensor::FromF32(tensor.shape(), ToF32(tensor));
-}
-
 class Unroller {
  public:
   explicit Unroller(const Model& model) : model_(model), plan_(IdentityPlan(model.config)) {}
 
   Model Run(ThreadPool& pool) {
     for (const auto& [name, tensor] : model_.weights) {
-      if (!name.starts_with("blocks.") && !name.starts_with("residual."))
-        weights_.Set(name, tensor);
+      if (!BelongsToPlan(name)) weights_.Set(name, tensor);
     }
     for (const Module m : kAllModules) {
       if (!model_.config.HasModule(m)) continue;
@@ -43,25 +37,18 @@ class Unroller {
     std::vector<Tensor> blocks(static_cast<size_t>(module.BlockCount()));
     pool.ParallelFor(module.BlockCount(), [&](int64_t k) {
       blocks[static_cast<size_t>(k)] =
-          InF32(model_.weights.Get(BlockTensor(static_cast<int>(k), m)));
+          Cast(model_.weights.Get(BlockTensor(static_cast<int>(k), m)), DType::kF32);
     });
     std::vector<Tensor> merged(static_cast<size_t>(plan_.depths));
     pool.ParallelFor(plan_.depths, [&](int64_t d) {
       const auto depth = static_cast<size_t>(d);
-      merged[depth] =
-          Merge(m, static_cast<int>(d), blocks[static_cast<size_t>(module.blocks[depth])]);
+      merged[depth] = MergeResidual(
+          module.residual, FindResidual(model_.weights, model_.plan, m, static_cast<int>(d)),
+          blocks[static_cast<size_t>(module.blocks[depth])]);
     });
     for (int d = 0; d < plan_.depths; ++d) {
       weights_.Set(BlockTensor(d, m), std::move(merged[static_cast<size_t>(d)]));
     }
-  }
-
-  Tensor Merge(Module m, int depth, const Tensor& shared) const {
-    const ResidualParts parts = FindResidual(model_.weights, model_.plan, m, depth);
-    if (parts.empty()) return shared;
-    MatrixF32 weight(shared.rows(), shared.cols(), ToF32(shared));
-    ApplyResidual(model_.plan[m].residual, parts, weight);
-    return Tensor::FromF32(shared.shape(), std::move(weight).Release());
   }
 
   void CopyBiases(Module m) {

@@ -19,9 +19,14 @@
 
 namespace rondo {
 
-// Integers of all widths become int64/uint64; f32/f64 become double; arrays are homogeneous.
-using GgufValue = std::variant<int64_t, uint64_t, double, bool, std::string, std::vector<int64_t>,
-                               std::vector<double>, std::vector<bool>, std::vector<std::string>>;
+class MappedFile;
+
+// Integers of all widths become int64/uint64; f32/f64 become double; arrays are homogeneous. The
+// strings of an array, of which vocabularies have hundreds of thousands, stay in the mapped file:
+// valid as long as the GgufFile or one of its tensors.
+using GgufValue =
+    std::variant<int64_t, uint64_t, double, bool, std::string, std::vector<int64_t>,
+                 std::vector<double>, std::vector<bool>, std::vector<std::string_view>>;
 
 class GgufFile {
  public:
@@ -42,12 +47,13 @@ class GgufFile {
   bool Bool(std::string_view key, bool fallback) const;
   const std::string& String(std::string_view key) const;
   std::string String(std::string_view key, const std::string& fallback) const;
-  const std::vector<std::string>& Strings(std::string_view key) const;
+  const std::vector<std::string_view>& Strings(std::string_view key) const;
   const std::vector<int64_t>& Ints(std::string_view key) const;
   const std::vector<double>& Floats(std::string_view key) const;
 
  private:
   std::string path_;
+  std::shared_ptr<const MappedFile> mapped_;
   std::map<std::string, GgufValue, std::less<>> metadata_;
   std::map<std::string, Tensor, std::less<>> tensors_;
 };

@@ -100,8 +100,8 @@ std::string GgufFile::String(std::string_view key, const std::string& fallback) 
   return value == nullptr ? fallback : As<std::string>(*this, key, *value, "a string");
 }
 
-const std::vector<std::string>& GgufFile::Strings(std::string_view key) const {
-  return As<std::vector<std::string>>(*this, key, GetValue(*this, key), "an array of strings");
+const std::vector<std::string_view>& GgufFile::Strings(std::string_view key) const {
+  return As<std::vector<std::string_view>>(*this, key, GetValue(*this, key), "an array of strings");
 }
 
 const std::vector<int64_t>& GgufFile::Ints(std::string_view key) const {

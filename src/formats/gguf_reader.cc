@@ -57,7 +57,8 @@ class Cursor {
     return value;
   }
 
-  std::string String(const char* what, uint64_t max_length) {
+  // Of the file itself, not a copy.
+  std::string_view String(const char* what, uint64_t max_length) {
     const uint64_t length = Read<uint64_t>();
     if (length > remaining() || length > max_length) {
       Fail(std::string(what) + " length " + std::to_string(length),
@@ -131,9 +132,9 @@ std::vector<bool> ReadBools(Cursor& in, uint64_t count) {
   return out;
 }
 
-std::vector<std::string> ReadStrings(Cursor& in, uint64_t count) {
+std::vector<std::string_view> ReadStrings(Cursor& in, uint64_t count) {
   in.Count("array length", count, sizeof(uint64_t));
-  std::vector<std::string> out;
+  std::vector<std::string_view> out;
   out.reserve(count);
   for (uint64_t i = 0; i < count; ++i) out.push_back(in.String("string", in.remaining()));
   return out;
@@ -198,7 +199,7 @@ GgufValue ReadValue(Cursor& in) {
     case GgufValueType::kBool:
       return ReadBool(in);
     case GgufValueType::kString:
-      return in.String("string", in.remaining());
+      return std::string(in.String("string", in.remaining()));
     case GgufValueType::kArray:
       break;
   }
@@ -297,10 +298,11 @@ void CheckPlaces(std::vector<TensorEntry>& entries, uint64_t alignment, uint64_t
 }  // namespace
 
 GgufFile GgufFile::Open(const std::string& path) {
-  const auto mapped = MappedFile::Open(path);
   GgufFile file;
   file.path_ = path;
-  Cursor in(mapped->bytes(), file.path_);
+  file.mapped_ = MappedFile::Open(path);
+  const std::span<const std::byte> bytes = file.mapped_->bytes();
+  Cursor in(bytes, file.path_);
   CheckHeader(in);
   in.field = "tensor_count";
   const auto tensor_count = in.Read<uint64_t>();
@@ -311,7 +313,7 @@ GgufFile GgufFile::Open(const std::string& path) {
 
   for (uint64_t i = 0; i < entry_count; ++i) {
     in.field = "metadata keys";
-    std::string key = in.String("key", kGgufMaxKey);
+    std::string key(in.String("key", kGgufMaxKey));
     if (key.empty()) in.Fail("empty key");
     in.field = key;
     if (file.metadata_.contains(key)) in.Fail("duplicate key");
@@ -328,13 +330,12 @@ GgufFile GgufFile::Open(const std::string& path) {
   std::vector<TensorEntry> entries;
   for (uint64_t i = 0; i < tensor_count; ++i) entries.push_back(ReadTensorEntry(in));
   const uint64_t data_start = (in.offset() + alignment - 1) / alignment * alignment;
-  const uint64_t file_size = mapped->bytes().size();
-  const auto data = mapped->bytes().subspan(std::min(data_start, file_size));
+  const auto data = bytes.subspan(std::min<uint64_t>(data_start, bytes.size()));
   CheckPlaces(entries, alignment, data.size(), in);
   for (TensorEntry& entry : entries) {
     in.field = entry.name;
     Tensor tensor(entry.dtype, std::move(entry.shape), data.subspan(entry.offset, entry.size),
-                  mapped);
+                  file.mapped_);
     if (!file.tensors_.emplace(entry.name, std::move(tensor)).second) in.Fail("duplicate tensor");
   }
   return file;

@@ -127,10 +127,7 @@ void WriteSafetensorsModel(const std::string& directory, const std::vector<Tenso
     }
   }
   const Json index = {{"metadata", {{"total_size", total}}}, {"weight_map", weight_map}};
-  AtomicFile file((base / "model.safetensors.index.json").string());
-  file.Write(index.dump(2));
-  file.Write("\n");
-  file.Commit();
+  WriteTextFile((base / "model.safetensors.index.json").string(), index.dump(2) + "\n");
 }
 
 }  // namespace rondo

@@ -10,35 +10,14 @@
 #include "hub/gguf_common.h"
 #include "hub/gguf_export_config.h"
 #include "hub/gguf_rope.h"
-#include "rondo/error.h"
+#include "hub/plain_model.h"
 #include "rondo/export.h"
 
 namespace rondo {
 namespace {
 
-[[noreturn]] void Fail(std::string problem, std::string expected, std::string field) {
-  throw Error({.function = "ExportGguf",
-               .problem = std::move(problem),
-               .expected = std::move(expected),
-               .file = {},
-               .field = std::move(field)});
-}
-
-// Every depth has tensors of its own and nothing else, except that norms may be absorbed.
-void RequirePlain(const Model& model) {
-  for (const Module m : kAllModules) {
-    const ModulePlan& plan = model.plan[m];
-    bool plain = plan.residual == ResidualKind::kNone;
-    for (size_t depth = 0; depth < plan.blocks.size(); ++depth) {
-      plain = plain &&
-              (plan.blocks[depth] == static_cast<int>(depth) || plan.blocks[depth] == kAbsorbed);
-    }
-    if (!plain) Fail("shares layers", "an unrolled model", std::string(Name(m)));
-  }
-}
-
-Tensor Constant(int64_t size, float value) {
-  return Tensor::FromF32({size}, std::vector<float>(static_cast<size_t>(size), value));
+Tensor Zeros(int64_t size) {
+  return Tensor::FromF32({size}, std::vector<float>(static_cast<size_t>(size)));
 }
 
 Tensor Scaled(const Tensor& tensor, float factor) {
@@ -59,8 +38,9 @@ Tensor Stack(const std::vector<Tensor>& parts) {
   return Tensor::FromBytes(parts.front().dtype(), std::move(shape), std::move(bytes));
 }
 
-// Brings canonical tensors into the names, orders and types of an architecture. Tensors are made
-// when the file is written, so model and TensorWriter must live until then.
+// Brings the canonical tensors of a plain model into the names, orders and types of an
+// architecture. Tensors are made when the file is written, so model and TensorWriter must live
+// until then.
 class TensorWriter {
  public:
   TensorWriter(const Model& model, const GgufArch& arch, const TensorTypes& types, ThreadPool& pool,
@@ -122,19 +102,12 @@ Tensor TensorWriter::Prepared(Module m, Tensor tensor) const {
 }
 
 Tensor TensorWriter::Weight(int depth, Module m) const {
-  if (model_.plan[m].blocks[static_cast<size_t>(depth)] == kAbsorbed) {
-    return Constant(config_.ModuleShape(m)[0], 1);
-  }
   return Prepared(m, model_.weights.Get(BlockTensor(depth, m)));
 }
 
 Tensor TensorWriter::Bias(int depth, Module m) const {
-  const ModulePlan& plan = model_.plan[m];
-  const bool absorbed = plan.blocks[static_cast<size_t>(depth)] == kAbsorbed;
-  if (absorbed || !config_.HasBias(m)) return Constant(config_.ModuleShape(m)[0], 0);
-  const std::string name =
-      plan.own_bias ? ResidualTensor(depth, m, "bias") : BlockTensor(depth, m, "bias");
-  return Prepared(m, Cast(model_.weights.Get(name), DType::kF32));
+  if (!config_.HasBias(m)) return Zeros(config_.ModuleShape(m)[0]);
+  return Prepared(m, Cast(model_.weights.Get(BlockTensor(depth, m, "bias")), DType::kF32));
 }
 
 // llama.cpp requires all biases in the LayerNorm families; a missing one is written as zeros.
@@ -206,13 +179,13 @@ TensorTypes UniformTypes(const Model& model, DType store) {
 
 void ExportGguf(const Model& model, const std::string& file, const TensorTypes& types,
                 ThreadPool& pool, bool quiet) {
-  RequirePlain(model);
+  const Model plain = PlainModel(model);
   const GgufArch& arch = GgufArchOfFamily(model.config.family);
   CheckGgufCanExpress(model.config, arch);
   GgufWriter writer;
   SetGgufGeneral(model, std::string(arch.name), types, &writer);
   SetGgufConfig(model.config, arch, &writer);
-  TensorWriter tensors(model, arch, types, pool, &writer);
+  TensorWriter tensors(plain, arch, types, pool, &writer);
   tensors.AddAll();
   writer.Write(file, quiet);
 }

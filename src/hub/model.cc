@@ -82,12 +82,6 @@ Model LoadAny(const std::string& path, LoadParts parts) {
   Fail("LoadModel", path, "not a model", kAccepted);
 }
 
-void WriteText(const std::string& path, const std::string& text) {
-  AtomicFile file(path);
-  file.Write(text);
-  file.Commit();
-}
-
 std::vector<TensorSource> NativeSources(const Model& model, DType store) {
   std::vector<TensorSource> sources;
   for (const TensorSpec& spec : ExpectedTensors(model.config, model.plan)) {
@@ -119,7 +113,7 @@ void SaveModel(const Model& model, const std::string& directory, DType store) {
   CheckWeights(model.config, model.plan, model.weights, model.path);
   const std::string config = NativeConfigText(model.config, model.plan, store);
   AtomicDirectory target(directory);
-  WriteText(target.path() + "/config.json", config);
+  WriteTextFile(target.path() + "/config.json", config);
   WriteSafetensorsModel(target.path(), NativeSources(model, store));
   if (!model.path.empty()) WriteTokenizerFiles(model.path, target.path());
   target.Commit();

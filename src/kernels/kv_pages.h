@@ -16,6 +16,9 @@
 namespace rondo {
 
 inline constexpr int kPagePositions = 64;
+inline constexpr int64_t PagesFor(int64_t positions) {
+  return positions / kPagePositions + (positions % kPagePositions > 0 ? 1 : 0);
+}
 
 // The layout of one depth in a page.
 struct KvLayout {

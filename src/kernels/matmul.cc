@@ -41,7 +41,7 @@ void RunTask(const Split& split, int64_t task) {
   const int64_t row = task / split.panel_tasks * split.task_rows;
   const int64_t first = product.first_row + row;
   const MatMulTask run = {
-      .w = w.panels().as<std::byte>() + panel * w.panel_bytes(),
+      .w = w.panels() + panel * w.panel_bytes(),
       .panel_bytes = w.panel_bytes(),
       .type = w.type(),
       .in = w.in(),
@@ -54,7 +54,15 @@ void RunTask(const Split& split, int64_t task) {
       .y = product.y + row * product.y_stride + panel * kPanelWidth,
       .y_stride = product.y_stride,
       .add = product.accumulate};
-  IsQuantized(w.type()) ? RunQuantTask(run) : RunFloatTask(run);
+  if (!IsQuantized(w.type())) return RunFloatTask(run);
+  switch (QuantFormatOf(w.type()).bits) {
+    case 4:
+      return RunQ4Task(run);
+    case 5:
+      return RunQ5Task(run);
+    default:
+      return RunQ6Q8Task(run);
+  }
 }
 
 }  // namespace

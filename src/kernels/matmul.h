@@ -3,23 +3,26 @@
 //   PackedMatrix gate(tensor, tensor.dtype());
 //   MatMulInput x;
 //   x.Set(rows_f32, rows, width);
-//   const Product products[] = {{.w = &gate, .x = &x, .rows = rows, .y = y, .y_stride =
-//   gate.out()}, …}; MatMul(products, pool);       // one hand-over to the threads for all of them
+//   const Product products[] = {
+//       {.w = &gate, .x = &x, .rows = rows, .y = y, .y_stride = gate.out()}, …};
+//   MatMul(products, pool);       // one hand-over to the threads for all of them
 //
 // Every output element is the same sequence of operations whatever the number of rows, products and
 // threads, so a row's result never depends on its batch. With quantised weights it is the same on
 // every instruction set too.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
 
-#include "kernels/aligned_buffer.h"
 #include "kernels/matmul_input.h"
 #include "rondo/tensor.h"
 
 namespace rondo {
 
+class PanelMemory;
 class ThreadPool;
 
 // A weight matrix [out, in] in the order the kernels read it: panels of 16 outputs, the last one
@@ -28,10 +31,11 @@ class ThreadPool;
 class PackedMatrix {
  public:
   PackedMatrix() = default;
-  // `type` as for Supports(). A tensor of that type is repacked without loss, any other is decoded
-  // and rounded. Where `in` is no multiple of the type's block, bf16 is taken: see type(). Throws
-  // for other types, and for quantised ones that only files can have (no encoder).
-  PackedMatrix(const Tensor& weight, DType type);
+  // Packs into memory of its own, or taken from `memory`. `type` as for Supports(). A tensor of
+  // that type is repacked without loss, any other is decoded and rounded. Where `in` is no multiple
+  // of the type's block, bf16 is taken: see type(). Throws for other types, and for quantised ones
+  // that only files can have (no encoder).
+  PackedMatrix(const Tensor& weight, DType type, PanelMemory* memory = nullptr);
 
   // f32, bf16 and every quantised type.
   static bool Supports(DType type);
@@ -39,8 +43,8 @@ class PackedMatrix {
   int64_t out() const { return out_; }
   int64_t in() const { return in_; }
   DType type() const { return type_; }
-  uint64_t bytes() const { return panels_.bytes(); }
-  const AlignedBuffer& panels() const { return panels_; }
+  uint64_t bytes() const { return bytes_; }
+  const std::byte* panels() const { return panels_.get(); }
   int64_t panel_bytes() const { return panel_bytes_; }
 
  private:
@@ -48,7 +52,8 @@ class PackedMatrix {
   int64_t in_ = 0;
   DType type_ = DType::kF32;
   int64_t panel_bytes_ = 0;
-  AlignedBuffer panels_;
+  uint64_t bytes_ = 0;
+  std::shared_ptr<const std::byte> panels_;
 };
 
 // y[rows, out] = x[first_row + rows, in] · Wᵀ, or y += … when accumulate. Rows of y are y_stride

@@ -4,8 +4,10 @@
 #include <vector>
 
 #include "base/checked.h"
+#include "kernels/aligned_buffer.h"
 #include "kernels/matmul.h"
 #include "kernels/panel.h"
+#include "kernels/panel_memory.h"
 #include "kernels/quant_panel.h"
 #include "rondo/error.h"
 #include "tensor/float_convert.h"
@@ -56,11 +58,16 @@ void PackQuantised(const Tensor& weight, DType type, int64_t panel_bytes, uint8_
   }
 }
 
+std::shared_ptr<std::byte> OwnMemory(uint64_t bytes) {
+  const auto buffer = std::make_shared<AlignedBuffer>(bytes);
+  return {buffer, buffer->as<std::byte>()};
+}
+
 }  // namespace
 
 bool PackedMatrix::Supports(DType type) { return type != DType::kF16; }
 
-PackedMatrix::PackedMatrix(const Tensor& weight, DType type)
+PackedMatrix::PackedMatrix(const Tensor& weight, DType type, PanelMemory* memory)
     : out_(weight.rows()), in_(weight.cols()), type_(type) {
   if (!Supports(type)) {
     throw Error({.function = "PackedMatrix",
@@ -75,14 +82,17 @@ PackedMatrix::PackedMatrix(const Tensor& weight, DType type)
   } else {
     panel_bytes_ = CheckedMul(in_, kPanelWidth * Info(type_).block_bytes);
   }
-  panels_ = AlignedBuffer(static_cast<uint64_t>(CheckedMul(PanelCount(out_), panel_bytes_)));
+  bytes_ = static_cast<uint64_t>(CheckedMul(PanelCount(out_), panel_bytes_));
+  const std::shared_ptr<std::byte> panels =
+      memory != nullptr ? memory->Take(bytes_) : OwnMemory(bytes_);
   if (type_ == DType::kF32) {
-    PackFloats(weight, panels_.as<float>());
+    PackFloats(weight, reinterpret_cast<float*>(panels.get()));
   } else if (type_ == DType::kBF16) {
-    PackFloats(weight, panels_.as<BFloat16>());
+    PackFloats(weight, reinterpret_cast<BFloat16*>(panels.get()));
   } else {
-    PackQuantised(weight, type_, panel_bytes_, panels_.as<uint8_t>());
+    PackQuantised(weight, type_, panel_bytes_, reinterpret_cast<uint8_t*>(panels.get()));
   }
+  panels_ = panels;
 }
 
 }  // namespace rondo

@@ -30,12 +30,16 @@ void RequireFinite(float value, const char* field) {
 
 bool ModelConfig::HasModule(Module m) const {
   switch (m) {
-    case Module::kGate: return gated_ffn;
+    case Module::kGate:
+      return gated_ffn;
     case Module::kQNorm:
-    case Module::kKNorm: return qk_norm;
+    case Module::kKNorm:
+      return qk_norm;
     case Module::kPostAttnNorm:
-    case Module::kPostFfnNorm: return post_norms;
-    default: return true;
+    case Module::kPostFfnNorm:
+      return post_norms;
+    default:
+      return true;
   }
 }
 
@@ -44,28 +48,39 @@ bool ModelConfig::HasBias(Module m) const {
   switch (m) {
     case Module::kQ:
     case Module::kK:
-    case Module::kV: return qkv_bias;
-    case Module::kO: return o_bias;
+    case Module::kV:
+      return qkv_bias;
+    case Module::kO:
+      return o_bias;
     case Module::kGate:
     case Module::kUp:
-    case Module::kDown: return ffn_bias;
-    default: return norm == NormKind::kLayer;
+    case Module::kDown:
+      return ffn_bias;
+    default:
+      return norm == NormKind::kLayer;
   }
 }
 
 Shape ModelConfig::ModuleShape(Module m) const {
   const int64_t d = d_model, q = int64_t{heads} * head_dim, kv = int64_t{kv_heads} * head_dim;
   switch (m) {
-    case Module::kQ: return {q, d};
+    case Module::kQ:
+      return {q, d};
     case Module::kK:
-    case Module::kV: return {kv, d};
-    case Module::kO: return {d, q};
+    case Module::kV:
+      return {kv, d};
+    case Module::kO:
+      return {d, q};
     case Module::kGate:
-    case Module::kUp: return {d_ff, d};
-    case Module::kDown: return {d, d_ff};
+    case Module::kUp:
+      return {d_ff, d};
+    case Module::kDown:
+      return {d, d_ff};
     case Module::kQNorm:
-    case Module::kKNorm: return {head_dim};
-    default: return {d};
+    case Module::kKNorm:
+      return {head_dim};
+    default:
+      return {d};
   }
 }
 
@@ -87,8 +102,8 @@ void ModelConfig::Validate() const {
   RequireFinite(logit_softcap, "logit_softcap");
   Require(std::isfinite(attn_scale) && attn_scale > 0, "attn_scale", std::to_string(attn_scale),
           "a positive number");
-  Require(std::isfinite(embed_scale) && embed_scale > 0, "embed_scale",
-          std::to_string(embed_scale), "a positive number");
+  Require(std::isfinite(embed_scale) && embed_scale > 0, "embed_scale", std::to_string(embed_scale),
+          "a positive number");
   if (positions == PositionKind::kRope) {
     Require(rotary_dim > 0 && rotary_dim <= head_dim && rotary_dim % 2 == 0, "rotary_dim",
             std::to_string(rotary_dim), "an even number, at most head_dim");

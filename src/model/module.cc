@@ -9,8 +9,8 @@
 namespace rondo {
 namespace {
 constexpr std::string_view kNames[kModuleCount] = {
-    "q",        "k",      "v",      "o",              "gate",         "up", "down", "attn_norm",
-    "ffn_norm", "q_norm", "k_norm", "post_attn_norm", "post_ffn_norm"};
+    "q",         "k",        "v",      "o",      "gate",           "up",           "down",
+    "attn_norm", "ffn_norm", "q_norm", "k_norm", "post_attn_norm", "post_ffn_norm"};
 }  // namespace
 
 std::string_view Name(Module module) { return kNames[static_cast<int>(module)]; }

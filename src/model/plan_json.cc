@@ -81,6 +81,7 @@ std::string PlanToJson(const SharingPlan& plan) {
   json["order"] = plan.order;
   json["loops"] = plan.loops;
   json["depths"] = plan.depths;
+  if (plan.exit_gate) json["exit_gate"] = true;
   Json modules = Json::object();
   for (const Module m : kAllModules) {
     if (!plan[m].blocks.empty()) modules[std::string(Name(m))] = ModuleToJson(plan[m]);
@@ -100,6 +101,7 @@ SharingPlan PlanFromJson(std::string_view text, const std::string& file) {
   plan.order = ReadOrder(object);
   plan.loops = ReadCount(object, "loops", 1);
   plan.depths = ReadCount(object, "depths", std::nullopt);
+  plan.exit_gate = object.Bool("exit_gate", false);
   JsonObject modules = object.Object("modules");
   for (const std::string& name : modules.Keys()) {
     const auto parse = [&] {

@@ -93,17 +93,18 @@ int ModulePlan::BlockCount() const {
 
 bool SharingPlan::SharesAnything() const {
   return std::any_of(modules.begin(), modules.end(), [&](const ModulePlan& module) {
-    return !module.blocks.empty() && module.blocks[0] != kAbsorbed &&
-           module.BlockCount() < depths;
+    return !module.blocks.empty() && module.blocks[0] != kAbsorbed && module.BlockCount() < depths;
   });
 }
 
 bool SharingPlan::HasResidual(Module m, int depth) const {
   const ModulePlan& module = (*this)[m];
   switch (module.residual) {
-    case ResidualKind::kNone: return false;
+    case ResidualKind::kNone:
+      return false;
     case ResidualKind::kLora:
-    case ResidualKind::kKronecker: return module.ranks[static_cast<size_t>(depth)] > 0;
+    case ResidualKind::kKronecker:
+      return module.ranks[static_cast<size_t>(depth)] > 0;
     // A diagonal or a magnitude is worth keeping at rank 0, but only where the block is shared.
     case ResidualKind::kLoraDiag:
     case ResidualKind::kDora:
@@ -114,6 +115,11 @@ bool SharingPlan::HasResidual(Module m, int depth) const {
                         module.blocks[static_cast<size_t>(depth)]) > 1;
   }
   return false;
+}
+
+bool SharingPlan::HasResiduals() const {
+  return std::ranges::any_of(
+      modules, [](const ModulePlan& module) { return module.residual != ResidualKind::kNone; });
 }
 
 void SharingPlan::Validate(const ModelConfig& config) const {
@@ -137,6 +143,9 @@ void SharingPlan::Validate(const ModelConfig& config) const {
     } else if (module.residual != ResidualKind::kNone || !module.ranks.empty()) {
       Fail(field + ".residual", std::string(Name(module.residual)), "none: norms have no residual");
     }
+  }
+  if (exit_gate && FindLoops(*this).loops < 2) {
+    Fail("exit_gate", "true", "false: the blocks do not return, there is no loop to leave");
   }
 }
 

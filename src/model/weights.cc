@@ -18,7 +18,8 @@ void AddResidualSpecs(const ModelConfig& config, const SharingPlan& plan, Module
     specs->push_back({ResidualTensor(depth, m, part), std::move(s)});
   };
   switch (module.residual) {
-    case ResidualKind::kNone: break;
+    case ResidualKind::kNone:
+      break;
     case ResidualKind::kLora:
     case ResidualKind::kLoraDiag:
     case ResidualKind::kDora:
@@ -29,7 +30,9 @@ void AddResidualSpecs(const ModelConfig& config, const SharingPlan& plan, Module
       if (module.residual == ResidualKind::kLoraDiag) add("diag", {std::min(in, out)});
       if (module.residual == ResidualKind::kDora) add("magnitude", {out});
       break;
-    case ResidualKind::kMulDiag: add("scale", {in}); break;
+    case ResidualKind::kMulDiag:
+      add("scale", {in});
+      break;
     case ResidualKind::kKronecker: {
       const auto [out_a, in_a] = KroneckerFactor(out, in);
       add("a", {rank, out_a, in_a});
@@ -67,6 +70,15 @@ std::string ResidualTensor(int depth, Module module, std::string_view part) {
          std::string(part);
 }
 
+std::string ExitGateTensor(int loop, std::string_view part) {
+  return "exit_gate." + std::to_string(loop) + "." + std::string(part);
+}
+
+bool BelongsToPlan(std::string_view name) {
+  return name.starts_with("blocks.") || name.starts_with("residual.") ||
+         name.starts_with("exit_gate.");
+}
+
 const Tensor& Weights::Get(std::string_view name) const {
   if (const Tensor* tensor = Find(name)) return *tensor;
   throw Error({.function = "Weights::Get",
@@ -100,6 +112,11 @@ std::vector<TensorSpec> ExpectedTensors(const ModelConfig& config, const Sharing
   }
   for (const Module m : kAllModules) {
     if (config.HasModule(m)) AddModuleSpecs(config, plan, m, &specs);
+  }
+  const int gates = plan.exit_gate ? FindLoops(plan).loops - 1 : 0;
+  for (int loop = 0; loop < gates; ++loop) {
+    specs.push_back({ExitGateTensor(loop, "weight"), {d}});
+    specs.push_back({ExitGateTensor(loop, "bias"), {1}});
   }
   specs.push_back({"final_norm.weight", {d}});
   if (config.norm == NormKind::kLayer) specs.push_back({"final_norm.bias", {d}});
@@ -140,7 +157,7 @@ ParameterCount CountParameters(const ModelConfig& config, const SharingPlan& pla
   ParameterCount count;
   for (const TensorSpec& spec : ExpectedTensors(config, plan)) {
     const int64_t elements = ElementCount(spec.shape);
-    if (spec.name.starts_with("residual.")) {
+    if (spec.name.starts_with("residual.") || spec.name.starts_with("exit_gate.")) {
       count.residual += elements;
     } else if (spec.name.starts_with("blocks.") || spec.name.starts_with("final_norm.")) {
       count.shared += elements;

@@ -33,15 +33,6 @@ bool IsFirstUse(const SharingPlan& plan, Module m, int depth) {
   return std::find(blocks.begin(), end, blocks[static_cast<size_t>(depth)]) == end;
 }
 
-void AddTo(MatrixF64& sum, const MatrixF64& b) {
-  for (int64_t i = 0; i < b.rows() * b.cols(); ++i) sum.data()[i] += b.data()[i];
-}
-
-MatrixF64 Minus(MatrixF64 a, const MatrixF64& b) {
-  for (int64_t i = 0; i < b.rows() * b.cols(); ++i) a.data()[i] -= b.data()[i];
-  return a;
-}
-
 MatrixF64 Decoded(const Tensor& tensor) {
   return Widen(ToF32(tensor), tensor.rows(), tensor.cols());
 }
@@ -91,14 +82,8 @@ class Quantizer {
         return model_.config.HasModule(m) && !IsFirstUse(plan_, m, depth);
       });
     };
-    if (!plan_.SharesAnything() && !HasResiduals()) return;
+    if (!plan_.SharesAnything() && !plan_.HasResiduals()) return;
     statistics_ = MeasureDepths(plain_, plain_.plan, later_use, runner_, pool_, quiet_);
-  }
-
-  bool HasResiduals() const {
-    return std::any_of(plan_.modules.begin(), plan_.modules.end(), [](const ModulePlan& module) {
-      return module.residual != ResidualKind::kNone;
-    });
   }
 
   void RunRounded(int depth, const DepthReference& reference, std::vector<float>& rounded) {
@@ -122,11 +107,10 @@ class Quantizer {
     if (IsFirstUse(plan_, m, depth) && IsQuantized(types_.at(name))) {
       weights_.Set(name, Round(m, depth, targets, Minus(target, weight), types_.at(name)));
     }
-    const Tensor& shared = weights_.Get(name);
     if (plan_.HasResidual(m, depth)) {
-      Refit(m, depth, targets.moment(), std::move(target), Decoded(shared));
+      Refit(m, depth, targets.moment(), std::move(target), Decoded(weights_.Get(name)));
     }
-    layer.SetLinear(m, Merged(m, depth, shared));
+    layer.SetLinear(m, MergedWeight(weights_, plan_, m, depth));
   }
 
   // The shared tensor of `m` at its first depth, where the outputs should change by `shift` [out,
@@ -147,9 +131,7 @@ class Quantizer {
     }
     ScaleBoth(moment, scale);
     for (const int d : later) AddTo(moment, LaterMoment(m, d));
-    MatrixF64 solved = Transpose(mapped);
-    CholeskySolve(Cholesky(moment), solved);
-    AddTo(goal, Transpose(solved));
+    AddTo(goal, SolveRight(mapped, Cholesky(moment)));
     return RoundWithFeedback(goal, FeedbackFactor(moment), dtype, pool_);
   }
 
@@ -180,12 +162,6 @@ class Quantizer {
         shared, OutputWeights(statistics_, m, {&depth, 1}),
         FindResidual(model_.weights, plan_, m, depth), type);
     for (auto& [part, tensor] : parts) weights_.Set(ResidualTensor(depth, m, part), tensor);
-  }
-
-  Tensor Merged(Module m, int depth, const Tensor& shared) const {
-    MatrixF32 merged(shared.rows(), shared.cols(), ToF32(shared));
-    ApplyResidual(plan_[m].residual, FindResidual(weights_, plan_, m, depth), merged);
-    return Tensor::FromF32(shared.shape(), std::move(merged).Release());
   }
 
   const Model& model_;

@@ -3,16 +3,33 @@
 #include <toml++/toml.h>
 
 #include <algorithm>
+#include <cmath>
 #include <filesystem>
 #include <set>
 #include <sstream>
 
 #include "base/file.h"
+#include "base/strings.h"
 #include "rondo/error.h"
 
 namespace rondo {
 namespace fs = std::filesystem;
 namespace {
+
+// A value in TOML, but numbers with no more digits than tell them apart.
+std::string ValueText(const toml::node& node) {
+  std::ostringstream out;
+  if (const toml::array* array = node.as_array()) {
+    std::vector<std::string> values;
+    for (const toml::node& element : *array) values.push_back(ValueText(element));
+    out << "[" << Join(values, ", ") << "]";
+  } else if (const auto* number = node.as_floating_point()) {
+    out << ShortestNumber(number->get());
+  } else {
+    node.visit([&out](const auto& value) { out << value; });
+  }
+  return out.str();
+}
 
 void Flatten(const toml::table& table, const std::string& prefix,
              std::map<std::string, std::string>* out);
@@ -26,12 +43,9 @@ void FlattenNode(const toml::node& node, const std::string& key,
     for (size_t i = 0; i < array->size(); ++i) {
       FlattenNode((*array)[i], key + "[" + std::to_string(i) + "]", out);
     }
-  } else if (const auto* text = node.as_string()) {
-    (*out)[key] = text->get();
   } else {
-    std::ostringstream value;
-    node.visit([&value](const auto& typed) { value << typed; });
-    (*out)[key] = value.str();
+    const auto* text = node.as_string();
+    (*out)[key] = text != nullptr ? text->get() : ValueText(node);
   }
 }
 

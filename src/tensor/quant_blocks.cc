@@ -122,17 +122,26 @@ using Decoder = void (*)(const uint8_t*, float*);
 
 Decoder DecoderOf(DType dtype) {
   switch (dtype) {
-    case DType::kQ8_0: return DecodeQ8_0;
-    case DType::kQ4_0: return DecodeQ4_0;
-    case DType::kQ4_1: return DecodeQ4_1;
-    case DType::kQ5_0: return DecodeQ5_0;
-    case DType::kQ5_1: return DecodeQ5_1;
-    case DType::kQ4_K: return DecodeQ4_K;
-    case DType::kQ5_K: return DecodeQ5_K;
-    case DType::kQ6_K: return DecodeQ6_K;
+    case DType::kQ8_0:
+      return DecodeQ8_0;
+    case DType::kQ4_0:
+      return DecodeQ4_0;
+    case DType::kQ4_1:
+      return DecodeQ4_1;
+    case DType::kQ5_0:
+      return DecodeQ5_0;
+    case DType::kQ5_1:
+      return DecodeQ5_1;
+    case DType::kQ4_K:
+      return DecodeQ4_K;
+    case DType::kQ5_K:
+      return DecodeQ5_K;
+    case DType::kQ6_K:
+      return DecodeQ6_K;
     case DType::kF32:
     case DType::kF16:
-    case DType::kBF16: break;
+    case DType::kBF16:
+      break;
   }
   throw Error({.function = "DecodeBlocks",
                .problem = "type " + std::string(Info(dtype).name) + " has no blocks"});

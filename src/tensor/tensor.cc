@@ -15,8 +15,8 @@ namespace rondo {
 namespace {
 
 constexpr DTypeInfo kInfos[] = {
-    {"f32", 1, 4},    {"f16", 1, 2},    {"bf16", 1, 2},     {"q8_0", 32, 34},
-    {"q4_0", 32, 18}, {"q4_1", 32, 20}, {"q5_0", 32, 22},   {"q5_1", 32, 24},
+    {"f32", 1, 4},      {"f16", 1, 2},      {"bf16", 1, 2},     {"q8_0", 32, 34},
+    {"q4_0", 32, 18},   {"q4_1", 32, 20},   {"q5_0", 32, 22},   {"q5_1", 32, 24},
     {"q4_k", 256, 144}, {"q5_k", 256, 176}, {"q6_k", 256, 210},
 };
 
@@ -102,8 +102,8 @@ Tensor::Tensor(DType dtype, Shape shape, std::span<const std::byte> bytes,
   const uint64_t needed = StorageBytes(dtype_, shape_);
   if (bytes_.size() != needed) {
     throw Error({.function = "Tensor",
-                 .problem = std::to_string(bytes_.size()) + " bytes for shape " +
-                            ToString(shape_) + " of type " + std::string(Info(dtype_).name),
+                 .problem = std::to_string(bytes_.size()) + " bytes for shape " + ToString(shape_) +
+                            " of type " + std::string(Info(dtype_).name),
                  .expected = std::to_string(needed) + " bytes"});
   }
 }
@@ -150,7 +150,8 @@ Tensor Cast(const Tensor& tensor, DType dtype, ThreadPool* pool) {
   if (tensor.dtype() == dtype) return tensor;
   std::vector<std::byte> bytes(StorageBytes(dtype, tensor.shape()));
   const int64_t cols = tensor.cols();
-  const size_t row_bytes = tensor.rows() > 0 ? bytes.size() / static_cast<size_t>(tensor.rows()) : 0;
+  const size_t row_bytes =
+      tensor.rows() > 0 ? bytes.size() / static_cast<size_t>(tensor.rows()) : 0;
   const auto rows = [&](int64_t begin, int64_t end) {
     std::vector<float> row(static_cast<size_t>(cols));
     for (int64_t r = begin; r < end; ++r) {

@@ -28,7 +28,8 @@ class VocabReader {
     if (file_.Has("tokenizer.ggml.precompiled_charsmap")) {
       Fail("precompiled_charsmap", "a character map is not supported");
     }
-    spec_.model.tokens = file_.Strings("tokenizer.ggml.tokens");
+    const auto& tokens = file_.Strings("tokenizer.ggml.tokens");
+    spec_.model.tokens.assign(tokens.begin(), tokens.end());
     ReadTypes();
     const bool scored = kind == "llama";
     spec_.bos = SpecialId("bos_token_id", scored ? 1 : -1);
@@ -104,7 +105,7 @@ class VocabReader {
     const std::string pre = file_.String("tokenizer.ggml.pre", "default");
     ApplyGgufPre(pre, spec_);
     MergeReader merges(spec_.model.tokens, file_.path());
-    for (const std::string& line : file_.Strings("tokenizer.ggml.merges")) {
+    for (const std::string_view line : file_.Strings("tokenizer.ggml.merges")) {
       spec_.model.merges.push_back(merges.ResolveLine(line));
     }
     spec_.decoders = {DecodeByteLevel{}};

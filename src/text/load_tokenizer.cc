@@ -17,11 +17,22 @@ namespace rondo {
 namespace fs = std::filesystem;
 namespace {
 
+constexpr const char* kGgufVocab = "tokenizer.ggml.model";
+
 bool IsGguf(const std::string& file) {
   const auto mapped = MappedFile::Open(file);
   const auto bytes = mapped->bytes();
   return bytes.size() >= 4 &&
          std::string_view(reinterpret_cast<const char*>(bytes.data()), 4) == "GGUF";
+}
+
+[[noreturn]] void FailWithoutTokenizer(const std::string& model_path) {
+  throw Error({.function = "LoadTokenizer",
+               .problem = "the model has no tokenizer",
+               .expected = "tokenizer.json, tokenizer.model, vocab.json, a GGUF vocabulary or "
+                           "tok*.bin",
+               .file = model_path,
+               .field = {}});
 }
 
 }  // namespace
@@ -35,7 +46,7 @@ std::string FindTokenizerFile(const std::string& model_path) {
     return {};
   }
   if (IsGguf(model_path)) {
-    return GgufFile::Open(model_path).Has("tokenizer.ggml.model") ? model_path : std::string();
+    return GgufFile::Open(model_path).Has(kGgufVocab) ? model_path : std::string();
   }
   const std::string name = path.filename().string();
   if (name == "config.json") return FindTokenizerFile(fs::absolute(path).parent_path().string());
@@ -69,15 +80,13 @@ TokenizerSpec LoadTokenizerSpec(const std::string& tokenizer_file) {
 }
 
 std::shared_ptr<const Tokenizer> LoadTokenizer(const std::string& model_path) {
-  const std::string file = FindTokenizerFile(model_path);
-  if (file.empty()) {
-    throw Error({.function = "LoadTokenizer",
-                 .problem = "the model has no tokenizer",
-                 .expected = "tokenizer.json, tokenizer.model, vocab.json, a GGUF vocabulary or "
-                             "tok*.bin",
-                 .file = model_path,
-                 .field = {}});
+  if (!fs::is_directory(model_path) && IsGguf(model_path)) {  // opened once
+    const GgufFile gguf = GgufFile::Open(model_path);
+    if (!gguf.Has(kGgufVocab)) FailWithoutTokenizer(model_path);
+    return MakeTokenizer(ReadGgufVocab(gguf));
   }
+  const std::string file = FindTokenizerFile(model_path);
+  if (file.empty()) FailWithoutTokenizer(model_path);
   return MakeTokenizer(LoadTokenizerSpec(file));
 }
 

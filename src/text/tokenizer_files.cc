@@ -26,12 +26,6 @@ void CopyFile(const fs::path& from, const fs::path& to) {
   out.Commit();
 }
 
-void WriteText(const fs::path& to, const std::string& text) {
-  AtomicFile out(to.string());
-  out.Write(text);
-  out.Commit();
-}
-
 }  // namespace
 
 void WriteTokenizerFiles(const std::string& model_path, const std::string& directory) {
@@ -49,13 +43,13 @@ void WriteTokenizerFiles(const std::string& model_path, const std::string& direc
   // tokenizer.model comes with a tokenizer.json too, for programs that read nothing else.
   const TokenizerSpec spec = LoadTokenizerSpec(source);
   CheckSpec(spec);
-  WriteText(target / "tokenizer.json", WriteTokenizerJson(spec));
+  WriteTextFile(target / "tokenizer.json", WriteTokenizerJson(spec));
   if (!fs::exists(target / "tokenizer_config.json")) {
-    WriteText(target / "tokenizer_config.json", WriteTokenizerConfig(spec));
+    WriteTextFile(target / "tokenizer_config.json", WriteTokenizerConfig(spec));
   }
   // The only place where transformers looks for more than one end token.
   if (spec.eos.size() > 1 && !fs::exists(target / "generation_config.json")) {
-    WriteText(target / "generation_config.json", WriteGenerationConfig(spec));
+    WriteTextFile(target / "generation_config.json", WriteGenerationConfig(spec));
   }
 }
 

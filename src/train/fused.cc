@@ -12,7 +12,7 @@ using torch::autograd::Variable;
 using torch::autograd::variable_list;
 
 const float* DataOrNull(const at::Tensor& t) {
-  return t.defined() ? t.const_data_ptr<float>() : nullptr;
+  return IsGiven(t) ? t.const_data_ptr<float>() : nullptr;
 }
 
 class RmsNormFunction : public torch::autograd::Function<RmsNormFunction> {
@@ -39,7 +39,7 @@ class RmsNormFunction : public torch::autograd::Function<RmsNormFunction> {
     const int64_t rows = x.size(0), width = x.size(1);
     const at::Tensor dy = grads[0].contiguous();
     at::Tensor dx = at::empty_like(x);
-    const bool with_gain = gain.defined() && ctx->needs_input_grad(1);
+    const bool with_gain = IsGiven(gain) && ctx->needs_input_grad(1);
     at::Tensor parts;
     if (with_gain) parts = at::zeros({at::get_num_threads(), width}, x.options());
     ForParts(rows, [&](int part, int64_t begin, int64_t end) {
@@ -136,7 +136,7 @@ class SplitHeadsFunction : public torch::autograd::Function<SplitHeadsFunction> 
   }
 
   static const float* Angles(const at::Tensor& angles, const HeadShape& s, int64_t token) {
-    if (!angles.defined()) return nullptr;
+    if (!IsGiven(angles)) return nullptr;
     return angles.const_data_ptr<float>() + token % s.length * s.rotary_dim;
   }
 
@@ -199,7 +199,7 @@ void ForParts(int64_t rows,
 }
 
 at::Tensor RmsNormOp(const at::Tensor& x, const at::Tensor& gain, double eps) {
-  return RmsNormFunction::apply(x, gain, eps);
+  return RmsNormFunction::apply(x, OrEmpty(gain), eps);
 }
 
 at::Tensor ActivationOp(const at::Tensor& x, Activation kind, bool gated) {
@@ -209,7 +209,7 @@ at::Tensor ActivationOp(const at::Tensor& x, Activation kind, bool gated) {
 Heads SplitHeads(const at::Tensor& qkv, const at::Tensor& angles, const HeadShape& shape) {
   const std::vector<int64_t> sizes = {shape.rows,     shape.length,   shape.heads,
                                       shape.kv_heads, shape.head_dim, shape.rotary_dim};
-  const variable_list parts = SplitHeadsFunction::apply(qkv, angles, sizes);
+  const variable_list parts = SplitHeadsFunction::apply(qkv, OrEmpty(angles), sizes);
   return {parts[0], parts[1], parts[2]};
 }
 

@@ -13,6 +13,12 @@ namespace rondo {
 // the number of threads only.
 void ForParts(int64_t rows, const std::function<void(int part, int64_t begin, int64_t end)>& range);
 
+// LibTorch's custom functions take no undefined tensors: an empty one stands for what is not there.
+inline at::Tensor OrEmpty(const at::Tensor& tensor) {
+  return tensor.defined() ? tensor : at::empty({0});
+}
+inline bool IsGiven(const at::Tensor& tensor) { return tensor.numel() > 0; }
+
 // x[rows, width] normed; `gain` may be undefined.
 at::Tensor RmsNormOp(const at::Tensor& x, const at::Tensor& gain, double eps);
 

@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "train/fused.h"
+
 namespace rondo {
 namespace {
 
@@ -75,7 +77,7 @@ at::Tensor Compose(const LinearParts& p) {
 // Shared tensors with low-rank residuals, written one above the other into a single matrix.
 class MergeFunction : public torch::autograd::Function<MergeFunction> {
  public:
-  // shared, a, b and rest of every linear in turn; a, b and rest may be undefined.
+  // shared, a, b and rest of every linear in turn; a, b and rest may be empty.
   static Variable forward(AutogradContext* ctx, at::TensorList tensors,
                           std::vector<double> rest_weights) {
     int64_t out = 0;
@@ -87,12 +89,12 @@ class MergeFunction : public torch::autograd::Function<MergeFunction> {
     for (size_t i = 0; i < tensors.size(); i += 4) {
       const at::Tensor &shared = tensors[i], &a = tensors[i + 1], &b = tensors[i + 2];
       at::Tensor slice = merged.narrow(0, row, shared.size(0));
-      if (a.defined()) {
+      if (IsGiven(a)) {
         at::addmm_out(slice, shared, b, a);
       } else {
         slice.copy_(shared);
       }
-      if (tensors[i + 3].defined()) slice.add_(tensors[i + 3], rest_weights[i / 4]);
+      if (IsGiven(tensors[i + 3])) slice.add_(tensors[i + 3], rest_weights[i / 4]);
       factors.push_back(a);
       factors.push_back(b);
       rows.push_back(shared.size(0));
@@ -111,8 +113,8 @@ class MergeFunction : public torch::autograd::Function<MergeFunction> {
     for (size_t i = 0; i < rows.size(); ++i) {
       const at::Tensor slice = grads[0].narrow(0, row, rows[i]);
       const at::Tensor &a = factors[2 * i], &b = factors[2 * i + 1];
-      const bool with_a = a.defined() && ctx->needs_input_grad(4 * i + 1);
-      const bool with_b = b.defined() && ctx->needs_input_grad(4 * i + 2);
+      const bool with_a = IsGiven(a) && ctx->needs_input_grad(4 * i + 1);
+      const bool with_b = IsGiven(b) && ctx->needs_input_grad(4 * i + 2);
       out.push_back(ctx->needs_input_grad(4 * i) ? slice : Variable());
       out.push_back(with_a ? b.t().mm(slice) : Variable());
       out.push_back(with_b ? slice.mm(a.t()) : Variable());
@@ -143,7 +145,7 @@ at::Tensor MergeGroup(const Params& params, const SharingPlan& plan, std::span<c
     variable_list tensors;
     std::vector<double> weights;
     for (const LinearParts& p : linears) {
-      tensors.insert(tensors.end(), {p.shared, p.a, p.b, p.rest});
+      tensors.insert(tensors.end(), {p.shared, OrEmpty(p.a), OrEmpty(p.b), OrEmpty(p.rest)});
       weights.push_back(p.rest_weight);
     }
     // As a TensorList: LibTorch takes a vector for a constant without gradient.

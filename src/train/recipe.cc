@@ -239,7 +239,11 @@ class Writer {
     }
     out_ << "]";
   }
-  void Write(double value) { out_ << toml::value<double>(value); }
+  void Write(double value) {
+    const std::string text = ShortestNumber(value);
+    const bool integer = text.find_first_not_of("-0123456789") == text.npos;
+    out_ << text << (integer ? ".0" : "");
+  }
   template <typename T>
   requires std::is_integral_v<T>
   void Write(T value) { out_ << value; }

@@ -72,7 +72,8 @@ std::vector<std::string> WholeCheckpoints(const fs::path& folder) {
   if (!fs::exists(folder)) return names;
   for (const auto& entry : fs::directory_iterator(folder)) {
     const std::string name = entry.path().filename().string();
-    if (entry.is_directory() && GlobMatch("stage-??-step-????????", name)) {
+    // In two pieces: "??-" would be a trigraph.
+    if (entry.is_directory() && GlobMatch("stage-?" "?-step-????????", name)) {
       names.push_back(name);
     }
   }

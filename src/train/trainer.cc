@@ -8,6 +8,7 @@
 #include <optional>
 #include <utility>
 
+#include "base/byte_source.h"
 #include "base/file.h"
 #include "base/machine.h"
 #include "base/thread_pool.h"
@@ -148,7 +149,7 @@ void Run::Prepare() {
                                                          .seed = recipe_.run.seed});
   if (!recipe_.valid.text.empty()) {
     // As `rondo eval` reads it: text is data, and control tokens in it are not.
-    valid_ = tokenizer->Encode(ReadTextFile(recipe_.valid.text),
+    valid_ = tokenizer->Encode(ReadPackedText(recipe_.valid.text),
                                {.add_special = true, .parse_special = false});
   }
   if (!needs_teacher) return;

@@ -28,6 +28,16 @@ TEST(Output, WhatJsonCannotHoldBecomesNull) {
   EXPECT_EQ(out.Json(), "{\"perplexity\": null, \"nll\": null}");
 }
 
+TEST(Output, ArraysBecomeJson) {
+  Output first, second;
+  first.Add("loops", 1);
+  second.Add("loops", 2);
+  EXPECT_EQ(JsonArray(std::vector<Output>{first, second}), "[{\"loops\": 1}, {\"loops\": 2}]");
+  EXPECT_EQ(JsonArray(std::vector<double>{0.5, std::numeric_limits<double>::infinity()}),
+            "[0.5, null]");
+  EXPECT_EQ(JsonArray(std::vector<int>{}), "[]");
+}
+
 TEST(Output, BrokenUtf8DoesNotThrow) {
   Output out;
   out.Add("text", std::string("\xff ok"));

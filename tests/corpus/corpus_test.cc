@@ -12,7 +12,7 @@
 #include "base/rng.h"
 #include "base/temp_dir.h"
 #include "base/thread_pool.h"
-#include "corpus/compressed.h"
+#include "base/compressed.h"
 #include "engine/letter_tokenizer.h"
 #include "rondo/error.h"
 #include "rondo/token_data.h"
@@ -201,7 +201,7 @@ TEST_F(Corpus, LargeVocabulariesTakeFourBytes) {
 
 // A process is killed while it packs, at many moments; the next one packs as if nothing had been.
 TEST_F(Corpus, AKilledPackingLeavesNothingHalfDone) {
-  Put(dir_.File("a.txt"), Lines(30000, 5));
+  Put(dir_.File("a.txt"), Lines(15000, 5));
   int finished = 0;
   for (int delay = 0; delay < 12; ++delay) {
     fs::remove_all(dir_.File("cache"));
@@ -210,12 +210,12 @@ TEST_F(Corpus, AKilledPackingLeavesNothingHalfDone) {
       Open({.files = {"a.txt"}}, *Stories(), 1);
       _exit(0);
     }
-    usleep(static_cast<useconds_t>(delay) * 15000);
+    usleep(static_cast<useconds_t>(delay) * 10000);
     kill(child, SIGKILL);
     int status = 0;
     waitpid(child, &status, 0);
     finished += WIFEXITED(status) ? 1 : 0;
-    EXPECT_EQ(Open({.files = {"a.txt"}}, *Stories()).train->documents(), 30000);
+    EXPECT_EQ(Open({.files = {"a.txt"}}, *Stories()).train->documents(), 15000);
     EXPECT_EQ(Cache().size(), 2u) << "leftovers after " << delay;
   }
   EXPECT_LT(finished, 12) << "no process was killed in the middle";

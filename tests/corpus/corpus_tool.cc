@@ -3,12 +3,14 @@
 //   corpus_tool MODEL CACHE '{"files": ["a.txt"], "unit": "line", "held_out": 0.1}'
 //
 // packs what is missing and prints {"train": [[ids of a document], …], "held_out": […]}, or
-// {"error": message}. Keys are the fields of CorpusOptions; "threads" is the number of threads.
+// {"error": message}. Keys are the fields of CorpusOptions; "threads" is the number of threads, and
+// "count_only" prints how many documents and tokens each side has, and the time it took.
 #include <iostream>
 #include <nlohmann/json.hpp>
 #include <string>
 
 #include "base/json.h"
+#include "base/stopwatch.h"
 #include "base/thread_pool.h"
 #include "rondo/error.h"
 #include "rondo/token_data.h"
@@ -31,7 +33,8 @@ CorpusOptions ReadOptions(const Json& json) {
   options.held_out = object.Number("held_out", options.held_out);
   options.held_out_documents = object.Int("held_out_documents", 0);
   options.held_out_seed = static_cast<uint64_t>(object.Int("held_out_seed", 0));
-  object.Find("threads");
+  const std::string_view own[] = {"threads", "count_only"};
+  object.Ignore(own);
   object.RefuseUnknownKeys();
   return options;
 }
@@ -46,12 +49,23 @@ Json Documents(const TokenData& data) {
   return documents;
 }
 
+Json Count(const TokenData& data) {
+  return {{"documents", data.documents()}, {"tokens", data.tokens()}};
+}
+
 Json Run(const std::string& model, const std::string& cache, const std::string& request) {
   try {
     const Json json = ParseJsonChecked(request, "options");
     ThreadPool pool(json.value("threads", 0));
     const auto tokenizer = LoadTokenizer(model);
+    const Stopwatch watch;
     const TokenSplit split = OpenCorpus(ReadOptions(json), *tokenizer, cache, pool);
+    const double seconds = watch.Seconds();
+    if (json.value("count_only", false)) {
+      return {{"train", Count(*split.train)},
+              {"held_out", Count(*split.held_out)},
+              {"seconds", seconds}};
+    }
     return {{"train", Documents(*split.train)}, {"held_out", Documents(*split.held_out)}};
   } catch (const Error& error) {
     return {{"error", error.what()}};

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "base/temp_dir.h"
-#include "corpus/compressed.h"
+#include "base/compressed.h"
 #include "rondo/error.h"
 
 namespace rondo {

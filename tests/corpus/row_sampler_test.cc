@@ -9,7 +9,7 @@
 #include "base/rng.h"
 #include "base/temp_dir.h"
 #include "base/thread_pool.h"
-#include "corpus/compressed.h"
+#include "base/compressed.h"
 #include "corpus/permutation.h"
 #include "engine/letter_tokenizer.h"
 #include "rondo/error.h"

@@ -7,7 +7,7 @@
 
 #include "base/file_size_limit.h"
 #include "base/temp_dir.h"
-#include "corpus/compressed.h"
+#include "base/compressed.h"
 #include "rondo/error.h"
 
 namespace rondo {

@@ -173,6 +173,9 @@ TEST(Engine, RefusesBadInput) {
   EXPECT_THROW(engine.RunLayer(gap, hidden.data()), Error);
   const RowSpan beyond[] = {{&cache, config.layers, 0, 1}};
   EXPECT_THROW(engine.RunLayer(beyond, hidden.data()), Error);
+  KvCache other = engine.NewCache(1);
+  const RowSpan mixed[] = {{&cache, 0, 5, 1}, {&other, 1, 0, 1}};  // blocks of two depths
+  EXPECT_THROW(engine.RunLayer(mixed, hidden.data()), Error);
   EXPECT_EQ(cache.length(), 6);
 }
 

@@ -28,6 +28,13 @@ inline ModelConfig SmallConfig() {
   return config;
 }
 
+// One of six layers, for plans that loop.
+inline ModelConfig LoopedConfig() {
+  ModelConfig config = SmallConfig();
+  config.layers = 6;
+  return config;
+}
+
 // Weights ~ N(0, 1/in), so activations keep their size through any depth; norm gains near one.
 inline Tensor RandomTensor(const TensorSpec& spec, Rng& rng) {
   std::vector<float> values(static_cast<size_t>(ElementCount(spec.shape)));

@@ -31,8 +31,9 @@ Model LoopedModel(bool middle) {
   config.sliding_window = 9;
   config.local_layers.assign(static_cast<size_t>(config.layers), 0);
   config.local_layers[1] = 1;  // tied to a depth without a window
-  const SharingPlan plan =
+  SharingPlan plan =
       middle ? MiddleCyclePlan(config) : CyclePlan(config, 2, ResidualKind::kLora, 3);
+  plan.exit_gate = true;
   return RandomModel(config, plan);
 }
 
@@ -161,6 +162,7 @@ TEST_P(SchedulerTest, ABatchOfSequencesWritesWhatEachWritesAlone) {
           .rule = ExitRule::kEntropy, .threshold = 2.5f, .skipped_kv = SkippedKv::kCopyThrough};
     }
     if (i % 3 == 0) options.sampling = {.temperature = 0.8f, .seed = static_cast<uint64_t>(i)};
+    if (i == 8) options.exit = {.rule = ExitRule::kGate, .threshold = 0.5f};
     if (i == 4) options.speculation = {.drafts = 3}, options.exit = {};
     requests.push_back({.prompt = Prompt(1 + 31 * i % 57, 100 + i), .options = options});
     alone.push_back(RunOne(requests.back().prompt, options));

@@ -11,12 +11,6 @@
 namespace rondo {
 namespace {
 
-ModelConfig LoopedConfig() {
-  ModelConfig config = SmallConfig();
-  config.layers = 6;
-  return config;
-}
-
 class DepthBatchingTest : public testing::Test {
  protected:
   ThreadPool pool_{1};
@@ -41,12 +35,35 @@ TEST_F(DepthBatchingTest, MeasuresAllFourWithTheSharesAskedFor) {
   EXPECT_NEAR(result.mean_loops, 1.775, 5 * 0.83 / std::sqrt(392));
 }
 
+TEST_F(DepthBatchingTest, TheModelsOwnExitsDecideOnText) {
+  const std::vector<int32_t> text = RandomTokens(30, 50);
+  DepthBatchingOptions options{
+      .sequences = 2, .prompt = 12, .new_tokens = 20, .text = text, .repeat = 1};
+  options.exit = {.rule = ExitRule::kConfidence, .threshold = 0};
+  // All but the first token of each request leave after the first loop.
+  EXPECT_NEAR(BenchDepthBatching(engine_, tokenizer_, options).mean_loops, (3 + 19) / 20.0, 1e-12);
+  options.exit.threshold = 1;
+  EXPECT_EQ(BenchDepthBatching(engine_, tokenizer_, options).mean_loops, 3);
+  options.text = {};
+  EXPECT_THROW(BenchDepthBatching(engine_, tokenizer_, options), Error);
+}
+
+TEST(Rates, MedianOfAnEvenNumberIsBetween) {
+  const Rates rates = RatesOf({4, 1, 3, 10});
+  EXPECT_EQ(rates.min, 1);
+  EXPECT_EQ(rates.median, 3.5);
+  EXPECT_EQ(rates.max, 10);
+  EXPECT_EQ(RatesOf({}).median, 0);
+}
+
 TEST_F(DepthBatchingTest, RefusesWhatMakesNoSense) {
   const auto run = [&](const DepthBatchingOptions& options) {
     BenchDepthBatching(engine_, tokenizer_, options);
   };
   EXPECT_THROW(run({.sequences = 0}), Error);
   EXPECT_THROW(run({.prompt = 0}), Error);
+  EXPECT_THROW(run({.sequences = 5000}), Error);
+  EXPECT_THROW(run({.prompt = 2'000'000'000, .new_tokens = 2'000'000'000}), Error);
   EXPECT_THROW(run({.share = {1, 1}}), Error);
   EXPECT_THROW(run({.share = {0, 0, 0}}), Error);
   EXPECT_THROW(run({.share = {1, -1, 1}}), Error);

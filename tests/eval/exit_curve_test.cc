@@ -9,12 +9,6 @@
 namespace rondo {
 namespace {
 
-ModelConfig LoopedConfig() {
-  ModelConfig config = SmallConfig();
-  config.layers = 6;
-  return config;
-}
-
 class ExitCurveTest : public testing::Test {
  protected:
   ExitCurve Measure(const ExitCurveOptions& options) {

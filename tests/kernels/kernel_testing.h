@@ -6,10 +6,13 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "base/rng.h"
+#include "base/thread_pool.h"
+#include "kernels/matmul.h"
 #include "kernels/simd_targets.h"
 
 namespace rondo {
@@ -34,6 +37,15 @@ inline std::vector<float> RandomFloats(int64_t count, uint64_t seed) {
   std::vector<float> values(static_cast<size_t>(count));
   for (float& value : values) value = static_cast<float>(rng.Normal());
   return values;
+}
+
+// x [rows, in] times w, into memory that held something else.
+inline std::vector<float> Multiply(const PackedMatrix& w, std::span<const float> x, int64_t rows,
+                                   int threads) {
+  ThreadPool pool(threads);
+  std::vector<float> y(static_cast<size_t>(rows * w.out()), -7.0f);
+  MatMul(w, x.data(), rows, y.data(), /*accumulate=*/false, pool);
+  return y;
 }
 
 }  // namespace rondo

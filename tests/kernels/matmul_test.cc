@@ -13,14 +13,6 @@ namespace {
 
 class MatMulTest : public KernelTest {};
 
-std::vector<float> Product(const PackedMatrix& w, std::span<const float> x, int64_t rows,
-                           int threads) {
-  ThreadPool pool(threads);
-  std::vector<float> y(static_cast<size_t>(rows * w.out()), -7.0f);
-  MatMul(w, x.data(), rows, y.data(), /*accumulate=*/false, pool);
-  return y;
-}
-
 // A sum of `in` products in f32 is off by at most in · ε · Σ|x·w|; errors being random, by about
 // √in · ε · ‖x‖‖w‖, of which 4 covers the largest seen among thousands.
 void ExpectNear(const std::vector<float>& y, std::span<const float> w, std::span<const float> x,
@@ -39,7 +31,7 @@ TEST_P(MatMulTest, SizesAroundEveryBorder) {
       const PackedMatrix packed(Tensor::FromF32({out, in}, w), DType::kF32);
       for (const int64_t rows : {1, 2, 3, 4, 5, 6, 7, 12, 13, 19}) {
         const std::vector<float> x = RandomFloats(rows * in, 2);
-        ExpectNear(Product(packed, x, rows, 1), w, x, rows, in, out);
+        ExpectNear(Multiply(packed, x, rows, 1), w, x, rows, in, out);
       }
     }
   }
@@ -49,7 +41,7 @@ TEST_P(MatMulTest, ManyRowsInSeveralBlocks) {
   const int64_t in = 530, out = 70, rows = 410;
   const std::vector<float> w = RandomFloats(in * out, 1), x = RandomFloats(rows * in, 2);
   const PackedMatrix packed(Tensor::FromF32({out, in}, w), DType::kF32);
-  ExpectNear(Product(packed, x, rows, 2), w, x, rows, in, out);
+  ExpectNear(Multiply(packed, x, rows, 2), w, x, rows, in, out);
 }
 
 // The promise on which batching rests.
@@ -58,14 +50,14 @@ TEST_P(MatMulTest, RowsDoNotDependOnBatchNorThreads) {
     const int64_t in = 530, out = 75, rows = 203;
     const PackedMatrix packed(Tensor::FromF32({out, in}, RandomFloats(in * out, 1)), type);
     const std::vector<float> x = RandomFloats(rows * in, 2);
-    const std::vector<float> all = Product(packed, x, rows, 2);
-    EXPECT_EQ(Product(packed, x, rows, 1), all);
-    EXPECT_EQ(Product(packed, x, rows, 3), all);
+    const std::vector<float> all = Multiply(packed, x, rows, 2);
+    EXPECT_EQ(Multiply(packed, x, rows, 1), all);
+    EXPECT_EQ(Multiply(packed, x, rows, 3), all);
     for (const int64_t count : {1, 2, 3, 4, 5, 6, 11, 13, 100, 193}) {
-      const std::vector<float> part = Product(packed, std::span(x).first(count * in), count, 1);
+      const std::vector<float> part = Multiply(packed, std::span(x).first(count * in), count, 1);
       EXPECT_EQ(part, std::vector<float>(all.begin(), all.begin() + count * out)) << count;
     }
-    const std::vector<float> last = Product(packed, std::span(x).last(in), 1, 2);
+    const std::vector<float> last = Multiply(packed, std::span(x).last(in), 1, 2);
     EXPECT_EQ(last, std::vector<float>(all.end() - out, all.end()));
   }
 }
@@ -78,8 +70,8 @@ TEST_P(MatMulTest, Bf16EqualsRoundedF32BitForBit) {
     std::vector<float> rounded;
     for (const float v : w) rounded.push_back(F32FromBF16(BF16FromF32(v)));
     const std::vector<float> x = RandomFloats(rows * in, 2);
-    EXPECT_EQ(Product(PackedMatrix(Tensor::FromF32({out, in}, w), DType::kBF16), x, rows, 1),
-              Product(PackedMatrix(Tensor::FromF32({out, in}, rounded), DType::kF32), x, rows, 1));
+    EXPECT_EQ(Multiply(PackedMatrix(Tensor::FromF32({out, in}, w), DType::kBF16), x, rows, 1),
+              Multiply(PackedMatrix(Tensor::FromF32({out, in}, rounded), DType::kF32), x, rows, 1));
   }
 }
 
@@ -105,7 +97,7 @@ TEST(PackedMatrix, TakesQuantisedTensors) {
   for (int i = 0; i < 32; ++i) block[static_cast<size_t>(2 + i)] = std::byte(i);
   const PackedMatrix packed(Tensor::FromBytes(DType::kQ8_0, {1, 32}, block), DType::kF32);
   const std::vector<float> ones(32, 1.0f);
-  EXPECT_EQ(Product(packed, ones, 1, 1)[0], 0.5f * 31 * 32 / 2);
+  EXPECT_EQ(Multiply(packed, ones, 1, 1)[0], 0.5f * 31 * 32 / 2);
 }
 
 TEST(PackedMatrix, RefusesOtherTypes) {

@@ -35,14 +35,6 @@ Tensor RandomBlocks(DType type, int64_t out, int64_t in, uint64_t seed) {
   return Tensor::FromBytes(type, {out, in}, std::move(bytes));
 }
 
-std::vector<float> Multiply(const PackedMatrix& w, std::span<const float> x, int64_t rows,
-                            int threads) {
-  ThreadPool pool(threads);
-  std::vector<float> y(static_cast<size_t>(rows * w.out()), -7.0f);
-  MatMul(w, x.data(), rows, y.data(), /*accumulate=*/false, pool);
-  return y;
-}
-
 // The activations as the kernels see them, written plainly.
 std::vector<float> Rounded(std::span<const float> x) {
   std::vector<float> rounded;
@@ -142,8 +134,8 @@ TEST_P(QuantMatMulTest, EveryInstructionSetGivesTheSameBits) {
   }
 }
 
-// The sequence of operations that matmul_quant.cc states, for the one type whose blocks are read in
-// two lines: the same bits on every machine.
+// The sequence of operations that matmul_quant-inl.h states, for the one type whose blocks are read
+// in two lines: the same bits on every machine.
 TEST_P(QuantMatMulTest, OperationsAreThoseStated) {
   const int64_t in = 160, out = 21, rows = 10, block = Info(DType::kQ8_0).block_bytes;
   const Tensor w = RandomBlocks(DType::kQ8_0, out, in, 1);

@@ -38,6 +38,7 @@ TEST(SharingPlan, IdentitySharesNothing) {
   const SharingPlan plan = IdentityPlan(TinyLlamaConfig());
   EXPECT_NO_THROW(plan.Validate(TinyLlamaConfig()));
   EXPECT_FALSE(plan.SharesAnything());
+  EXPECT_FALSE(plan.HasResiduals());
   EXPECT_TRUE(plan[Module::kQNorm].blocks.empty());
   EXPECT_EQ(plan[Module::kGate].BlockCount(), 4);
 }
@@ -54,6 +55,7 @@ TEST(SharingPlan, JsonRoundTripKeepsEverything) {
 TEST(SharingPlan, SharingAndResidualsAreSeenPerDepth) {
   const SharingPlan plan = RichPlan(TinyLlamaConfig());
   EXPECT_TRUE(plan.SharesAnything());
+  EXPECT_TRUE(plan.HasResiduals());
   EXPECT_TRUE(plan.HasResidual(Module::kQ, 3));
   EXPECT_FALSE(plan.HasResidual(Module::kK, 3));
   EXPECT_TRUE(plan.HasResidual(Module::kO, 0)) << "DoRA's magnitude counts at rank 0";

@@ -44,12 +44,22 @@ def rondo():
     return Rondo(BUILD / "bin" / "rondo")
 
 
+def _real_model(name):
+    path = ROOT / "models" / f"{name}.gguf"
+    assert path.exists(), f"{path} is missing: run `scripts/get_model.sh {name}`"
+    return path
+
+
 @pytest.fixture(scope="session")
 def smollm2():
     """SmolLM2-135M-Instruct as GGUF (Q4_1)."""
-    path = ROOT / "models" / "smollm2.gguf"
-    assert path.exists(), f"{path} is missing: run `make models`"
-    return path
+    return _real_model("smollm2")
+
+
+@pytest.fixture(scope="session")
+def gemma3():
+    """Gemma 3 270M as GGUF (Q4_K_M)."""
+    return _real_model("gemma3")
 
 
 @pytest.fixture(scope="session")

@@ -8,9 +8,8 @@ import resource
 import numpy as np
 import pytest
 import torch
-import transformers
 from safetensors.numpy import load_file
-from tiny_models import load_reference, make_tiny
+from tiny_models import load_reference, make_llama, make_tiny
 
 LINEARS = {"q": "self_attn.q_proj", "k": "self_attn.k_proj", "v": "self_attn.v_proj",
            "o": "self_attn.o_proj", "gate": "mlp.gate_proj", "up": "mlp.up_proj",
@@ -21,17 +20,8 @@ EPS = np.finfo(np.float32).eps
 
 @pytest.fixture(scope="module")
 def llama(tmp_path_factory):
-    """A random Llama large enough for ranks to matter: square, wide and tall matrices."""
     directory = tmp_path_factory.mktemp("llama")
-    torch.manual_seed(0)
-    config = transformers.LlamaConfig(
-        vocab_size=64, hidden_size=96, intermediate_size=160, num_hidden_layers=LAYERS,
-        num_attention_heads=6, num_key_value_heads=2, max_position_embeddings=64)
-    model = transformers.AutoModelForCausalLM.from_config(config)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(torch.randn_like(parameter) * (0.2 if parameter.dim() == 1 else 0.08))
-    model.save_pretrained(directory)
+    make_llama(directory, LAYERS)
     return directory
 
 

@@ -3,17 +3,9 @@
 import pytest
 import sentencepiece
 import transformers
-from conftest import ROOT
 from sentencepiece import sentencepiece_model_pb2
 from test_tokenizers import Tool, check_decode, check_equal, gguf_fields, strings
 from text_corpus import everything
-
-
-@pytest.fixture(scope="module")
-def gemma3():
-    path = ROOT / "models" / "gemma3.gguf"
-    assert path.exists(), f"{path} is missing: run `scripts/get_model.sh gemma3`"
-    return path
 
 
 @pytest.fixture(scope="module")

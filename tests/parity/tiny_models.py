@@ -114,6 +114,19 @@ def make_tiny(family_variant, directory):
     return load_reference(directory)
 
 
+def make_llama(directory, layers):
+    """Writes a random Llama large enough for ranks to matter: square, wide and tall matrices, 64 tokens."""
+    torch.manual_seed(0)
+    config = transformers.LlamaConfig(
+        vocab_size=64, hidden_size=96, intermediate_size=160, num_hidden_layers=layers,
+        num_attention_heads=6, num_key_value_heads=2, max_position_embeddings=64)
+    model = AutoModelForCausalLM.from_config(config)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter) * (0.2 if parameter.dim() == 1 else 0.08))
+    model.save_pretrained(directory)
+
+
 def load_reference(directory):
     """The model of an HF directory in float32 with plain (eager) attention, eval mode."""
     return AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32,

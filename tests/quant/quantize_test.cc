@@ -8,9 +8,8 @@
 #include <utility>
 #include <vector>
 
-#include "base/thread_pool.h"
+#include "fold/held_out.h"
 #include "fold/random_model.h"
-#include "rondo/engine.h"
 #include "rondo/error.h"
 #include "rondo/fold.h"
 
@@ -28,24 +27,8 @@ ModelConfig Widened(ModelConfig config) {
   return config;
 }
 
-std::vector<int32_t> RandomTokens(int count, int vocab, uint64_t seed) {
-  Rng rng(seed);
-  std::vector<int32_t> tokens;
-  for (int i = 0; i < count; ++i) tokens.push_back(static_cast<int32_t>(rng.Next() % vocab));
-  return tokens;
-}
-
 std::vector<float> Logits(const Model& model, ThreadPool& pool) {
-  const auto tokens = RandomTokens(32, model.config.vocab, 99);
-  const Engine engine(model, {}, pool);
-  KvCache cache = engine.NewCache(static_cast<int>(tokens.size()));
-  return engine.Prefill(cache, tokens, /*all_logits=*/true);
-}
-
-double MeanSquare(const std::vector<float>& a, const std::vector<float>& b) {
-  double sum = 0;
-  for (size_t i = 0; i < a.size(); ++i) sum += (double{a[i]} - b[i]) * (double{a[i]} - b[i]);
-  return sum / static_cast<double>(a.size());
+  return Logits(model, RandomTokens(32, model.config.vocab, 99), pool);
 }
 
 // Linears that keep the length of what they read, so that errors grow as in a trained model rather

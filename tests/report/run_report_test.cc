@@ -61,14 +61,14 @@ TEST_F(Runs, SummariesAreOfTheWholeRun) {
 TEST_F(Runs, RecipesAreComparedKeyByKey) {
   const auto runs = LoadRuns(
       {Make("a", 4,
-            "lr = 0.5\nname = \"x\"\n[data]\nfiles = [\"f\", \"g\"]\n[[stages]]\nkd = true\n"),
+            "lr = 5e-4\nname = \"x\"\n[data]\nfiles = [\"f\", \"g\"]\n[[stages]]\nkd = true\n"),
        Make("b", 4,
             "lr = 0.25\nname = \"x\"\n[data]\nfiles = [\"f\"]\n[[stages]]\nkd = false\n"
             "[[stages]]\nkd = true\n"),
        Make("c", 4, "")});
   EXPECT_THAT(RecipeDifferences(runs),
-              ElementsAre(Pair("data.files", ElementsAre("[ 'f', 'g' ]", "[ 'f' ]", "")),
-                          Pair("lr", ElementsAre("0.5", "0.25", "")),
+              ElementsAre(Pair("data.files", ElementsAre("['f', 'g']", "['f']", "")),
+                          Pair("lr", ElementsAre("0.0005", "0.25", "")),
                           Pair("stages[0].kd", ElementsAre("true", "false", "")),
                           Pair("stages[1].kd", ElementsAre("", "true", ""))));
   EXPECT_THAT(RecipeDifferences({runs[0], runs[0]}), IsEmpty());

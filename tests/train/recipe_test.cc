@@ -95,7 +95,7 @@ TEST(Recipe, BadInputIsNamed) {
       {"", "train.learning_rat=1", {"recipe.toml", "train.learning_rat", "unknown key"}},
       {"", "train.schedul=\"cosine\"", {"'schedul'", "schedule"}},
       {"", "modle=\"x\"", {"'modle'", "model"}},
-      {"", "train.lr=\"fast\"", {"train.lr", "\"fast\"", "a number"}},
+      {"", "train.lr=\"fast\"", {"train.lr", "'fast'", "a number"}},
       {"", "train.lr=nan", {"train.lr", "a finite number"}},
       {"", "train.batch=1.5", {"train.batch", "1.5", "an integer"}},
       {"", "train.batch=99999999999", {"train.batch", "an integer"}},
@@ -121,7 +121,9 @@ TEST(Recipe, BadInputIsNamed) {
     const std::vector<std::string> settings =
         bad.setting.empty() ? std::vector<std::string>() : std::vector{bad.setting};
     const std::string message = ErrorOf(text, settings);
-    if (!bad.says.empty()) EXPECT_NE(message, "no error") << bad.setting;
+    if (!bad.says.empty()) {
+      EXPECT_NE(message, "no error") << bad.setting;
+    }
     for (const std::string& part : bad.says) {
       EXPECT_THAT(message, HasSubstr(part)) << bad.setting << bad.text;
     }

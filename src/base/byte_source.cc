@@ -1,4 +1,4 @@
-#include "corpus/byte_source.h"
+#include "base/byte_source.h"
 
 #include <lzma.h>
 #include <zstd.h>
@@ -170,6 +170,22 @@ std::unique_ptr<ByteSource> OpenBytes(const std::string& path) {
   if (path.ends_with(".xz")) return std::make_unique<XzSource>(path);
   if (path.ends_with(".zst")) return std::make_unique<ZstdSource>(path);
   return std::make_unique<PlainSource>(path);
+}
+
+std::string ReadPackedText(const std::string& path, uint64_t max_bytes) {
+  const std::unique_ptr<ByteSource> source = OpenBytes(path);
+  std::string text;
+  std::vector<char> piece(kBuffer);
+  while (const size_t size = source->Read(piece)) {
+    if (size > max_bytes - text.size()) {
+      throw Error({.function = "ReadPackedText",
+                   .problem = "holds more than " + std::to_string(max_bytes) + " bytes",
+                   .expected = "a smaller file",
+                   .file = path});
+    }
+    text.append(piece.data(), size);
+  }
+  return text;
 }
 
 }  // namespace rondo

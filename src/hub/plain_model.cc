@@ -1,4 +1,4 @@
-#include "hub/hf_plain.h"
+#include "hub/plain_model.h"
 
 #include <string>
 

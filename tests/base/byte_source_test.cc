@@ -1,4 +1,4 @@
-#include "corpus/byte_source.h"
+#include "base/byte_source.h"
 
 #include <gmock/gmock.h>
 
@@ -6,7 +6,7 @@
 
 #include "base/rng.h"
 #include "base/temp_dir.h"
-#include "corpus/compressed.h"
+#include "base/compressed.h"
 #include "rondo/error.h"
 
 namespace rondo {
@@ -55,6 +55,16 @@ TEST(ByteSource, ReadsSeveralStreamsBehindEachOtherAndEmptyOnes) {
     Put(dir.File(name), pack(""));
     EXPECT_EQ(ReadAll(dir.File(name)), "") << name;
   }
+}
+
+TEST(ByteSource, ReadsAWholeTextUpToALimit) {
+  TempDir dir;
+  const std::string text(5000, 'a');
+  Put(dir.File("a.txt.xz"), Xz(text));
+  EXPECT_EQ(ReadPackedText(dir.File("a.txt.xz")), text);
+  EXPECT_EQ(ReadPackedText(dir.File("a.txt.xz"), 5000), text);
+  EXPECT_THAT([&] { ReadPackedText(dir.File("a.txt.xz"), 4999); },
+              ThrowsMessage<Error>(AllOf(HasSubstr("a.txt.xz"), HasSubstr("4999"))));
 }
 
 TEST(ByteSource, EveryCutIsAnError) {

@@ -1,21 +1,27 @@
 // Products of quantised panels with 8-bit activations.
 //
 // One output is, for groups of 32 inputs in ascending order and halves in order,
-//   y = fma(dot, scale_w · scale_x, y); then, for types with a minimum, y = fma(min, scaled_sum,
-//   y),
+//   y = fma(dot, scale_w · scale_x, y); then, for types with a minimum,
+//   y = fma(min, scaled_sum, y),
 // where dot is the exact integer Σ (code_w − offset) · code_x. Few rows and many rows, every tile
 // and every instruction set compute just that, so their results agree bit for bit.
+//
+// Included once per instruction set by a source for each width of codes: together they would be by
+// far the longest file to compile.
+#if defined(RONDO_MATMUL_QUANT_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef RONDO_MATMUL_QUANT_INL_H_
+#undef RONDO_MATMUL_QUANT_INL_H_
+#else
+#define RONDO_MATMUL_QUANT_INL_H_
+#endif
+
 #include <algorithm>
 #include <cstdint>
 
-#include "kernels/matmul_task.h"
-#include "kernels/simd_targets.h"
-
-#undef HWY_TARGET_INCLUDE
-#define HWY_TARGET_INCLUDE "kernels/matmul_quant.cc"
-#include "hwy/foreach_target.h"  // IWYU pragma: keep
 #include "hwy/highway.h"
+#include "kernels/matmul_task.h"
 #include "kernels/quant_group-inl.h"
+#include "kernels/simd_targets.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace rondo::HWY_NAMESPACE {
@@ -145,8 +151,8 @@ HWY_NOINLINE void ManyRows(const MatMulTask& t, const uint8_t* panel, const Inpu
 }
 
 // Starting values into, or results out of, the sums of a block of rows.
-void CopySums(const MatMulTask& t, int64_t panel, int64_t first, int64_t rows, float* sums,
-              bool out) {
+inline void CopySums(const MatMulTask& t, int64_t panel, int64_t first, int64_t rows, float* sums,
+                     bool out) {
   const int64_t count = std::min<int64_t>(kPanelWidth, t.outputs - panel * kPanelWidth);
   for (int64_t r = 0; r < rows; ++r) {
     float* y = t.y + (first + r) * t.y_stride + panel * kPanelWidth;
@@ -183,23 +189,21 @@ void RunTyped(const MatMulTask& t) {
   }
 }
 
+template <template <int> class Dot, DType... kTypes>
+void RunOneOf(const MatMulTask& t) {
+  ((t.type == kTypes ? RunTyped<kTypes, Dot>(t) : void()), ...);
+}
+
+// For a task of one of kTypes.
+template <DType... kTypes>
 void RunQuant(const MatMulTask& t) {
 #if HWY_TARGET == HWY_AVX3
-  if (UseVnni()) {
-    return WithQuantType(t.type, [&]<DType kType>() HWY_ATTR { RunTyped<kType, VnniDot>(t); });
-  }
+  if (UseVnni()) return RunOneOf<VnniDot, kTypes...>(t);
 #endif
-  WithQuantType(t.type, [&]<DType kType>() HWY_ATTR { RunTyped<kType, QuadDot>(t); });
+  RunOneOf<QuadDot, kTypes...>(t);
 }
 
 }  // namespace rondo::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
-#if HWY_ONCE
-namespace rondo {
-HWY_EXPORT(RunQuant);
-
-void RunQuantTask(const MatMulTask& task) { HWY_DYNAMIC_DISPATCH(RunQuant)(task); }
-
-}  // namespace rondo
-#endif  // HWY_ONCE
+#endif  // per-target include guard

@@ -20,4 +20,7 @@ class ByteSource {
 
 std::unique_ptr<ByteSource> OpenBytes(const std::string& path);
 
+// The whole of it as a string; refuses more than `max_bytes`.
+std::string ReadPackedText(const std::string& path, uint64_t max_bytes = uint64_t{1} << 30);
+
 }  // namespace rondo

@@ -1,0 +1,26 @@
+// Products with panels of 4-bit codes.
+#include "kernels/matmul_task.h"
+#include "kernels/simd_targets.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/matmul_q4.cc"
+#include "hwy/foreach_target.h"  // IWYU pragma: keep
+#include "hwy/highway.h"
+#include "kernels/matmul_quant-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace rondo::HWY_NAMESPACE {
+
+void RunQ4(const MatMulTask& t) { RunQuant<DType::kQ4_0, DType::kQ4_1, DType::kQ4_K>(t); }
+
+}  // namespace rondo::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace rondo {
+HWY_EXPORT(RunQ4);
+
+void RunQ4Task(const MatMulTask& task) { HWY_DYNAMIC_DISPATCH(RunQ4)(task); }
+
+}  // namespace rondo
+#endif  // HWY_ONCE
