@@ -202,7 +202,10 @@ void Run::StartFading(StageRun& run) {
 }
 
 std::unique_ptr<Run::StageRun> Run::StartStage(const std::optional<FoundCheckpoint>& found) {
-  if (found) model_ = LoadModel(found->model);
+  if (found) {
+    model_ = LoadModel(found->model);
+    model_.path = recipe_.model;  // of the tokenizer: this checkpoint will make room for newer ones
+  }
   const auto index = static_cast<size_t>(state_.stage);
   auto run = std::make_unique<StageRun>(ResolveStage(recipe_, index, model_.config), model_);
   if (found) {
@@ -327,13 +330,14 @@ void Run::MeasureIfDue(StageRun& run, bool end) {
   measured_at_ = state_.seconds;
 }
 
-// A checkpoint that cannot be written leaves the older ones; the run goes on and tries again.
+// A checkpoint that cannot be written leaves the older ones; the run goes on and tries again. While
+// steps are being skipped the parameters may be spoilt already, and older checkpoints must stay.
 void Run::CheckpointIfDue(StageRun& run, bool end) {
   const double minutes = recipe_.run.checkpoint_minutes;
   const int64_t steps = recipe_.run.checkpoint_steps;
   const bool due = end || (minutes > 0 && state_.seconds - saved_at_ >= 60 * minutes) ||
                    (steps > 0 && state_.step % steps == 0);
-  if (!due) return;
+  if (!due || skipped_ > 0) return;
   saved_at_ = state_.seconds;
   state_.sampler = sampler_->state();
   try {

@@ -219,7 +219,7 @@ HWY_INLINE double CrossEntropy(float* z, int64_t vocab, int32_t target, float la
 // Forward KL and cross-entropy at temperature 1 share the student's exponentials.
 HWY_INLINE VocabLossValue ForwardKlAndCe(const VocabLoss& loss, float* z, float* t, int64_t vocab,
                                          int32_t target, float z_max, float scale) {
-  const float logit = target >= 0 ? z[target] : z_max;
+  const float logit = target >= 0 ? z[target] : 0;
   const float t_max = Largest(t, vocab);
   Distributions at;
   const double cross = ForwardKlTerms(z, t, vocab, z_max, t_max, loss.temperature, at);
@@ -227,7 +227,7 @@ HWY_INLINE VocabLossValue ForwardKlAndCe(const VocabLoss& loss, float* z, float*
   VocabLossValue value;
   value.kd = (cross + std::log(at.student_sum) - std::log(at.teacher_sum)) * squared;
   const bool with_ce = loss.ce != 0 && target >= 0;
-  value.ce = std::log(at.student_sum) + z_max - logit;
+  if (target >= 0) value.ce = std::log(at.student_sum) + z_max - logit;
   const float kd_scale = scale * loss.kd * loss.temperature;
   const float ce_scale = with_ce ? scale * loss.ce : 0;
   const auto a = static_cast<float>((kd_scale + ce_scale) / at.student_sum);

@@ -14,11 +14,6 @@ namespace {
 
 constexpr double kEps = std::numeric_limits<double>::epsilon();
 
-MatrixF64 Minus(MatrixF64 a, const MatrixF64& b) {
-  for (size_t i = 0; i < a.values().size(); ++i) a.data()[i] -= b.data()[i];
-  return a;
-}
-
 // Rows made orthonormal one after the other, twice for full precision.
 MatrixF64 Orthonormal(Rng& rng, int64_t count, int64_t n) {
   MatrixF64 q = RandomMatrix(rng, count, n);

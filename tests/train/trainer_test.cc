@@ -88,6 +88,15 @@ TEST_F(Training, ResumesToTheSameBits) {
   EXPECT_THAT(steps, testing::ElementsAre(1, 2, 3, 4, 5, 6));
 }
 
+TEST_F(Training, ResumedRunsOutliveTheCheckpointTheyCameFrom) {
+  const std::vector<std::string> settings = {"run.checkpoint_steps=1", "run.keep=1"};
+  Go("whole", {}, settings);
+  Go("parts", {.stop_after = 2}, settings);
+  Go("parts", {.resume = true}, settings);
+  EXPECT_NE(LoadTokenizer(dir_.File("parts/checkpoints/stage-00-step-00000006")), nullptr);
+  EXPECT_EQ(Bytes("whole/model/model.safetensors"), Bytes("parts/model/model.safetensors"));
+}
+
 TEST_F(Training, ResumesInsideALaterStageThatFades) {
   const std::vector<std::string> stages = {
       "stages=[{kind=\"align\", steps=2}, {steps=4, fade=\"cosine\", fade_window=0.5}]"};
