@@ -299,7 +299,7 @@ def test_wrong_files_and_flags_are_refused(rondo, stories, records, tmp_path):
     refuses([], "--text or --tasks")
     packed = lzma.compress((records / "lambada_test.jsonl").read_bytes())
     (tmp_path / "lambada_test.jsonl.xz").write_bytes(packed[:-40])
-    refuses(["--tasks", "lambada", "--data", tmp_path], "lambada_test.jsonl.xz", "ends in the middle")
+    refuses(["--tasks", "lambada", "--data", tmp_path], "lambada_test.jsonl.xz", "ends too early")
     (tmp_path / "lambada_test_2.jsonl").write_text("")
     refuses(["--tasks", "lambada", "--data", tmp_path], "several files")
     (tmp_path / "lambada_test.jsonl.xz").unlink()

@@ -38,7 +38,7 @@ class Training : public testing::Test {
     return "model = \"" + dir_.File("folded") + "\"\nteacher = \"" + kStories +
            "\"\n[data]\nfiles = [\"" + kText + "\"]\ncache = \"" + dir_.File("cache") +
            "\"\nlength = 32\n[run]\nout = \"" + dir_.File(out) +
-           "\"\nseed = 5\ncheckpoint_steps = 3\ncheckpoint_minutes = 0\n"
+           "\"\nseed = 5\nthreads = 1\ncheckpoint_steps = 3\ncheckpoint_minutes = 0\n"
            "[train]\nsteps = 6\nbatch = 4\naccumulate = 2\nlr = 1e-3\nema = 0.9\n";
   }
 
