@@ -158,7 +158,7 @@ def hf_gradients(model):
 def test_family(variant, tmp_path):
     """Unfolded models of other families: windows, soft caps, norms on heads, tied embeddings."""
     model = make_tiny(variant, tmp_path / "model")
-    # Not token 0: transformers' Gemma takes it for padding and gives its embedding no gradient.
+    # Not id 0: where it is the padding, transformers gives its embedding no gradient.
     ids = np.random.default_rng(3).integers(1, model.config.vocab_size, (2, 41)).tolist()
     values, ours = our_gradients(tmp_path / "model", "-", ids, tmp_path / "g.safetensors", 1, 0)
     logits = model(torch.tensor(ids)[:, :-1]).logits
