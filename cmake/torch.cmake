@@ -23,6 +23,41 @@ if(NOT RONDO_TRAIN STREQUAL OFF)
   endif()
 endif()
 if(RONDO_TRAIN_FOUND)
+  # LibTorch's header of its Gloo process group includes Gloo's, which its packages leave out. It only
+  # holds pointers to what they declare, so names do.
+  set(rondo_gloo ${PROJECT_BINARY_DIR}/gloo-names)
+  foreach(header algorithm common/error context transport/device)
+    file(CONFIGURE OUTPUT ${rondo_gloo}/gloo/${header}.h CONTENT "#include <gloo/rendezvous/store.h>\n")
+  endforeach()
+  file(CONFIGURE OUTPUT ${rondo_gloo}/gloo/rendezvous/store.h CONTENT [=[
+#pragma once
+#include <chrono>
+#include <string>
+#include <vector>
+namespace gloo {
+class Context {
+ public:
+  void setTimeout(std::chrono::milliseconds);
+};
+namespace transport {
+class Device;
+class UnboundBuffer {
+ public:
+  virtual ~UnboundBuffer() = 0;
+};
+}  // namespace transport
+namespace rendezvous {
+class Store {
+ public:
+  virtual ~Store();
+  virtual void set(const std::string&, const std::vector<char>&) = 0;
+  virtual std::vector<char> get(const std::string&) = 0;
+  virtual void wait(const std::vector<std::string>&) = 0;
+  virtual void wait(const std::vector<std::string>&, const std::chrono::milliseconds&) = 0;
+};
+}  // namespace rendezvous
+}  // namespace gloo
+]=])
   message(STATUS "rondo-train: LibTorch ${Torch_VERSION}")
 else()
   message(STATUS "rondo-train: not built (LibTorch or toml++ not found)")

@@ -26,19 +26,34 @@ struct Sums {
   int64_t correct = 0;
 };
 
+// The teacher's side of the rows of a chunk: logits (overwritten), or the most probable tokens.
+struct TeacherRows {
+  float* logits = nullptr;
+  const TopTokens* top = nullptr;
+  int64_t begin = 0;  // of the chunk
+};
+
 // Turns logits into gradients, rows spread over threads; sums in the order of rows.
-Sums LossOfChunk(const VocabLoss& loss, at::Tensor& z, at::Tensor* t,
+Sums LossOfChunk(const VocabLoss& loss, at::Tensor& z, const TeacherRows& teacher,
                  std::span<const int32_t> targets, float scale, at::Tensor& scratch) {
   const int64_t rows = z.size(0), vocab = z.size(1);
   std::vector<VocabLossValue> values(static_cast<size_t>(rows));
   float* student = z.mutable_data_ptr<float>();
-  float* teacher = t != nullptr ? t->mutable_data_ptr<float>() : nullptr;
   float* space = scratch.mutable_data_ptr<float>();
   ForParts(rows, [&](int part, int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; ++r) {
       const auto at = static_cast<size_t>(r);
-      values[at] = VocabLossRow(loss, student + r * vocab, teacher ? teacher + r * vocab : nullptr,
-                                vocab, targets[at], scale, space + part * 2 * vocab);
+      float* const z_row = student + r * vocab;
+      float* const room = space + part * 2 * vocab;
+      if (teacher.top != nullptr) {
+        const auto first = static_cast<size_t>((teacher.begin + r) * teacher.top->k);
+        const TopRow top = {teacher.top->k, teacher.top->ids.data() + first,
+                            teacher.top->log_p.data() + first};
+        values[at] = TopLossRow(loss, z_row, top, vocab, targets[at], scale, room);
+      } else {
+        float* const t_row = teacher.logits != nullptr ? teacher.logits + r * vocab : nullptr;
+        values[at] = VocabLossRow(loss, z_row, t_row, vocab, targets[at], scale, room);
+      }
     }
   });
   Sums sums;
@@ -53,8 +68,8 @@ Sums LossOfChunk(const VocabLoss& loss, at::Tensor& z, at::Tensor* t,
 }  // namespace
 
 HeadLossValue HeadLoss(const Forward& forward, const Params& params, const at::Tensor& hidden,
-                       std::span<const int32_t> targets, const LogitSource* teacher,
-                       const VocabLoss& loss, double scale) {
+                       const Targets& targets, const LogitSource* teacher, const VocabLoss& loss,
+                       double scale) {
   const ModelConfig& config = forward.config();
   const at::Tensor leaf = hidden.detach().requires_grad_(true);
   const at::Tensor normed = forward.Norm(FinalNormOf(params, config), leaf);
@@ -64,15 +79,14 @@ HeadLossValue HeadLoss(const Forward& forward, const Params& params, const at::T
     const LogitHead head = HeadOf(params, config);
     const int64_t tokens = normed.size(0), rows = std::min(tokens, kHeadRows);
     const int64_t vocab = head.weight.size(0);
-    const auto with_target =
-        std::max<int64_t>(std::ranges::count_if(targets, [](int32_t id) { return id >= 0; }), 1);
     VocabLoss averaged = loss;
     averaged.softcap = head.softcap;
-    averaged.ce *= static_cast<float>(tokens) / static_cast<float>(with_target);
+    averaged.ce *= static_cast<float>(static_cast<double>(tokens) / targets.count);
     const auto row_scale = static_cast<float>(scale / static_cast<double>(tokens));
     const at::Tensor z_buffer = at::empty({rows, vocab}, at::kFloat);
     const bool with_teacher = teacher != nullptr && loss.kd != 0;
-    const at::Tensor t_buffer = with_teacher ? at::empty_like(z_buffer) : at::Tensor();
+    const bool with_logits = with_teacher && teacher->top == nullptr;
+    const at::Tensor t_buffer = with_logits ? at::empty_like(z_buffer) : at::Tensor();
     at::Tensor scratch = at::empty({at::get_num_threads(), 2 * vocab}, at::kFloat);
     at::Tensor d_normed = at::empty_like(value.normed);
     Sums total;
@@ -80,13 +94,15 @@ HeadLossValue HeadLoss(const Forward& forward, const Params& params, const at::T
       const int64_t count = std::min(rows, tokens - begin);
       const at::Tensor chunk = value.normed.narrow(0, begin, count);
       at::Tensor z = Logits(head, chunk, z_buffer), t;
-      if (with_teacher) {
+      if (with_logits) {
         t = Logits(teacher->head, teacher->normed.narrow(0, begin, count), t_buffer);
         SoftCapRows(teacher->head.softcap, t);
       }
-      const auto ids = targets.subspan(static_cast<size_t>(begin), static_cast<size_t>(count));
-      const Sums sums =
-          LossOfChunk(averaged, z, with_teacher ? &t : nullptr, ids, row_scale, scratch);
+      const auto ids = targets.ids.subspan(static_cast<size_t>(begin), static_cast<size_t>(count));
+      const TeacherRows taught = {.logits = with_logits ? t.mutable_data_ptr<float>() : nullptr,
+                                  .top = with_teacher ? teacher->top : nullptr,
+                                  .begin = begin};
+      const Sums sums = LossOfChunk(averaged, z, taught, ids, row_scale, scratch);
       total.ce += sums.ce;
       total.kd += sums.kd;
       total.correct += sums.correct;
@@ -96,9 +112,9 @@ HeadLossValue HeadLoss(const Forward& forward, const Params& params, const at::T
       if (head.weight.requires_grad()) head.weight.grad().addmm_(z.t(), chunk);
       if (head.bias.defined() && head.bias.requires_grad()) head.bias.grad().add_(z.sum(0));
     }
-    value.ce = total.ce / static_cast<double>(with_target);
+    value.ce = total.ce / targets.count;
     value.kd = total.kd / static_cast<double>(tokens);
-    value.accuracy = static_cast<double>(total.correct) / static_cast<double>(with_target);
+    value.accuracy = static_cast<double>(total.correct) / targets.count;
     value.d_hidden = d_normed;
   }
   torch::autograd::backward({normed}, {value.d_hidden});

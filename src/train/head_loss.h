@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <span>
+#include <vector>
 
 #include "train/forward.h"
 #include "train/params.h"
@@ -21,18 +22,31 @@ struct HeadLossValue {
   at::Tensor normed;    // [tokens, d_model] behind the final norm
 };
 
-// The teacher's side of a divergence.
+// The most probable tokens of every position.
+struct TopTokens {
+  int k = 0;
+  std::vector<int32_t> ids;  // [tokens · k], most probable first
+  std::vector<float> log_p;  // [tokens · k], nats
+};
+
+// The teacher's side of a divergence: what gives its logits, or what is known of them.
 struct LogitSource {
   at::Tensor normed;  // [tokens, d_model of the teacher]
   LogitHead head;
+  const TopTokens* top = nullptr;  // instead of both
+};
+
+// What is to be predicted.
+struct Targets {
+  std::span<const int32_t> ids;  // [tokens]; negative ones have no cross-entropy
+  double count;                  // that cross-entropies are averaged over
 };
 
 // Loss of hidden[tokens, d_model] (before the final norm), averaged over tokens and times `scale`.
-// Adds to the gradients of final norm and head. targets[tokens]: negative ones have no
-// cross-entropy. `teacher` may be null when loss.kd is 0.
+// Adds to the gradients of final norm and head. `teacher` may be null when loss.kd is 0.
 HeadLossValue HeadLoss(const Forward& forward, const Params& params, const at::Tensor& hidden,
-                       std::span<const int32_t> targets, const LogitSource* teacher,
-                       const VocabLoss& loss, double scale);
+                       const Targets& targets, const LogitSource* teacher, const VocabLoss& loss,
+                       double scale);
 
 // Σ of the cross-entropies of normed[tokens, d_model].
 double SumCrossEntropy(const LogitHead& head, const at::Tensor& normed,

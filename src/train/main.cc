@@ -31,6 +31,8 @@ int ParseAndTrain(int argc, char** argv) {
       ->take_all()
       ->allow_extra_args(true);
   app.add_flag("--resume", options.resume, "go on from the newest checkpoint of the run's folder");
+  app.add_option("--stop-after", options.stop_after,
+                 "leave after so many steps of the run, as a kill would");
   app.add_flag("--quiet", options.quiet, "no progress on standard error");
   app.add_flag("--show", show, "print the resolved recipe and leave");
   app.add_flag("--keys", keys, "print every key of a recipe, its default and meaning, and leave");

@@ -9,8 +9,11 @@
 
 namespace rondo {
 
-Optimizer::Optimizer(Params& params, const OptimizerOptions& options)
-    : params_(params), options_(options) {
+Optimizer::Optimizer(Params& params, const OptimizerOptions& options, const Ranks& ranks)
+    : params_(params),
+      options_(options),
+      ranks_(ranks),
+      share_(ranks.ShareOf(params.flat().numel())) {
   constexpr int64_t kPiece = 1 << 16;
   for (const Param* param : params.List()) {
     if (!param->trained()) continue;
@@ -19,9 +22,15 @@ Optimizer::Optimizer(Params& params, const OptimizerOptions& options)
                          param->lr_scale});
     }
   }
-  m = at::zeros_like(params.flat());
-  v = at::zeros_like(params.flat());
-  if (options.ema > 0) average = params.flat().clone();
+  for (Piece piece : pieces_) {
+    const int64_t end = std::min(piece.begin + piece.count, share_.end());
+    piece.begin = std::max(piece.begin, share_.begin);
+    piece.count = end - piece.begin;
+    if (piece.count > 0) mine_.push_back(piece);
+  }
+  m_ = at::zeros({share_.count}, at::kFloat);
+  v_ = at::zeros({share_.count}, at::kFloat);
+  if (options.ema > 0) average_ = params.flat().clone();
 }
 
 double Optimizer::GradNorm() const {
@@ -37,9 +46,9 @@ double Optimizer::GradNorm() const {
 }
 
 void Optimizer::Step(double lr, double norm) {
-  ++updates;
+  ++updates_;
   const double clip = options_.clip > 0 && norm > options_.clip ? options_.clip / norm : 1;
-  const auto n = static_cast<double>(updates);
+  const auto n = static_cast<double>(updates_);
   const AdamStep common = {.beta1 = static_cast<float>(options_.beta1),
                            .beta2 = static_cast<float>(options_.beta2),
                            .eps = static_cast<float>(options_.eps),
@@ -48,26 +57,51 @@ void Optimizer::Step(double lr, double norm) {
                            .correction2 = static_cast<float>(1 - std::pow(options_.beta2, n))};
   const float* grad = params_.grad().const_data_ptr<float>();
   float* weight = params_.flat().mutable_data_ptr<float>();
-  float *first = m.mutable_data_ptr<float>(), *second = v.mutable_data_ptr<float>();
-  float* mean = average.defined() ? average.mutable_data_ptr<float>() : nullptr;
-  ForParts(static_cast<int64_t>(pieces_.size()), [&](int, int64_t begin, int64_t end) {
+  float *first = m_.mutable_data_ptr<float>(), *second = v_.mutable_data_ptr<float>();
+  ForParts(static_cast<int64_t>(mine_.size()), [&](int, int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
-      const Piece& piece = pieces_[static_cast<size_t>(i)];
+      const Piece& piece = mine_[static_cast<size_t>(i)];
       AdamStep step = common;
       step.lr = static_cast<float>(lr) * piece.lr_scale;
       step.weight_decay = piece.decay ? static_cast<float>(options_.weight_decay) : 0;
-      const int64_t at = piece.begin;
-      AdamW(step, piece.count, grad + at, first + at, second + at, weight + at);
-      if (mean != nullptr) {
-        MovingAverage(static_cast<float>(options_.ema), piece.count, weight + at, mean + at);
-      }
+      const int64_t at = piece.begin, moment = at - share_.begin;
+      AdamW(step, piece.count, grad + at, first + moment, second + moment, weight + at);
+    }
+  });
+  ranks_.GatherShares(params_.flat());
+  if (average_.defined()) UpdateAverage();
+}
+
+void Optimizer::UpdateAverage() {
+  const float* weight = params_.flat().const_data_ptr<float>();
+  float* mean = average_.mutable_data_ptr<float>();
+  ForParts(static_cast<int64_t>(pieces_.size()), [&](int, int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const Piece& piece = pieces_[static_cast<size_t>(i)];
+      MovingAverage(static_cast<float>(options_.ema), piece.count, weight + piece.begin,
+                    mean + piece.begin);
     }
   });
 }
 
+OptimizerState Optimizer::Collect() const {
+  const int64_t elements = params_.flat().numel();
+  return {.m = ranks_.CollectAtFirst(m_, elements),
+          .v = ranks_.CollectAtFirst(v_, elements),
+          .average = average_,
+          .updates = updates_};
+}
+
+void Optimizer::Restore(const OptimizerState& state) {
+  m_.copy_(state.m.narrow(0, share_.begin, share_.count));
+  v_.copy_(state.v.narrow(0, share_.begin, share_.count));
+  if (average_.defined()) average_.copy_(state.average);
+  updates_ = state.updates;
+}
+
 void Optimizer::SwapAverage() {
   float* weight = params_.flat().mutable_data_ptr<float>();
-  std::swap_ranges(weight, weight + params_.flat().numel(), average.mutable_data_ptr<float>());
+  std::swap_ranges(weight, weight + params_.flat().numel(), average_.mutable_data_ptr<float>());
 }
 
 }  // namespace rondo

@@ -1,10 +1,12 @@
 // AdamW over the flat arrays of Params: decay for matrices only, one rate with a factor per group.
+// Of several ranks each holds the moments of its share alone, and updates that.
 #pragma once
 
 #include <cstdint>
 #include <vector>
 
 #include "train/params.h"
+#include "train/ranks.h"
 #include "train/torch.h"
 
 namespace rondo {
@@ -16,11 +18,19 @@ struct OptimizerOptions {
   double ema = 0;   // decay of a moving average of the parameters; 0: none
 };
 
+// What an optimiser remembers of all parameters, for checkpoints.
+struct OptimizerState {
+  at::Tensor m, v;     // first and second moments
+  at::Tensor average;  // undefined: none
+  int64_t updates = 0;
+};
+
 class Optimizer {
  public:
-  Optimizer(Params& params, const OptimizerOptions& options);
+  // `params` and `ranks` outlive it.
+  Optimizer(Params& params, const OptimizerOptions& options, const Ranks& ranks = OneProcess());
 
-  // L2 norm of all gradients.
+  // L2 norm of all gradients, which are those of the whole batch on every rank.
   double GradNorm() const;
   // One update with the gradients as they are; `norm` is GradNorm().
   void Step(double lr, double norm);
@@ -28,10 +38,13 @@ class Optimizer {
   // Exchanges parameters and their average, in place.
   void SwapAverage();
 
-  // State, for checkpoints: first and second moments, the average (undefined: none), the number of
-  // updates.
-  at::Tensor m, v, average;
-  int64_t updates = 0;
+  // The moving average of the parameters; undefined: none.
+  const at::Tensor& average() const { return average_; }
+
+  // Every rank calls it; the moments are whole at the first one and undefined at the others.
+  OptimizerState Collect() const;
+  // `state` is whole at every rank.
+  void Restore(const OptimizerState& state);
 
  private:
   struct Piece {
@@ -40,9 +53,16 @@ class Optimizer {
     float lr_scale;
   };
 
+  void UpdateAverage();
+
   Params& params_;
   OptimizerOptions options_;
-  std::vector<Piece> pieces_;
+  const Ranks& ranks_;
+  Ranks::Share share_;
+  at::Tensor m_, v_;  // moments of the share
+  at::Tensor average_;
+  int64_t updates_ = 0;
+  std::vector<Piece> pieces_, mine_;
 };
 
 }  // namespace rondo

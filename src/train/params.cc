@@ -119,6 +119,22 @@ at::Tensor Params::Part(const at::Tensor& flat, const Param& param) {
 
 void Params::ZeroGrad() { grad_.zero_(); }
 
+void Params::BalanceFactors() {
+  const at::NoGradGuard no_grad;
+  for (const auto& [name, param] : params_) {
+    if (!name.starts_with("residual.") || !name.ends_with(".a") || !param.trained()) continue;
+    const Param& other = At(name.substr(0, name.size() - 1) + "b");
+    if (!other.trained() || param.value.dim() != 2) continue;  // Kronecker factors have three
+    const at::Tensor a_length = at::linalg_vector_norm(param.value, 2, at::IntArrayRef{1});
+    const at::Tensor b_length = at::linalg_vector_norm(other.value, 2, at::IntArrayRef{0});
+    at::Tensor factor = (b_length / a_length).sqrt();
+    // Where one side is zero, as in a zero start, there is nothing to balance.
+    factor = at::where((a_length > 0).logical_and(b_length > 0), factor, at::ones_like(factor));
+    param.value.detach().mul_(factor.unsqueeze(1));
+    other.value.detach().div_(factor.unsqueeze(0));
+  }
+}
+
 Model Params::ToModel() const { return ToModel(flat_); }
 
 Model Params::ToModel(const at::Tensor& flat) const {

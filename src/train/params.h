@@ -57,6 +57,10 @@ class Params {
   // Number of trained values, without padding.
   int64_t trained_elements() const { return trained_elements_; }
   void ZeroGrad();
+  // Gives both sides of every rank-one part of trained low-rank residuals the same length. The
+  // model stays the same; a rate that suits one side then suits the other (an SVD's U·Σ and V
+  // differ by their singular values, by factors of hundreds).
+  void BalanceFactors();
 
   // The model with the present values (or those of another flat array); its tensors share memory
   // with the parameters.

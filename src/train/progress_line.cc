@@ -57,6 +57,12 @@ void ProgressLine::ShowValidation(const RunMetrics& m) {
   std::fputc('\n', stderr);
 }
 
+void ProgressLine::ShowSample(const std::string& text) {
+  if (quiet_) return;
+  EndLine();
+  std::fprintf(stderr, "  %s\n", text.c_str());
+}
+
 void ProgressLine::Warn(const std::string& message) {
   EndLine();
   std::fprintf(stderr, "rondo-train: %s\n", message.c_str());

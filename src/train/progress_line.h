@@ -13,6 +13,7 @@ class ProgressLine {
   // `progress` in [0, 1] of the stage after `seconds` of it.
   void Show(const std::string& stage, double progress, double seconds, const RunMetrics& metrics);
   void ShowValidation(const RunMetrics& metrics);
+  void ShowSample(const std::string& text);
   // Also when quiet.
   void Warn(const std::string& message);
 

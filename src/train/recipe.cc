@@ -274,6 +274,9 @@ template <typename Visitor>
 void VisitRoot(Recipe& recipe, Visitor& v) {
   v("model", recipe.model, "the model to train: a directory, usually folded");
   v("teacher", recipe.teacher, "the model to learn from; empty: none");
+  v("teacher_cache", recipe.teacher_cache,
+    "folder of the teacher's most probable tokens, for rows seen again; empty: it always runs");
+  v("teacher_top_k", recipe.teacher_top_k, "so many of a position, with teacher_cache");
 }
 
 }  // namespace

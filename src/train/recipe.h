@@ -30,6 +30,8 @@ struct ValidSection {
   int64_t max_tokens = 8192;
   double every_minutes = 0;
   int64_t every_steps = 0;
+  std::vector<std::string> prompts;
+  int new_tokens = 32;
 };
 
 struct RunSection {
@@ -56,6 +58,7 @@ struct StageOptions {
   int batch = 8;
   int accumulate = 1;
   std::vector<std::string> parameters;  // pattern, or pattern:factor on the learning rate
+  bool balance = true;
   double lr = 3e-4;
   std::string schedule = "cosine";
   double warmup = 0.02;
@@ -93,6 +96,8 @@ struct StageOptions {
 struct Recipe {
   std::string model;
   std::string teacher;
+  std::string teacher_cache;
+  int teacher_top_k = 64;
   DataSection data;
   ValidSection valid;
   RunSection run;

@@ -24,6 +24,8 @@ void Visit(ValidSection& o, Visitor& v) {
   v("max_tokens", o.max_tokens, "of the text, from its beginning; 0: all");
   v("every_minutes", o.every_minutes, "of training; 0: not by time");
   v("every_steps", o.every_steps, "0: not by steps");
+  v("prompts", o.prompts, "begun texts that the model continues (greedy) at every measurement");
+  v("new_tokens", o.new_tokens, "of each continuation");
 }
 
 template <typename Visitor>
@@ -51,6 +53,7 @@ void VisitLimits(StageOptions& o, Visitor& v) {
 template <typename Visitor>
 void VisitOptimizer(StageOptions& o, Visitor& v) {
   v("parameters", o.parameters, "patterns of what is trained, pattern:factor scales the rate");
+  v("balance", o.balance, "begin with both factors of a low-rank residual equally long");
   v("lr", o.lr, "learning rate");
   v("schedule", o.schedule, "constant, cosine, trapezoid");
   v("warmup", o.warmup, "share of the stage");

@@ -53,6 +53,19 @@ struct VocabLossValue {
 VocabLossValue VocabLossRow(const VocabLoss& loss, float* z, float* teacher, int64_t vocab,
                             int32_t target, float scale, float* scratch);
 
+// The most probable tokens of a teacher at one position.
+struct TopRow {
+  int k;
+  const int32_t* ids;
+  const float* log_p;
+};
+
+// The same with a teacher of whom only these tokens are known. The divergence is forward KL at
+// temperature 1 over k + 1 outcomes: each of the tokens, and all others together, which is a lower
+// bound of the whole one's and its value when k is the vocabulary.
+VocabLossValue TopLossRow(const VocabLoss& loss, float* z, const TopRow& teacher, int64_t vocab,
+                          int32_t target, float scale, float* scratch);
+
 // Cross-entropy of raw logits alone, without a gradient; z is overwritten.
 double CrossEntropyRow(float* z, int64_t vocab, int32_t target, float softcap);
 

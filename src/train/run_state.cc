@@ -73,7 +73,9 @@ std::vector<std::string> WholeCheckpoints(const fs::path& folder) {
   for (const auto& entry : fs::directory_iterator(folder)) {
     const std::string name = entry.path().filename().string();
     // In two pieces: "??-" would be a trigraph.
-    if (entry.is_directory() && GlobMatch("stage-?" "?-step-????????", name)) {
+    if (entry.is_directory() && GlobMatch("stage-?"
+                                          "?-step-????????",
+                                          name)) {
       names.push_back(name);
     }
   }
@@ -88,23 +90,24 @@ void RemoveCheckpoint(const fs::path& folder, const std::string& name) {
   fs::remove(folder / (name + ".json"));
 }
 
-void CopyInto(const TensorMap& tensors, const std::string& file, const char* name,
-              at::Tensor& target) {
+// One of the arrays over all parameters, of `elements`.
+at::Tensor FlatArray(const TensorMap& tensors, const std::string& file, const char* name,
+                     int64_t elements) {
   const auto found = tensors.find(name);
-  if (found == tensors.end() || found->second.elements() != target.numel()) {
+  if (found == tensors.end() || found->second.elements() != elements) {
     throw Error({.function = "LoadOptimizer",
                  .problem = "moments of other parameters",
-                 .expected = std::to_string(target.numel()) + " values",
+                 .expected = std::to_string(elements) + " values",
                  .file = file,
                  .field = name});
   }
-  target.copy_(ToTorch(found->second).view_as(target));
+  return ToTorch(found->second).view({elements});
 }
 
 }  // namespace
 
 void SaveCheckpoint(const std::string& folder, const RunState& state, const Params& params,
-                    const Optimizer& optimizer, int keep) {
+                    const OptimizerState& optimizer, int keep) {
   fs::create_directories(folder);
   const std::string base = (fs::path(folder) / NameOf(state)).string();
   if (fs::exists(base)) return;
@@ -133,16 +136,17 @@ std::optional<FoundCheckpoint> FindCheckpoint(const std::string& folder) {
                          .tensors = base + ".safetensors"};
 }
 
-void LoadOptimizer(const FoundCheckpoint& checkpoint, Optimizer& optimizer) {
+OptimizerState LoadOptimizer(const FoundCheckpoint& checkpoint, int64_t elements) {
   const TensorMap tensors = ReadSafetensors(checkpoint.tensors);
-  CopyInto(tensors, checkpoint.tensors, "m", optimizer.m);
-  CopyInto(tensors, checkpoint.tensors, "v", optimizer.v);
-  if (optimizer.average.defined()) {
-    CopyInto(tensors, checkpoint.tensors, "average", optimizer.average);
-  }
+  const auto load = [&](const char* name) {
+    return FlatArray(tensors, checkpoint.tensors, name, elements);
+  };
   const std::string file = checkpoint.model + ".json";
   const nlohmann::json json = ParseJsonChecked(ReadTextFile(file), file);
-  optimizer.updates = json.value("updates", int64_t{0});
+  OptimizerState state{.m = load("m"), .v = load("v")};
+  if (tensors.contains("average")) state.average = load("average");
+  state.updates = json.value("updates", int64_t{0});
+  return state;
 }
 
 }  // namespace rondo

@@ -33,7 +33,7 @@ struct RunState {
 // Writes one checkpoint and removes all but the newest `keep`. Throws on a full disk; older
 // checkpoints are then still there.
 void SaveCheckpoint(const std::string& folder, const RunState& state, const Params& params,
-                    const Optimizer& optimizer, int keep);
+                    const OptimizerState& optimizer, int keep);
 
 struct FoundCheckpoint {
   RunState state;
@@ -44,7 +44,7 @@ struct FoundCheckpoint {
 // The newest whole checkpoint.
 std::optional<FoundCheckpoint> FindCheckpoint(const std::string& folder);
 
-// Puts the stored moments into a fresh optimizer. Throws if they belong to other parameters.
-void LoadOptimizer(const FoundCheckpoint& checkpoint, Optimizer& optimizer);
+// What was stored of the optimiser of `elements` values. Throws if there are others.
+OptimizerState LoadOptimizer(const FoundCheckpoint& checkpoint, int64_t elements);
 
 }  // namespace rondo

@@ -126,6 +126,19 @@ LossOptions Losses(const StageOptions& o, const DataSection& data, const ModelCo
   return loss;
 }
 
+// What can be learned from the most probable tokens alone.
+void CheckCache(const Recipe& recipe, const LossOptions& loss, const Place& place) {
+  if (recipe.teacher_cache.empty() || loss.vocab.kd == 0) return;
+  const Place root = {place.file, "recipe"};
+  root.Check(recipe.teacher_top_k > 0, "teacher_top_k", recipe.teacher_top_k, "1 or more");
+  place.Check(loss.vocab.kind == KdKind::kForwardKl, "divergence", 0,
+              "forward-kl, the one divergence that teacher_cache serves");
+  place.Check(loss.vocab.temperature == 1, "temperature", loss.vocab.temperature,
+              "1 with teacher_cache");
+  place.Check(loss.hidden == 0, "hidden", loss.hidden,
+              "0 with teacher_cache, which keeps no states");
+}
+
 }  // namespace
 
 Stage ResolveStage(const Recipe& recipe, size_t index, const ModelConfig& config) {
@@ -159,6 +172,7 @@ Stage ResolveStage(const Recipe& recipe, size_t index, const ModelConfig& config
   stage.compute = place.Named("compute", [&] {
     return ChoiceFromName<ComputeType>(kComputeNames, o.compute, "ResolveStage");
   });
+  CheckCache(recipe, stage.loss, place);
   if (stage.NeedsTeacher() && recipe.teacher.empty()) {
     throw Error({.function = "ResolveStage",
                  .problem = "no teacher, but stage '" + o.name + "' learns from one",

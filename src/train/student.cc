@@ -29,32 +29,27 @@ void StepValue::Add(const StepValue& other, double share) {
   for (size_t i = 0; i < other.exit_ce.size(); ++i) exit_ce[i] += share * other.exit_ce[i];
 }
 
-BatchTokens SplitBatch(const TokenBatch& batch, bool apart) {
-  BatchTokens out;
-  std::vector<int32_t> document;
-  const auto length = static_cast<size_t>(batch.length);
-  for (size_t row = 0; row < static_cast<size_t>(batch.rows); ++row) {
-    const size_t begin = row * (length + 1);
-    for (size_t i = begin; i < begin + length; ++i) {
-      const bool border = apart && batch.document[i] != batch.document[i + 1];
-      out.inputs.push_back(batch.tokens[i]);
-      out.targets.push_back(border ? -1 : batch.tokens[i + 1]);
-      if (apart) document.push_back(batch.document[i]);
-    }
-  }
-  out.shape = ShapeOfRows(batch.rows, batch.length, document);
-  return out;
-}
-
 Student::Student(Params& params, const ModelConfig& config, const SharingPlan& plan,
                  int64_t max_length, ComputeType compute, Checkpoint checkpoint,
-                 const FadingRest* fading)
+                 const FadingRest* fading, const Ranks& ranks)
     : params_(params),
       plan_(plan),
       loops_(FindLoops(plan)),
       forward_(config, max_length, compute),
       checkpoint_(checkpoint),
-      fading_(fading) {}
+      fading_(fading),
+      ranks_(ranks) {}
+
+BatchTokens Student::MyTokens(const TokenBatch& batch, const LossOptions& options) const {
+  const int begin = batch.rows * ranks_.rank() / ranks_.size();
+  const int end = batch.rows * (ranks_.rank() + 1) / ranks_.size();
+  return SplitBatch(batch, options.documents_apart, begin, end);
+}
+
+double Student::MeanOverRanks(double value) const {
+  ranks_.Sum(std::span(&value, 1));
+  return value / ranks_.size();
+}
 
 std::vector<int> Student::ExitEnds() const {
   std::vector<int> ends;
@@ -134,7 +129,7 @@ void Student::AddHiddenLoss(std::vector<Segment>& segments, const TeacherOutput&
     const auto at = std::ranges::find(segments, depth + 1, &Segment::end);
     const at::Tensor& target = taught.hidden.at(depth + 1);
     const at::Tensor error = at->output.detach() - target;
-    const double norm = target.square().sum().item<double>();
+    const double norm = MeanOverRanks(target.square().sum().item<double>());
     const double weight = options.hidden / static_cast<double>(options.hidden_depths.size());
     value.hidden += error.square().sum().item<double>() / norm /
                     static_cast<double>(options.hidden_depths.size());
@@ -143,7 +138,7 @@ void Student::AddHiddenLoss(std::vector<Segment>& segments, const TeacherOutput&
   value.loss += options.hidden * value.hidden;
 }
 
-void Student::AddExitLosses(std::vector<Segment>& segments, std::span<const int32_t> targets,
+void Student::AddExitLosses(std::vector<Segment>& segments, const BatchTokens& tokens,
                             const at::Tensor& last_normed, const LossOptions& options, double scale,
                             StepValue& value) const {
   const int loops = loops_.loops;
@@ -158,7 +153,7 @@ void Student::AddExitLosses(std::vector<Segment>& segments, std::span<const int3
     const double share = options.exits == ExitLoss::kWeighted ? 2.0 * loop / (loops * (loops + 1.0))
                                                               : options.exit_weight;
     const auto at = std::ranges::find(segments, end, &Segment::end);
-    const HeadLossValue exit = HeadLoss(forward_, params_, at->output.detach(), targets,
+    const HeadLossValue exit = HeadLoss(forward_, params_, at->output.detach(), tokens.AsTargets(),
                                         loss.kd != 0 ? &last : nullptr, loss, scale * share);
     Accumulate(at->gradient, exit.d_hidden);
     value.exit_ce.push_back(exit.ce);
@@ -169,13 +164,16 @@ void Student::AddExitLosses(std::vector<Segment>& segments, std::span<const int3
 StepValue Student::AddGradients(const TokenBatch& batch, const Teacher* teacher,
                                 const LossOptions& options, double scale) {
   const ModelConfig& config = forward_.config();
-  const BatchTokens tokens = SplitBatch(batch, options.documents_apart);
+  const BatchTokens tokens = MyTokens(batch, options);
   std::vector<int> keep;
   if (options.hidden != 0) {
     for (const int depth : options.hidden_depths) keep.push_back(depth + 1);
   }
   std::optional<TeacherOutput> taught;
-  if (teacher != nullptr && (options.vocab.kd != 0 || options.hidden != 0)) {
+  std::optional<TopTokens> top;
+  if (cache_ != nullptr && options.vocab.kd != 0) {
+    top = cache_->Get(tokens);
+  } else if (teacher != nullptr && (options.vocab.kd != 0 || options.hidden != 0)) {
     taught = teacher->Run(tokens.inputs, tokens.shape, keep);
   }
 
@@ -192,8 +190,9 @@ StepValue Student::AddGradients(const TokenBatch& batch, const Teacher* teacher,
   const double share = weighted ? 2.0 / (loops_.loops + 1.0) : 1.0;  // B / Σ i
   std::optional<LogitSource> source;
   if (taught) source = LogitSource{taught->normed, teacher->head()};
+  if (top) source = LogitSource{.top = &*top};
   const HeadLossValue last =
-      HeadLoss(forward_, params_, segments.back().output.detach(), tokens.targets,
+      HeadLoss(forward_, params_, segments.back().output.detach(), tokens.AsTargets(),
                source ? &*source : nullptr, options.vocab, scale * share);
   segments.back().gradient = last.d_hidden;
   value.ce = last.ce;
@@ -201,7 +200,7 @@ StepValue Student::AddGradients(const TokenBatch& batch, const Teacher* teacher,
   value.accuracy = last.accuracy;
   value.loss = share * (options.vocab.ce * last.ce + options.vocab.kd * last.kd);
   if (options.exits != ExitLoss::kNone) {
-    AddExitLosses(segments, tokens.targets, last.normed, options, scale, value);
+    AddExitLosses(segments, tokens, last.normed, options, scale, value);
   }
   if (options.hidden != 0 && taught) AddHiddenLoss(segments, *taught, options, scale, value);
 
@@ -214,7 +213,7 @@ StepValue Student::AddGradients(const TokenBatch& batch, const Teacher* teacher,
 StepValue Student::AddAlignmentGradients(const TokenBatch& batch, const Teacher& teacher,
                                          const LossOptions& options, double scale) {
   const int layers = forward_.config().layers;
-  const BatchTokens tokens = SplitBatch(batch, options.documents_apart);
+  const BatchTokens tokens = MyTokens(batch, options);
   std::vector<int> keep;
   for (int depth = 0; depth <= layers; ++depth) keep.push_back(depth);
   TeacherOutput taught = teacher.Run(tokens.inputs, tokens.shape, keep);
@@ -227,7 +226,7 @@ StepValue Student::AddAlignmentGradients(const TokenBatch& batch, const Teacher&
     {
       const at::NoGradGuard no_grad;
       const at::Tensor error = output - target;
-      const double norm = (target - input).square().sum().item<double>();
+      const double norm = MeanOverRanks((target - input).square().sum().item<double>());
       value.hidden += error.square().sum().item<double>() / norm / layers;
       gradient = error.mul_(2 * scale / norm / layers);
     }

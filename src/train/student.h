@@ -9,10 +9,13 @@
 
 #include "rondo/sharing_plan.h"
 #include "rondo/token_data.h"
+#include "train/batch.h"
 #include "train/forward.h"
 #include "train/head_loss.h"
 #include "train/params.h"
+#include "train/ranks.h"
 #include "train/teacher.h"
+#include "train/teacher_cache.h"
 
 namespace rondo {
 
@@ -48,13 +51,18 @@ struct StepValue {
 
 class Student {
  public:
-  // `params` and `fading` outlive the student; `fading` may be null.
+  // `params`, `fading` and `ranks` outlive the student; `fading` may be null.
   Student(Params& params, const ModelConfig& config, const SharingPlan& plan, int64_t max_length,
-          ComputeType compute, Checkpoint checkpoint, const FadingRest* fading);
+          ComputeType compute, Checkpoint checkpoint, const FadingRest* fading,
+          const Ranks& ranks = OneProcess());
 
-  // Adds `scale` times the gradient of the loss on a batch to those of the parameters.
+  // Adds `scale` times the gradient of the loss on a batch to those of the parameters. Of several
+  // ranks each takes its rows: the mean over ranks of gradients and values is the batch's.
   StepValue AddGradients(const TokenBatch& batch, const Teacher* teacher,
                          const LossOptions& options, double scale);
+
+  // From now on divergences are from the teacher's most probable tokens, which outlive the student.
+  void UseCache(TeacherCache* cache) { cache_ = cache; }
 
   // Layer-wise alignment: every depth gets the teacher's input at that depth and learns the
   // teacher's output. The loss of a depth is the squared error relative to the squared length of
@@ -80,9 +88,11 @@ class Student {
   at::Tensor RunBackward(std::vector<Segment>& segments, const RowsShape& shape) const;
   void AddHiddenLoss(std::vector<Segment>& segments, const TeacherOutput& taught,
                      const LossOptions& options, double scale, StepValue& value) const;
-  void AddExitLosses(std::vector<Segment>& segments, std::span<const int32_t> targets,
+  void AddExitLosses(std::vector<Segment>& segments, const BatchTokens& tokens,
                      const at::Tensor& last_normed, const LossOptions& options, double scale,
                      StepValue& value) const;
+  BatchTokens MyTokens(const TokenBatch& batch, const LossOptions& options) const;
+  double MeanOverRanks(double value) const;
   std::vector<int> ExitEnds() const;  // depths at which the loops before the last end
 
   Params& params_;
@@ -91,16 +101,8 @@ class Student {
   Forward forward_;
   Checkpoint checkpoint_;
   const FadingRest* fading_;
+  const Ranks& ranks_;
+  TeacherCache* cache_ = nullptr;
 };
-
-// Inputs and targets of a batch of rows of length + 1 tokens.
-struct BatchTokens {
-  std::vector<int32_t> inputs;   // [rows · length]
-  std::vector<int32_t> targets;  // [rows · length]
-  RowsShape shape;
-};
-
-// With `apart`, the first token of another document is nobody's target.
-BatchTokens SplitBatch(const TokenBatch& batch, bool apart);
 
 }  // namespace rondo

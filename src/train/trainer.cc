@@ -1,7 +1,6 @@
 #include "train/trainer.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <filesystem>
 #include <memory>
@@ -16,8 +15,11 @@
 #include "rondo/run_log.h"
 #include "rondo/tokenizer.h"
 #include "train/fading.h"
+#include "train/interrupts.h"
 #include "train/progress_line.h"
+#include "train/ranks.h"
 #include "train/run_state.h"
+#include "train/samples.h"
 #include "train/stage.h"
 #include "train/validation.h"
 
@@ -25,14 +27,9 @@ namespace rondo {
 namespace {
 
 namespace fs = std::filesystem;
-using Clock = std::chrono::steady_clock;
 
 // So many steps in a row without a usable gradient end the run.
 constexpr int kMostSkipped = 10;
-
-double SecondsSince(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
 
 std::shared_ptr<const TokenData> OpenData(const Recipe& recipe, const Tokenizer& tokenizer,
                                           bool quiet) {
@@ -56,7 +53,10 @@ std::shared_ptr<const TokenData> OpenData(const Recipe& recipe, const Tokenizer&
 class Run {
  public:
   Run(const Recipe& recipe, const TrainOptions& options)
-      : recipe_(recipe), options_(options), line_(options.quiet) {}
+      : recipe_(recipe),
+        options_(options),
+        ranks_(Ranks::FromEnvironment()),
+        line_(options.quiet || !ranks_.first()) {}
 
   TrainResult Go();
 
@@ -69,8 +69,10 @@ class Run {
     std::optional<FadingRest> fading;
     std::vector<int> fade_groups;
     std::unique_ptr<Student> student;
-    StageRun(Stage s, const Model& model)
-        : stage(std::move(s)), params(model, stage.groups), optimizer(params, stage.optimizer) {}
+    StageRun(Stage s, const Model& model, const Ranks& ranks)
+        : stage(std::move(s)),
+          params(model, stage.groups),
+          optimizer(params, stage.optimizer, ranks) {}
   };
 
   void Prepare();
@@ -79,26 +81,38 @@ class Run {
   void RunStage(std::optional<FoundCheckpoint> found);
   std::unique_ptr<StageRun> StartStage(const std::optional<FoundCheckpoint>& found);
   void StartFading(StageRun& run);
+  void CheckBatch(const Stage& stage) const;
   StepValue Step(StageRun& run);
+  StepValue OverRanks(const StepValue& mine, double& seconds);
+  void Log(const RunMetrics& metrics);
+  void WarnOfFullCache();
   bool Usable(const StageRun& run, const StepValue& value, double norm);
   void Report(const StageRun& run, const StepValue& value, double norm, double lr, double seconds);
   void MeasureIfDue(StageRun& run, bool end);
   double Measure(StageRun& run);
   double MeasureWith(const Teacher& model) const;
   void CheckpointIfDue(StageRun& run, bool end);
-  bool Stopped() const { return options_.stop_after > 0 && state_.step >= options_.stop_after; }
+  bool Stopped() const {
+    return ended_ || (options_.stop_after > 0 && state_.step >= options_.stop_after);
+  }
   std::string Folder(const char* name) const { return (fs::path(recipe_.run.out) / name).string(); }
   std::string StageStart(int stage) const;
 
   const Recipe& recipe_;
   const TrainOptions& options_;
+  Ranks ranks_;
   ProgressLine line_;
   RunState state_;
   Model model_;  // at the beginning of the stage
   std::unique_ptr<Teacher> teacher_;
+  std::unique_ptr<TeacherCache> cache_;
   std::unique_ptr<RowSampler> sampler_;
+  std::shared_ptr<const Tokenizer> tokenizer_;
   std::vector<int32_t> valid_;
-  std::unique_ptr<RunLog> log_;
+  std::unique_ptr<RunLog> log_;        // of the first rank
+  std::vector<RunMetrics> unwritten_;  // lines that the disk had no room for
+  bool warned_of_cache_ = false;
+  bool ended_ = false;                     // by a signal to any rank
   double last_valid_ = 0;                  // perplexity
   double measured_at_ = 0, saved_at_ = 0;  // seconds of training
   int skipped_ = 0;                        // steps in a row
@@ -141,16 +155,19 @@ void Run::Prepare() {
   for (size_t i = 0; i < recipe_.stages.size(); ++i) {
     needs_teacher = ResolveStage(recipe_, i, model_.config).NeedsTeacher() || needs_teacher;
   }
+  // The first rank makes what is missing, and the others find it.
+  if (!ranks_.first()) ranks_.Wait();
   CheckResolved();
-  const auto tokenizer = LoadTokenizer(recipe_.model);
-  sampler_ = std::make_unique<RowSampler>(OpenData(recipe_, *tokenizer, options_.quiet),
+  tokenizer_ = LoadTokenizer(recipe_.model);
+  sampler_ = std::make_unique<RowSampler>(OpenData(recipe_, *tokenizer_, options_.quiet),
                                           SamplerOptions{.length = recipe_.data.length,
                                                          .rows = RowKindFromName(recipe_.data.rows),
                                                          .seed = recipe_.run.seed});
+  if (ranks_.first()) ranks_.Wait();
   if (!recipe_.valid.text.empty()) {
     // As `rondo eval` reads it: text is data, and control tokens in it are not.
-    valid_ = tokenizer->Encode(ReadPackedText(recipe_.valid.text),
-                               {.add_special = true, .parse_special = false});
+    valid_ = tokenizer_->Encode(ReadPackedText(recipe_.valid.text),
+                                {.add_special = true, .parse_special = false});
   }
   if (!needs_teacher) return;
   const Model teacher = LoadModel(recipe_.teacher);
@@ -162,16 +179,46 @@ void Run::Prepare() {
                  .field = "teacher"});
   }
   teacher_ = std::make_unique<Teacher>(teacher, recipe_.data.length);
+  if (recipe_.teacher_cache.empty()) return;
+  cache_ = std::make_unique<TeacherCache>(recipe_.teacher_cache, *teacher_,
+                                          std::min(recipe_.teacher_top_k, teacher.config.vocab),
+                                          recipe_.data.length, ranks_.rank());
 }
 
 void Run::OpenLog() {
+  if (!ranks_.first()) return;
   const std::string path = Folder("metrics.jsonl");
   const bool fresh = !options_.resume;
   log_ = std::make_unique<RunLog>(fresh ? RunLog::Start(path) : RunLog::Resume(path, state_.step));
 }
 
+// On a full disk lines wait for room, in order, and training goes on.
+void Run::Log(const RunMetrics& metrics) {
+  if (log_ == nullptr) return;
+  const bool waited = !unwritten_.empty();
+  unwritten_.push_back(metrics);
+  try {
+    while (!unwritten_.empty()) {
+      log_->Append(unwritten_.front());
+      unwritten_.erase(unwritten_.begin());
+    }
+  } catch (const Error& error) {
+    if (!waited) line_.Warn(std::string("metrics wait to be written: ") + error.what());
+  }
+}
+
+void Run::WarnOfFullCache() {
+  if (warned_of_cache_ || cache_ == nullptr || !cache_->full()) return;
+  warned_of_cache_ = true;
+  line_.Warn("no room for more of the teacher's tokens in " + recipe_.teacher_cache +
+             "; the teacher runs for every row that is not there");
+}
+
 TrainResult Run::Go() {
-  at::set_num_threads(recipe_.run.threads > 0 ? recipe_.run.threads : AvailableCpus());
+  HandleInterrupts();
+  at::set_num_threads(recipe_.run.threads > 0
+                          ? recipe_.run.threads
+                          : std::max(1, AvailableCpus() / ranks_.on_this_machine()));
   Prepare();
   std::optional<FoundCheckpoint> found;
   if (options_.resume) found = FindCheckpoint(Folder("checkpoints"));
@@ -188,9 +235,12 @@ TrainResult Run::Go() {
                      .tokens = state_.tokens,
                      .seconds = state_.seconds,
                      .valid_perplexity = last_valid_};
+  if (ended_ && ranks_.first())
+    line_.Warn("ended by a signal; --resume goes on from its checkpoint");
   if (Stopped()) return result;
+  if (!unwritten_.empty()) log_->Append(unwritten_.front());  // says what is wrong
   result.model = Folder("model");
-  SaveModel(model_, result.model, DTypeFromName(recipe_.run.store));
+  if (ranks_.first()) SaveModel(model_, result.model, DTypeFromName(recipe_.run.store));
   return result;
 }
 
@@ -207,16 +257,23 @@ std::unique_ptr<Run::StageRun> Run::StartStage(const std::optional<FoundCheckpoi
     model_.path = recipe_.model;  // of the tokenizer: this checkpoint will make room for newer ones
   }
   const auto index = static_cast<size_t>(state_.stage);
-  auto run = std::make_unique<StageRun>(ResolveStage(recipe_, index, model_.config), model_);
+  auto run =
+      std::make_unique<StageRun>(ResolveStage(recipe_, index, model_.config), model_, ranks_);
+  CheckBatch(run->stage);
   if (found) {
-    LoadOptimizer(*found, run->optimizer);
-  } else if (state_.stage > 0 && run->stage.fade.kind != FadeKind::kNone) {
-    SaveModel(model_, StageStart(state_.stage), DType::kF32);
+    run->optimizer.Restore(LoadOptimizer(*found, run->params.flat().numel()));
+  } else {
+    if (state_.stage > 0 && run->stage.fade.kind != FadeKind::kNone) {
+      if (ranks_.first()) SaveModel(model_, StageStart(state_.stage), DType::kF32);
+      ranks_.Wait();
+    }
+    if (run->stage.limits.balance) run->params.BalanceFactors();
   }
   StartFading(*run);
   run->student = std::make_unique<Student>(
       run->params, model_.config, model_.plan, recipe_.data.length, run->stage.compute,
-      run->stage.checkpoint, run->fading ? &*run->fading : nullptr);
+      run->stage.checkpoint, run->fading ? &*run->fading : nullptr, ranks_);
+  run->student->UseCache(cache_.get());
   model_.weights = {};  // the parameters hold them now
   return run;
 }
@@ -226,12 +283,29 @@ StepValue Run::Step(StageRun& run) {
   StepValue value;
   for (int i = 0; i < limits.accumulate; ++i) {
     const TokenBatch batch = sampler_->Next(limits.batch);
-    const double share = 1.0 / limits.accumulate;
+    const double share = 1.0 / limits.accumulate, mine = share / ranks_.size();
     value.Add(run.stage.kind == StageKind::kAlign
-                  ? run.student->AddAlignmentGradients(batch, *teacher_, run.stage.loss, share)
-                  : run.student->AddGradients(batch, teacher_.get(), run.stage.loss, share),
+                  ? run.student->AddAlignmentGradients(batch, *teacher_, run.stage.loss, mine)
+                  : run.student->AddGradients(batch, teacher_.get(), run.stage.loss, mine),
               share);
   }
+  ranks_.Sum(run.params.grad());
+  return value;
+}
+
+// Means of what the ranks saw; all learn of a signal, and of the time by the first one's clock.
+StepValue Run::OverRanks(const StepValue& mine, double& seconds) {
+  std::vector<double> all = {mine.loss, mine.ce, mine.kd, mine.accuracy, mine.hidden};
+  all.insert(all.end(), mine.exit_ce.begin(), mine.exit_ce.end());
+  for (double& value : all) value /= ranks_.size();
+  all.push_back(ranks_.first() ? seconds : 0);
+  all.push_back(EndRequested());
+  ranks_.Sum(all);
+  ended_ = all.back() > 0;
+  seconds = all[all.size() - 2];
+  StepValue value = {.loss = all[0], .ce = all[1], .kd = all[2], .accuracy = all[3]};
+  value.hidden = all[4];
+  value.exit_ce.assign(all.begin() + 5, all.end() - 2);
   return value;
 }
 
@@ -247,14 +321,14 @@ bool Run::Usable(const StageRun& run, const StepValue& value, double norm) {
     return true;
   }
   ++skipped_;
-  log_->Append({.step = state_.step + 1,
-                .tokens = state_.tokens,
-                .seconds = state_.seconds,
-                .loss = value.loss,
-                .grad_norm = norm,
-                .event = "spike",
-                .text = finite ? "loss far above its mean; step left out"
-                               : "loss or gradient is not finite; step left out"});
+  Log({.step = state_.step + 1,
+       .tokens = state_.tokens,
+       .seconds = state_.seconds,
+       .loss = value.loss,
+       .grad_norm = norm,
+       .event = "spike",
+       .text = finite ? "loss far above its mean; step left out"
+                      : "loss or gradient is not finite; step left out"});
   if (skipped_ < kMostSkipped) return false;
   throw Error({.function = "Train",
                .problem = std::to_string(skipped_) +
@@ -287,7 +361,7 @@ void Run::Report(const StageRun& run, const StepValue& value, double norm, doubl
   for (size_t i = 0; i < value.exit_ce.size(); ++i) {
     metrics.more["exit_ce_" + std::to_string(i + 1)] = value.exit_ce[i];
   }
-  log_->Append(metrics);
+  Log(metrics);
   if (state_.step % std::max<int64_t>(1, recipe_.run.log_steps) != 0) return;
   line_.Show(run.stage.name,
              StageProgress(limits, state_.stage_step, state_.stage_tokens, state_.stage_seconds),
@@ -305,22 +379,33 @@ double Run::Measure(StageRun& run) {
   RunMetrics metrics = {
       .step = state_.step, .tokens = state_.tokens, .seconds = state_.seconds, .event = "valid"};
   // What would be saved now: without the rest that fades, with the average if there is one.
-  const bool averaged = run.optimizer.average.defined();
+  const bool averaged = run.optimizer.average().defined();
   if (averaged) run.optimizer.SwapAverage();
   const double perplexity = MeasureWith(run.student->Snapshot(recipe_.valid.context, false));
+  const std::vector<std::string> samples =
+      Samples(run.params.ToModel(), *tokenizer_, recipe_.valid.prompts, recipe_.valid.new_tokens,
+              at::get_num_threads());
   if (averaged) run.optimizer.SwapAverage();
   metrics.valid_perplexity = perplexity;
   if (run.fading && std::ranges::any_of(run.fading->weight, [](double w) { return w != 0; })) {
     metrics.more["valid_perplexity_fading"] =
         MeasureWith(run.student->Snapshot(recipe_.valid.context, true));
   }
-  log_->Append(metrics);
+  Log(metrics);
   line_.ShowValidation(metrics);
+  for (const std::string& text : samples) {
+    Log({.step = state_.step,
+         .tokens = state_.tokens,
+         .seconds = state_.seconds,
+         .event = "sample",
+         .text = text});
+    line_.ShowSample(text);
+  }
   return perplexity;
 }
 
 void Run::MeasureIfDue(StageRun& run, bool end) {
-  if (valid_.empty()) return;
+  if (valid_.empty() || !ranks_.first()) return;
   const double minutes = recipe_.valid.every_minutes;
   const int64_t steps = recipe_.valid.every_steps;
   const bool due = end || (minutes > 0 && state_.seconds - measured_at_ >= 60 * minutes) ||
@@ -328,6 +413,17 @@ void Run::MeasureIfDue(StageRun& run, bool end) {
   if (!due) return;
   last_valid_ = Measure(run);
   measured_at_ = state_.seconds;
+}
+
+// Every rank takes as many rows of a batch.
+void Run::CheckBatch(const Stage& stage) const {
+  if (stage.limits.batch % ranks_.size() == 0) return;
+  throw Error({.function = "Train",
+               .problem = "batch " + std::to_string(stage.limits.batch) + " for " +
+                          std::to_string(ranks_.size()) + " ranks",
+               .expected = "a multiple of their number",
+               .file = recipe_.file,
+               .field = "stages." + std::to_string(state_.stage) + ".batch"});
 }
 
 // A checkpoint that cannot be written leaves the older ones; the run goes on and tries again. While
@@ -340,9 +436,11 @@ void Run::CheckpointIfDue(StageRun& run, bool end) {
   if (!due || skipped_ > 0) return;
   saved_at_ = state_.seconds;
   state_.sampler = sampler_->state();
+  const OptimizerState optimizer = run.optimizer.Collect();
+  if (!ranks_.first()) return;
   try {
     log_->Sync();
-    SaveCheckpoint(Folder("checkpoints"), state_, run.params, run.optimizer, recipe_.run.keep);
+    SaveCheckpoint(Folder("checkpoints"), state_, run.params, optimizer, recipe_.run.keep);
   } catch (const std::exception& error) {
     line_.Warn(std::string("checkpoint not written: ") + error.what());
     if (end) throw;
@@ -353,11 +451,11 @@ void Run::RunStage(std::optional<FoundCheckpoint> found) {
   const bool resumed = found.has_value();
   const auto run = StartStage(found);
   const StageOptions& limits = run->stage.limits;
-  log_->Append({.step = state_.step,
-                .tokens = state_.tokens,
-                .seconds = state_.seconds,
-                .event = resumed ? "resume" : "stage",
-                .text = run->stage.name});
+  Log({.step = state_.step,
+       .tokens = state_.tokens,
+       .seconds = state_.seconds,
+       .event = resumed ? "resume" : "stage",
+       .text = run->stage.name});
   const auto progress = [&](int64_t step, int64_t tokens, double seconds) {
     return StageProgress(limits, state_.stage_step + step, state_.stage_tokens + tokens,
                          state_.stage_seconds + seconds);
@@ -365,17 +463,19 @@ void Run::RunStage(std::optional<FoundCheckpoint> found) {
   if (!resumed) MeasureIfDue(*run, state_.step == 0 || run->fading.has_value());
   const int64_t step_tokens = int64_t{limits.batch} * limits.accumulate * recipe_.data.length;
   while (progress(0, 0, 0) < 1 && !Stopped()) {
-    const auto start = Clock::now();
+    const double start = RunningSeconds();
     if (run->fading) {
       run->fading->weight = FadeWeights(run->stage.fade, run->fade_groups, progress(0, 0, 0));
     }
-    const StepValue value = Step(*run);
+    const StepValue mine = Step(*run);
+    double seconds = RunningSeconds() - start;
+    const StepValue value = OverRanks(mine, seconds);
     const double norm = run->optimizer.GradNorm();
-    const double lr =
-        limits.lr * LrFactor(run->stage.lr, progress(1, step_tokens, SecondsSince(start)));
+    const double lr = limits.lr * LrFactor(run->stage.lr, progress(1, step_tokens, seconds));
     if (Usable(*run, value, norm)) run->optimizer.Step(lr, norm);
     run->params.ZeroGrad();
-    const double seconds = SecondsSince(start);
+    seconds = RunningSeconds() - start;
+    ranks_.FromFirst(seconds);
     ++state_.step;
     ++state_.stage_step;
     state_.tokens += step_tokens;
@@ -383,13 +483,14 @@ void Run::RunStage(std::optional<FoundCheckpoint> found) {
     state_.seconds += seconds;
     state_.stage_seconds += seconds;
     Report(*run, value, norm, lr, seconds);
+    WarnOfFullCache();
     const bool end = progress(0, 0, 0) >= 1;
     if (end && run->fading) run->fading->weight.assign(run->fading->weight.size(), 0.0);
     MeasureIfDue(*run, end);
-    CheckpointIfDue(*run, end);
+    CheckpointIfDue(*run, end || ended_);
   }
   if (Stopped()) return;
-  model_ = run->optimizer.average.defined() ? run->params.ToModel(run->optimizer.average)
+  model_ = run->optimizer.average().defined() ? run->params.ToModel(run->optimizer.average())
                                             : run->params.ToModel();
   ++state_.stage;
   state_.stage_step = state_.stage_tokens = 0;

@@ -281,6 +281,52 @@ VocabLossValue LossOfRow(const VocabLoss& loss, float* z, float* t, int64_t voca
   return value;
 }
 
+// The student's sum over the vocabulary is this exact, so what is left of it is too.
+constexpr double kRestFloor = 1e-6;
+
+// The gradient by logit i is s_i (1 − T / S) over the outcome that i belongs to, with T and S what
+// teacher and student give that outcome.
+VocabLossValue TopLossOfRow(const VocabLoss& loss, float* z, const TopRow& teacher, int64_t vocab,
+                            int32_t target, float scale, float* scratch) {
+  float* slope = scratch + vocab;
+  if (loss.softcap > 0) CapWithSlope(z, vocab, loss.softcap, slope);
+  const float z_max = Largest(z, vocab);
+  VocabLossValue value;
+  value.correct = target >= 0 && z[target] >= z_max;
+  const float logit = target >= 0 ? z[target] : 0;
+  double taught = 0, known = 0, kd = 0;
+  for (int i = 0; i < teacher.k; ++i) scratch[i] = z[teacher.ids[i]];
+  const double sum = Exponentials(z, vocab, z_max, 1);
+  const double log_sum = std::log(sum) + z_max;
+  for (int i = 0; i < teacher.k; ++i) {
+    const double p = std::exp(double{teacher.log_p[i]});
+    const double log_s = scratch[i] - log_sum;
+    taught += p;
+    known += std::exp(log_s);
+    kd += p * (teacher.log_p[i] - log_s);
+  }
+  const double rest = std::max(0.0, 1 - taught), student_rest = std::max(1 - known, kRestFloor);
+  // Below this, rounding of the sums is all there is, as when k is the whole vocabulary.
+  const bool with_rest = rest > kRestFloor && teacher.k < vocab;
+  if (with_rest) kd += rest * std::log(rest / student_rest);
+  value.kd = kd;
+  if (target >= 0) value.ce = log_sum - logit;
+  const float ce = target >= 0 ? scale * loss.ce : 0, weight = scale * loss.kd;
+  const double other = with_rest ? 1 - rest / student_rest : 1;
+  const auto factor = static_cast<float>((ce + weight * other) / sum);
+  const auto tied = static_cast<float>((ce + weight) / sum);
+  for (int i = 0; i < teacher.k; ++i) scratch[i] = z[teacher.ids[i]];
+  ScaleBy(z, vocab, factor);
+  for (int i = 0; i < teacher.k; ++i) {
+    z[teacher.ids[i]] = tied * scratch[i] - weight * std::exp(teacher.log_p[i]);
+  }
+  if (target >= 0) z[target] -= ce;
+  if (loss.softcap > 0) {
+    for (int64_t i = 0; i < vocab; ++i) z[i] *= slope[i];
+  }
+  return value;
+}
+
 double CrossEntropyOfRow(float* z, int64_t vocab, int32_t target, float softcap) {
   if (softcap > 0) CapWithSlope(z, vocab, softcap, nullptr);
   const float largest = Largest(z, vocab), logit = z[target];
@@ -293,11 +339,17 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace rondo {
 HWY_EXPORT(LossOfRow);
+HWY_EXPORT(TopLossOfRow);
 HWY_EXPORT(CrossEntropyOfRow);
 
 VocabLossValue VocabLossRow(const VocabLoss& loss, float* z, float* teacher, int64_t vocab,
                             int32_t target, float scale, float* scratch) {
   return HWY_DYNAMIC_DISPATCH(LossOfRow)(loss, z, teacher, vocab, target, scale, scratch);
+}
+
+VocabLossValue TopLossRow(const VocabLoss& loss, float* z, const TopRow& teacher, int64_t vocab,
+                          int32_t target, float scale, float* scratch) {
+  return HWY_DYNAMIC_DISPATCH(TopLossOfRow)(loss, z, teacher, vocab, target, scale, scratch);
 }
 
 double CrossEntropyRow(float* z, int64_t vocab, int32_t target, float softcap) {

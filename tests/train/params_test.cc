@@ -122,5 +122,26 @@ TEST(Params, PatternThatNamesNothingIsAnError) {
   EXPECT_THROW(Params(model, frozen), Error);
 }
 
+// Both sides of each rank-one part become equally long, and the model stays what it is.
+TEST(Params, BalancesFactorsOfResiduals) {
+  const Model model = FoldedModel();
+  Params params = AllTrained(model);
+  const std::string a = "residual.1.q.a", b = "residual.1.q.b";
+  {
+    const at::NoGradGuard no_grad;
+    params.Get(a).mul_(0.01);
+    params.Get(b).mul_(50);
+    params.Get("residual.0.o.b").zero_();  // a zero start: nothing to balance
+  }
+  const at::Tensor product = params.Get(b).mm(params.Get(a)).detach();
+  const at::Tensor zero_side = params.Get("residual.0.o.a").detach().clone();
+  params.BalanceFactors();
+  const at::Tensor again = params.Get(b).mm(params.Get(a)).detach();
+  EXPECT_LT((again - product).abs().max().item<float>(), 1e-5 * product.abs().max().item<float>());
+  const at::Tensor a_length = params.Get(a).norm(2, 1), b_length = params.Get(b).norm(2, 0);
+  EXPECT_TRUE(at::allclose(a_length, b_length, 1e-5));
+  EXPECT_TRUE(at::equal(params.Get("residual.0.o.a"), zero_side));
+}
+
 }  // namespace
 }  // namespace rondo

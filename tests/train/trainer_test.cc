@@ -193,5 +193,38 @@ TEST_F(Training, KeepsTheNewestCheckpoints) {
   EXPECT_EQ(directories, 2);
 }
 
+// A cached teacher gives the same bits whether its tokens were there or not, and with every token
+// known it teaches what a live one does.
+TEST_F(Training, CachedTeacherGivesTheSameBits) {
+  const std::vector<std::string> settings = {"teacher_cache=" + dir_.File("top"),
+                                             "teacher_top_k=8"};
+  Go("first", {}, settings);
+  Go("second", {}, settings);
+  EXPECT_EQ(Bytes("first/model/model.safetensors"), Bytes("second/model/model.safetensors"));
+  EXPECT_EQ(fs::file_size(dir_.File("top/rank-0.top")), 32 + 6u * 8 * (8 + 32 * 8 * 8));
+}
+
+TEST_F(Training, CachedTeacherKnowsWhatItCannotTeach) {
+  EXPECT_THAT(
+      [&] {
+        Go("run", {}, {"teacher_cache=top", "train.divergence=reverse-kl"});
+      },
+      testing::ThrowsMessage<Error>(HasSubstr("divergence")));
+}
+
+TEST_F(Training, WritesSamples) {
+  Go("run", {},
+     {"valid.text=" + kText, "valid.context=64", "valid.max_tokens=128",
+      "valid.prompts=[\"Once upon a time\"]", "valid.new_tokens=5"});
+  int samples = 0;
+  for (const RunMetrics& m : ReadRunLog(dir_.File("run/metrics.jsonl"))) {
+    if (m.event != "sample") continue;
+    ++samples;
+    EXPECT_THAT(m.text, testing::StartsWith("Once upon a time"));
+    EXPECT_GT(m.text.size(), std::string("Once upon a time").size());
+  }
+  EXPECT_EQ(samples, 2);  // at the start and at the end
+}
+
 }  // namespace
 }  // namespace rondo

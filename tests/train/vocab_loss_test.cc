@@ -1,6 +1,7 @@
 // The fused losses over the vocabulary beside their definitions in double precision.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <functional>
 #include <vector>
@@ -146,6 +147,87 @@ TEST(VocabLoss, CrossEntropyAlone) {
   EXPECT_NEAR(value.ce, expected, 1e-6);
   EXPECT_TRUE(value.correct);
   EXPECT_NEAR(z[0] + z[1] + z[2], 0, 1e-6);
+}
+
+// The k most probable of t, with their log-probabilities.
+struct KnownTokens {
+  std::vector<int32_t> ids;
+  std::vector<float> log_p;
+  TopRow row() const { return {static_cast<int>(ids.size()), ids.data(), log_p.data()}; }
+};
+
+KnownTokens MostProbableOf(const Vec& t, int k) {
+  const Vec p = Softmax(t, 1);
+  KnownTokens known;
+  for (size_t i = 0; i < p.size(); ++i) known.ids.push_back(static_cast<int32_t>(i));
+  std::ranges::sort(known.ids, std::greater<>(), [&](int32_t id) { return p[id]; });
+  known.ids.resize(static_cast<size_t>(k));
+  for (const int32_t id : known.ids) known.log_p.push_back(static_cast<float>(std::log(p[id])));
+  return known;
+}
+
+// KL over the known tokens and one outcome for all others, in double precision.
+double TopDivergence(const KnownTokens& known, const Vec& z) {
+  const Vec s = Softmax(z, 1);
+  double value = 0, taught = 0, student = 0;
+  for (size_t i = 0; i < known.ids.size(); ++i) {
+    const double p = std::exp(known.log_p[i]);
+    value += p * std::log(p / s[known.ids[i]]);
+    taught += p;
+    student += s[known.ids[i]];
+  }
+  if (known.ids.size() == z.size()) return value;
+  return value + (1 - taught) * std::log((1 - taught) / (1 - student));
+}
+
+TEST(TopLoss, MatchesItsDefinition) {
+  constexpr int kVocab = 37;
+  for (const float cap : {0.0f, 4.0f}) {
+    for (const int target : {-1, 3, 36}) {
+      Rng rng(5);
+      Vec raw, t;
+      for (int i = 0; i < kVocab; ++i) {
+        raw.push_back(static_cast<float>(2 * rng.Normal()));
+        t.push_back(raw.back() + rng.Normal());
+      }
+      const KnownTokens known = MostProbableOf(t, 6);
+      const VocabLoss loss = {.ce = 0.3f, .kd = 0.7f, .softcap = cap};
+      const auto total = [&](const Vec& z) {
+        const Vec capped = Capped(z, cap);
+        const double ce = target >= 0 ? -std::log(Softmax(capped, 1)[target]) : 0;
+        return 0.3 * ce + 0.7 * TopDivergence(known, capped);
+      };
+      std::vector<float> z(raw.begin(), raw.end()), scratch(2 * kVocab);
+      const VocabLossValue value =
+          TopLossRow(loss, z.data(), known.row(), kVocab, target, 1, scratch.data());
+      EXPECT_NEAR(value.kd, TopDivergence(known, Capped(raw, cap)), 1e-5);
+      for (int i = 0; i < kVocab; ++i) {
+        Vec up = raw, down = raw;
+        up[i] += 1e-5;
+        down[i] -= 1e-5;
+        EXPECT_NEAR(z[i], (total(up) - total(down)) / 2e-5, 3e-6) << i << " of " << target;
+      }
+    }
+  }
+}
+
+// With every token known it is the whole divergence.
+TEST(TopLoss, OfAllTokensIsForwardKl) {
+  constexpr int kVocab = 50;
+  Rng rng(8);
+  std::vector<float> z, t, scratch(2 * kVocab);
+  for (int i = 0; i < kVocab; ++i) {
+    z.push_back(static_cast<float>(3 * rng.Normal()));
+    t.push_back(static_cast<float>(3 * rng.Normal()));
+  }
+  const KnownTokens known = MostProbableOf({t.begin(), t.end()}, kVocab);
+  std::vector<float> top = z;
+  const VocabLoss loss = {.ce = 0.5f, .kd = 0.5f};
+  const auto a = TopLossRow(loss, top.data(), known.row(), kVocab, 4, 1, scratch.data());
+  const auto b = VocabLossRow(loss, z.data(), t.data(), kVocab, 4, 1, scratch.data());
+  EXPECT_NEAR(a.kd, b.kd, 1e-5);
+  EXPECT_NEAR(a.ce, b.ce, 1e-6);
+  for (int i = 0; i < kVocab; ++i) EXPECT_NEAR(top[i], z[i], 1e-6);
 }
 
 }  // namespace

@@ -1,0 +1,201 @@
+#include "train/teacher_cache.h"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <filesystem>
+
+#include "base/hash.h"
+#include "rondo/error.h"
+#include "train/fused.h"
+
+namespace rondo {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct Header {
+  std::array<char, 8> magic = {'r', 'o', 'n', 'd', 'o', 't', 'o', 'p'};
+  uint32_t format = 1;
+  uint32_t k = 0;
+  uint64_t length = 0;
+  uint64_t teacher = 0;
+};
+static_assert(sizeof(Header) == 32);
+
+// Of what a teacher computes: values spread over all its matrices.
+uint64_t FingerprintOf(const Teacher& teacher) {
+  constexpr int64_t kStride = 4099;
+  uint64_t hash = static_cast<uint64_t>(teacher.config().layers);
+  const auto add = [&](const at::Tensor& tensor) {
+    const float* data = tensor.const_data_ptr<float>();
+    for (int64_t i = 0; i < tensor.numel(); i += kStride) {
+      uint32_t bits;
+      std::memcpy(&bits, data + i, sizeof bits);
+      hash = CombineHash(hash, bits);
+    }
+  };
+  add(teacher.head().weight);
+  for (int depth = 0; depth < teacher.config().layers; ++depth) {
+    const LayerTensors& layer = teacher.layer(depth);
+    for (const at::Tensor* part : {&layer.qkv, &layer.o, &layer.up, &layer.down}) add(*part);
+  }
+  return hash;
+}
+
+// A row is its tokens and where documents end in it.
+std::vector<uint64_t> KeysOf(const BatchTokens& batch) {
+  std::vector<uint64_t> keys;
+  const auto length = static_cast<size_t>(batch.shape.length);
+  for (size_t begin = 0; begin < batch.inputs.size(); begin += length) {
+    uint64_t key = length;
+    for (size_t i = begin; i < begin + length; ++i) {
+      const uint64_t border = batch.targets[i] < 0;
+      key = CombineHash(key, static_cast<uint64_t>(batch.inputs[i]) * 2 + border);
+    }
+    keys.push_back(key);
+  }
+  return keys;
+}
+
+template <typename T>
+void ReadValues(std::fstream& file, T* to, size_t count) {
+  file.read(reinterpret_cast<char*>(to), static_cast<std::streamsize>(count * sizeof(T)));
+}
+
+template <typename T>
+void WriteValues(std::fstream& file, const T* from, size_t count) {
+  file.write(reinterpret_cast<const char*>(from), static_cast<std::streamsize>(count * sizeof(T)));
+}
+
+}  // namespace
+
+TeacherCache::TeacherCache(const std::string& folder, const Teacher& teacher, int k, int64_t length,
+                           int rank)
+    : teacher_(teacher), k_(k), length_(length), fingerprint_(FingerprintOf(teacher)) {
+  fs::create_directories(folder);
+  const std::string own = (fs::path(folder) / ("rank-" + std::to_string(rank) + ".top")).string();
+  OpenFile(own, true);
+  for (const auto& entry : fs::directory_iterator(folder)) {
+    const std::string path = entry.path().string();
+    if (path.ends_with(".top") && path != own) OpenFile(path, false);
+  }
+}
+
+void TeacherCache::OpenFile(const std::string& path, bool own) {
+  const auto mode = std::ios::binary | std::ios::in;
+  if (own && (!fs::exists(path) || fs::file_size(path) < sizeof(Header))) {
+    std::fstream fresh(path, std::ios::binary | std::ios::out | std::ios::trunc);
+    const Header header = {.k = static_cast<uint32_t>(k_),
+                           .length = static_cast<uint64_t>(length_),
+                           .teacher = fingerprint_};
+    WriteValues(fresh, &header, 1);
+  }
+  files_.emplace_back(path, own ? mode | std::ios::out : mode);
+  CheckHeader(files_.size() - 1, path);
+  const uint64_t bytes = (fs::file_size(path) - sizeof(Header)) / RecordBytes() * RecordBytes();
+  if (own) own_end_ = sizeof(Header) + bytes;
+  ReadKeys(files_.size() - 1, bytes);
+}
+
+void TeacherCache::CheckHeader(size_t file, const std::string& path) {
+  Header found = {.magic = {}};
+  ReadValues(files_[file], &found, 1);
+  const auto check = [&](bool good, const char* field, const std::string& value,
+                         const std::string& expected) {
+    if (good) return;
+    throw Error({.function = "TeacherCache",
+                 .problem = value,
+                 .expected = expected,
+                 .file = path,
+                 .field = field});
+  };
+  check(files_[file].good() && found.magic == Header().magic && found.format == 1, "format",
+        "no file of a teacher's tokens", "format 1");
+  check(found.k == static_cast<uint32_t>(k_), "k", std::to_string(found.k), std::to_string(k_));
+  check(found.length == static_cast<uint64_t>(length_), "length", std::to_string(found.length),
+        std::to_string(length_));
+  check(found.teacher == fingerprint_, "teacher", "what another teacher gave",
+        "this one's, or another folder");
+}
+
+void TeacherCache::ReadKeys(size_t file, uint64_t bytes) {
+  for (uint64_t at = sizeof(Header); at < sizeof(Header) + bytes; at += RecordBytes()) {
+    uint64_t key = 0;
+    files_[file].seekg(static_cast<std::streamoff>(at));
+    ReadValues(files_[file], &key, 1);
+    places_.emplace(key, Place(file, at + sizeof key));
+  }
+}
+
+bool TeacherCache::Read(const std::vector<uint64_t>& keys, TopTokens& top) {
+  top.ids.resize(keys.size() * RowValues());
+  top.log_p.resize(top.ids.size());
+  for (size_t row = 0; row < keys.size(); ++row) {
+    const auto found = places_.find(keys[row]);
+    if (found == places_.end()) return false;
+    std::fstream& file = files_[found->second.first];
+    file.seekg(static_cast<std::streamoff>(found->second.second));
+    ReadValues(file, top.ids.data() + row * RowValues(), RowValues());
+    ReadValues(file, top.log_p.data() + row * RowValues(), RowValues());
+    if (file.good()) continue;
+    file.clear();
+    return false;
+  }
+  return true;
+}
+
+void TeacherCache::Append(const std::vector<uint64_t>& keys, const TopTokens& top) {
+  std::fstream& file = files_.front();
+  for (size_t row = 0; row < keys.size(); ++row) {
+    if (places_.contains(keys[row])) continue;
+    file.seekp(static_cast<std::streamoff>(own_end_));
+    WriteValues(file, &keys[row], 1);
+    WriteValues(file, top.ids.data() + row * RowValues(), RowValues());
+    WriteValues(file, top.log_p.data() + row * RowValues(), RowValues());
+    file.flush();
+    if (!file.good()) {
+      file.clear();
+      full_ = true;
+      return;
+    }
+    places_.emplace(keys[row], Place(0, own_end_ + sizeof(uint64_t)));
+    own_end_ += RecordBytes();
+  }
+}
+
+TopTokens TeacherCache::Compute(const BatchTokens& batch) const {
+  const at::NoGradGuard no_grad;
+  const at::Tensor normed = teacher_.Run(batch.inputs, batch.shape).normed;
+  TopTokens top{.k = k_};
+  for (int64_t begin = 0; begin < normed.size(0); begin += kHeadRows) {
+    const int64_t count = std::min(kHeadRows, normed.size(0) - begin);
+    at::Tensor logits = normed.narrow(0, begin, count).mm(teacher_.head().weight.t());
+    AppendMostProbable(teacher_.head(), logits, k_, top);
+  }
+  return top;
+}
+
+TopTokens TeacherCache::Get(const BatchTokens& batch) {
+  const std::vector<uint64_t> keys = KeysOf(batch);
+  TopTokens top{.k = k_};
+  if (Read(keys, top)) return top;
+  top = Compute(batch);
+  if (!full_) Append(keys, top);
+  return top;
+}
+
+void AppendMostProbable(const LogitHead& head, at::Tensor& logits, int k, TopTokens& to) {
+  if (head.bias.defined()) logits.add_(head.bias);
+  if (head.softcap > 0) logits.div_(head.softcap).tanh_().mul_(head.softcap);
+  const at::Tensor log_sum = at::logsumexp(logits, 1, /*keepdim=*/true);
+  const auto [values, ids] = at::topk(logits, k, 1);
+  const at::Tensor log_p = (values - log_sum).contiguous();
+  const at::Tensor narrow = ids.to(at::kInt).contiguous();
+  to.log_p.insert(to.log_p.end(), log_p.const_data_ptr<float>(),
+                  log_p.const_data_ptr<float>() + log_p.numel());
+  to.ids.insert(to.ids.end(), narrow.const_data_ptr<int32_t>(),
+                narrow.const_data_ptr<int32_t>() + narrow.numel());
+}
+
+}  // namespace rondo
