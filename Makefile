@@ -7,7 +7,7 @@ PYTHON := .venv/bin/python
 RONDO_TRAIN ?= AUTO
 CMAKE_FLAGS := -G Ninja -DCMAKE_BUILD_TYPE=Release -DRONDO_TRAIN=$(RONDO_TRAIN)
 
-.PHONY: demo test test-slow bench build packages python torch oracles models sanitize format clean help
+.PHONY: demo test test-slow test-arm test-avx512 bench build packages python torch oracles models sanitize format clean help
 
 help:
 	@echo "make demo       install what is missing, build, get SmolLM2, fold it, show the result"
@@ -15,6 +15,7 @@ help:
 	@echo "make test-slow  real models against transformers and llama.cpp (about half an hour)"
 	@echo "make bench      speed beside llama.cpp and transformers (about half an hour)"
 	@echo "make test-arm   the kernel tests for 64-bit ARM, run under emulation"
+	@echo "make test-avx512  the kernel tests for AVX-512 and its VNNI, run under emulation"
 	@echo "make build      build $(RONDO) and, with the LibTorch of .venv, rondo-train"
 	@echo "make sanitize   the C++ tests under the address and undefined-behaviour sanitizers"
 	@echo "make format     clang-format every C++ file"
@@ -35,6 +36,9 @@ bench: build oracles models
 
 test-arm: packages
 	@scripts/test_arm.sh
+
+test-avx512: python
+	@scripts/test_avx512.sh
 
 build: packages torch
 	@echo "== building $(RONDO)"
