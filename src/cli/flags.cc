@@ -48,7 +48,10 @@ void AddPlan(CLI::App* app, PlanFlags* plan) {
       ->capture_default_str();
   app->add_option("--norms", plan->norms, "own, absorbed or tied")->capture_default_str();
   app->add_flag("--tie-biases", plan->tie_biases, "tie biases along with the weights");
-  app->add_option("--seed", plan->seed, "seed of --init random")->capture_default_str();
+  app->add_option("--prefix", plan->prefix, "trained keys and values of every depth; 0: none")
+      ->capture_default_str();
+  app->add_option("--seed", plan->seed, "seed of --init random and --prefix")
+      ->capture_default_str();
 }
 
 // Returns the option that names the text.
@@ -159,7 +162,8 @@ void AddInspect(CLI::App& app, AllOptions& all, std::function<int()>* run) {
   AddCommon(command, &all.common);
   command->footer("With any plan option, shows that plan applied to the model's configuration.");
   command->callback([command, &all, run] {
-    for (const char* flag : {"--order", "--loops", "--plan", "--residual", "--rank", "--norms"}) {
+    for (const char* flag :
+         {"--order", "--loops", "--plan", "--residual", "--rank", "--norms", "--prefix"}) {
       all.inspect.what_if |= command->count(flag) > 0;
     }
     *run = [&all] { return RunInspect(all.inspect, all.common); };

@@ -203,6 +203,9 @@ LayerTensors MergeLayer(const Params& params, const ModelConfig& config, const S
     return GroupBias(params, config, plan, group, depth);
   };
   const auto norm = [&](Module m) { return NormOf(params, config, plan, m, depth); };
+  const auto prefix = [&](const char* part) {
+    return plan.prefix > 0 ? params.Get(PrefixTensor(depth, part)) : at::Tensor();
+  };
   return {.qkv = merge(kQkv),
           .o = merge(kO),
           .up = merge(up),
@@ -216,7 +219,9 @@ LayerTensors MergeLayer(const Params& params, const ModelConfig& config, const S
           .q_norm = norm(Module::kQNorm),
           .k_norm = norm(Module::kKNorm),
           .post_attn_norm = norm(Module::kPostAttnNorm),
-          .post_ffn_norm = norm(Module::kPostFfnNorm)};
+          .post_ffn_norm = norm(Module::kPostFfnNorm),
+          .prefix_k = prefix("k"),
+          .prefix_v = prefix("v")};
 }
 
 at::Tensor MergeLinear(const Params& params, const SharingPlan& plan, Module m, int depth) {

@@ -24,6 +24,7 @@ struct LayerTensors {
   at::Tensor qkv, o, up, down;                      // [out, in]; up holds gate above up
   at::Tensor qkv_bias, o_bias, up_bias, down_bias;  // undefined: none
   NormTensors attn_norm, ffn_norm, q_norm, k_norm, post_attn_norm, post_ffn_norm;
+  at::Tensor prefix_k, prefix_v;  // [prefix, kv_heads · head_dim]; undefined: none
 };
 
 // A part of every linear that fades: the matrix used at a depth is merged + weight · rest, with

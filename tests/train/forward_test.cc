@@ -39,6 +39,12 @@ TEST_P(EveryFamily, FoldedEqualsTheEngine) {
   ExpectEqualsEngine(RandomModel(config, CyclePlan(config, 2, ResidualKind::kLora, 3)));
 }
 
+TEST_P(EveryFamily, WithPrefixVectorsEqualsTheEngine) {
+  const ModelConfig& config = GetParam().config;
+  ExpectEqualsEngine(
+      RandomModel(config, WithPrefix(CyclePlan(config, 2, ResidualKind::kLora, 3), 5)));
+}
+
 INSTANTIATE_TEST_SUITE_P(Families, EveryFamily, testing::ValuesIn(Families()),
                          [](const auto& info) { return info.param.name; });
 
@@ -83,9 +89,8 @@ TEST(Forward, OddWidthsEqualTheEngine) {
 // Rows of a batch are sequences of their own, and so are documents of a row when kept apart: a
 // document's logits are those it has alone. Rotary embedding is relative, so its place in the row
 // does not matter.
-TEST(Forward, RowsAndDocumentsAreIndependent) {
-  const ModelConfig config = SmallConfig();
-  const Model model = RandomModel(config);
+void ExpectRowsAndDocumentsIndependent(const Model& model) {
+  const ModelConfig& config = model.config;
   const std::vector<int32_t> tokens = RandomTokens(30, config.vocab);
   const std::vector<int32_t> document = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
                                          0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 1};
@@ -99,6 +104,16 @@ TEST(Forward, RowsAndDocumentsAreIndependent) {
     EXPECT_LE(WorstDifference(part, expected), 2 * Tolerance(config, expected)) << begin;
     at += alone.size();
   }
+}
+
+TEST(Forward, RowsAndDocumentsAreIndependent) {
+  ExpectRowsAndDocumentsIndependent(RandomModel(SmallConfig()));
+}
+
+// Every document sees the prefix.
+TEST(Forward, RowsAndDocumentsWithPrefixVectorsAreIndependent) {
+  const ModelConfig config = SmallConfig();
+  ExpectRowsAndDocumentsIndependent(RandomModel(config, WithPrefix(IdentityPlan(config), 4)));
 }
 
 }  // namespace

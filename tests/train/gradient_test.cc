@@ -91,6 +91,12 @@ TEST(Gradient, OfEveryResidualKind) {
   }
 }
 
+TEST_P(GradientOfFamily, GradientsOfPrefixVectorsAreDerivatives) {
+  const ModelConfig& config = GetParam().config;
+  ExpectFiniteDifferencesAgree(
+      MakeCase(config, WithPrefix(CyclePlan(config, 2, ResidualKind::kNone, 0), 3)));
+}
+
 TEST(Gradient, OfWidthsThatNoVectorDivides) {
   ModelConfig config = SmallConfig();
   config.d_model = 23;
@@ -126,6 +132,8 @@ TEST(Gradient, OfDocumentsKeptApart) {
   Case setup = MakeCase(config, CyclePlan(config, 2, ResidualKind::kLora, 3));
   setup.loss.documents_apart = true;
   setup.border = 3;
+  ExpectFiniteDifferencesAgree(setup);
+  setup.model = RandomModel(config, WithPrefix(setup.model.plan, 2), 1);
   ExpectFiniteDifferencesAgree(setup);
 }
 
