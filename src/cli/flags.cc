@@ -295,12 +295,20 @@ void AddQuantize(CLI::App& app, AllOptions& all, std::function<int()>* run) {
 }
 
 void AddExport(CLI::App& app, AllOptions& all, std::function<int()>* run) {
-  CLI::App* command =
-      app.add_subcommand("export", "unrolled and merged, for transformers or llama.cpp");
+  CLI::App* command = app.add_subcommand(
+      "export", "unrolled and merged, for transformers or llama.cpp; or narrower");
   AddModel(command, &all.export_model.model);
-  command->add_option("--format", all.export_model.format, "hf or gguf")->capture_default_str();
-  command->add_option("--out,-o", all.export_model.out, "directory (hf) or file (gguf)")
+  command
+      ->add_option("--format", all.export_model.format,
+                   "hf, gguf or native (rondo's own, folded as it is)")
+      ->capture_default_str();
+  command->add_option("--out,-o", all.export_model.out, "directory (hf, native) or file (gguf)")
       ->required();
+  command
+      ->add_option(
+          "--ffn-width", all.export_model.ffn_width,
+          "keep this share of every feed-forward, its first channels (see docs/training.md)")
+      ->capture_default_str();
   command->add_option("--type", all.export_model.type, "type of matrices: f32, bf16 or f16")
       ->capture_default_str();
   AddCommon(command, &all.common);

@@ -128,6 +128,7 @@ struct ChatCommandOptions {
 struct ExportCommandOptions {
   std::string model;
   std::string format = "hf";
+  double ffn_width = 1;  // share of the feed-forward's width
   std::string out;
   std::string type = "f32";
 };

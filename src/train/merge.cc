@@ -224,6 +224,18 @@ LayerTensors MergeLayer(const Params& params, const ModelConfig& config, const S
           .prefix_v = prefix("v")};
 }
 
+void NarrowFfn(const ModelConfig& config, int64_t width, LayerTensors& layer) {
+  const int64_t whole = config.d_ff;
+  if (width == whole) return;
+  const auto narrow = [&](const at::Tensor& t) {
+    const at::Tensor up = t.narrow(0, t.size(0) - whole, width);
+    return config.gated_ffn ? at::cat({t.narrow(0, 0, width), up}) : up;
+  };
+  layer.up = narrow(layer.up);
+  if (layer.up_bias.defined()) layer.up_bias = narrow(layer.up_bias);
+  layer.down = layer.down.narrow(1, 0, width).contiguous();
+}
+
 at::Tensor MergeLinear(const Params& params, const SharingPlan& plan, Module m, int depth) {
   return Compose(FindParts(params, plan, m, depth, nullptr));
 }

@@ -38,6 +38,10 @@ struct FadingRest {
 LayerTensors MergeLayer(const Params& params, const ModelConfig& config, const SharingPlan& plan,
                         int depth, const FadingRest* fading = nullptr);
 
+// Leaves the first `width` channels of the feed-forward; the others' parameters get a gradient of
+// zero.
+void NarrowFfn(const ModelConfig& config, int64_t width, LayerTensors& layer);
+
 // The dense matrix of one linear, without a graph when no gradient is wanted.
 at::Tensor MergeLinear(const Params& params, const SharingPlan& plan, Module m, int depth);
 

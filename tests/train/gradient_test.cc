@@ -16,10 +16,11 @@ struct Case {
   Model teacher;
   LossOptions loss;
   int border = 0;
+  int64_t ffn_width = 0;  // 0: the whole
 };
 
 Case MakeCase(const ModelConfig& config, const SharingPlan& plan) {
-  Case setup{RandomModel(config, plan, 1), RandomModel(config, 2), {}, 0};
+  Case setup{RandomModel(config, plan, 1), RandomModel(config, 2), {}, 0, 0};
   setup.loss.vocab.ce = 0.4f;
   setup.loss.vocab.kd = 0.6f;
   return setup;
@@ -27,6 +28,7 @@ Case MakeCase(const ModelConfig& config, const SharingPlan& plan) {
 
 double Loss(const Case& s, Params& params, const Teacher& teacher) {
   Student student = MakeStudent(params, s.model);
+  if (s.ffn_width > 0) student.set_ffn_width(s.ffn_width);
   const TokenBatch batch = RandomBatch(2, kLength, s.model.config.vocab, s.border);
   const StepValue value = student.AddGradients(batch, &teacher, s.loss, 1);
   return value.loss;
@@ -136,6 +138,41 @@ TEST(Gradient, OfDocumentsKeptApart) {
   setup.model = RandomModel(config, WithPrefix(setup.model.plan, 2), 1);
   ExpectFiniteDifferencesAgree(setup);
 }
+
+class GradientOfAPart : public testing::TestWithParam<FamilyCase> {};
+
+TEST_P(GradientOfAPart, IsTheDerivativeAndZeroElsewhere) {
+  const ModelConfig& config = GetParam().config;
+  Case setup = MakeCase(config, CyclePlan(config, 2, ResidualKind::kLora, 3));
+  setup.ffn_width = 11;
+  ExpectFiniteDifferencesAgree(setup);
+
+  Params params = AllTrained(setup.model);
+  const Teacher teacher(setup.teacher, kLength);
+  Loss(setup, params, teacher);
+  const auto largest = [&](const std::string& name, int64_t dim, bool used) {
+    const at::Tensor grad = params.Get(name).grad();
+    const int64_t begin = used ? 0 : setup.ffn_width;
+    const int64_t end = used ? setup.ffn_width : grad.size(dim);
+    return grad.narrow(dim, begin, end - begin).abs().max().item<double>();
+  };
+  // Names of what the width divides, and along which dimension.
+  std::vector<std::pair<std::string, int64_t>> parts;
+  for (const Module m : {Module::kGate, Module::kUp, Module::kDown}) {
+    if (!config.HasModule(m)) continue;
+    const int64_t dim = m == Module::kDown ? 1 : 0;
+    parts.emplace_back(BlockTensor(1, m), dim);
+    parts.emplace_back(ResidualTensor(2, m, dim == 1 ? "a" : "b"), dim);
+    if (dim == 0 && config.HasBias(m)) parts.emplace_back(BlockTensor(1, m, "bias"), 0);
+  }
+  for (const auto& [name, dim] : parts) {
+    EXPECT_GT(largest(name, dim, true), 0) << name;
+    EXPECT_EQ(largest(name, dim, false), 0) << name;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Families, GradientOfAPart, testing::ValuesIn(Families()),
+                         [](const auto& info) { return info.param.name; });
 
 at::Tensor GradientWith(const Case& s, Checkpoint checkpoint) {
   Params params = AllTrained(s.model);
