@@ -1,6 +1,7 @@
 #include <cstdio>
 
 #include "base/strings.h"
+#include "base/with_file.h"
 #include "cli/output.h"
 #include "cli/session.h"
 #include "rondo/error.h"
@@ -22,7 +23,8 @@ int RunExport(const ExportCommandOptions& options, const CommonOptions& common) 
   const DType type = ParseStoredType("--type", options.type);
   Model model = LoadModel(options.model);
   if (!native) model = Unroll(model, pool);
-  model = CutFfn(model, options.ffn_width);
+  model = WithFile(
+      {}, [&] { return CutFfn(model, options.ffn_width); }, "--ffn-width");
   if (native) {
     SaveModel(model, options.out, type);
   } else if (options.format == "hf") {
