@@ -151,10 +151,17 @@ TEST(Forward, RowsAndDocumentsAreIndependent) {
   ExpectRowsAndDocumentsIndependent(RandomModel(SmallConfig()));
 }
 
-// Every document sees the prefix.
+// Every document sees the prefix. Prefix keys are not turned, so with rotary embedding a document's
+// place in the row would matter; here positions say nothing.
 TEST(Forward, RowsAndDocumentsWithPrefixVectorsAreIndependent) {
-  const ModelConfig config = SmallConfig();
-  ExpectRowsAndDocumentsIndependent(RandomModel(config, WithPrefix(IdentityPlan(config), 4)));
+  ModelConfig config = SmallConfig();
+  config.positions = PositionKind::kLearned;
+  config.rotary_dim = 0;
+  Model model = RandomModel(config, WithPrefix(IdentityPlan(config), 4));
+  const Shape shape = model.weights.Get("positions.weight").shape();
+  const auto size = static_cast<size_t>(ElementCount(shape));
+  model.weights.Set("positions.weight", Tensor::FromF32(shape, std::vector<float>(size)));
+  ExpectRowsAndDocumentsIndependent(model);
 }
 
 }  // namespace

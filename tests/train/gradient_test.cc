@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "base/rng.h"
+#include "rondo/ffn_width.h"
 #include "train_testing.h"
 
 namespace rondo {
@@ -139,36 +140,47 @@ TEST(Gradient, OfDocumentsKeptApart) {
   ExpectFiniteDifferencesAgree(setup);
 }
 
-class GradientOfAPart : public testing::TestWithParam<FamilyCase> {};
-
-TEST_P(GradientOfAPart, IsTheDerivativeAndZeroElsewhere) {
-  const ModelConfig& config = GetParam().config;
+TEST(Gradient, OfAPartOfTheFeedForward) {
+  const ModelConfig config = SmallConfig();
   Case setup = MakeCase(config, CyclePlan(config, 2, ResidualKind::kLora, 3));
   setup.ffn_width = 11;
   ExpectFiniteDifferencesAgree(setup);
+}
 
-  Params params = AllTrained(setup.model);
-  const Teacher teacher(setup.teacher, kLength);
-  Loss(setup, params, teacher);
-  const auto largest = [&](const std::string& name, int64_t dim, bool used) {
-    const at::Tensor grad = params.Get(name).grad();
-    const int64_t begin = used ? 0 : setup.ffn_width;
-    const int64_t end = used ? setup.ffn_width : grad.size(dim);
-    return grad.narrow(dim, begin, end - begin).abs().max().item<double>();
-  };
-  // Names of what the width divides, and along which dimension.
-  std::vector<std::pair<std::string, int64_t>> parts;
-  for (const Module m : {Module::kGate, Module::kUp, Module::kDown}) {
-    if (!config.HasModule(m)) continue;
-    const int64_t dim = m == Module::kDown ? 1 : 0;
-    parts.emplace_back(BlockTensor(1, m), dim);
-    parts.emplace_back(ResidualTensor(2, m, dim == 1 ? "a" : "b"), dim);
-    if (dim == 0 && config.HasBias(m)) parts.emplace_back(BlockTensor(1, m, "bias"), 0);
+class GradientOfAPart : public testing::TestWithParam<FamilyCase> {};
+
+// What a part of the feed-forward learns is what the cut model learns; the rest learns nothing.
+TEST_P(GradientOfAPart, IsThatOfTheCutModelAndZeroElsewhere) {
+  const ModelConfig& config = GetParam().config;
+  Case whole = MakeCase(config, CyclePlan(config, 2, ResidualKind::kLora, 3));
+  whole.ffn_width = 11;
+  Case cut = whole;
+  cut.model = CutFfn(whole.model, 11.0 / config.d_ff);
+  cut.ffn_width = 0;
+  ASSERT_EQ(cut.model.config.d_ff, 11);
+  Params whole_params = AllTrained(whole.model), cut_params = AllTrained(cut.model);
+  const Teacher teacher(whole.teacher, kLength);
+  Loss(whole, whole_params, teacher);
+  Loss(cut, cut_params, teacher);
+  int divided = 0;
+  for (const Param* param : cut_params.List()) {
+    at::Tensor rest = whole_params.Get(param->name).grad().clone();
+    at::Tensor part = rest;
+    for (int64_t dim = 0; dim < rest.dim(); ++dim) {
+      part = part.narrow(dim, 0, param->value.size(dim));
+    }
+    const at::Tensor expected = param->value.grad();
+    const double largest = expected.abs().max().item<double>();
+    EXPECT_GT(largest, 0) << param->name;
+    // About ten sums a layer, forward and backward, of 40 terms in perhaps another order.
+    const double limit = 4 * 0x1p-23 * std::sqrt(40.0) * std::sqrt(20.0 * config.layers) * largest;
+    EXPECT_LE((part - expected).abs().max().item<double>(), limit) << param->name;
+    part.zero_();
+    EXPECT_EQ(rest.abs().max().item<double>(), 0) << param->name;
+    divided += rest.numel() > expected.numel();
   }
-  for (const auto& [name, dim] : parts) {
-    EXPECT_GT(largest(name, dim, true), 0) << name;
-    EXPECT_EQ(largest(name, dim, false), 0) << name;
-  }
+  // Of two blocks and four depths: weights and a factor of gate, up and down.
+  EXPECT_GE(divided, config.gated_ffn ? 3 * (2 + 4) : 2 * (2 + 4));
 }
 
 INSTANTIATE_TEST_SUITE_P(Families, GradientOfAPart, testing::ValuesIn(Families()),
