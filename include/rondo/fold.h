@@ -75,7 +75,8 @@ struct FoldOptions {
   ResidualKind residual = ResidualKind::kLora;
   int rank = 64;                       // clipped to min(in, out) of each matrix
   std::map<Module, int> module_ranks;  // overrides `rank`
-  uint64_t seed = 0;                   // of InitKind::kRandom
+  int prefix = 0;                      // prefix vectors of every depth; 0: none
+  uint64_t seed = 0;                   // of InitKind::kRandom and of prefix vectors
 };
 
 // The plan that `options` describe, without touching weights. Ranks are 0 at depths that share with
@@ -84,14 +85,15 @@ struct FoldOptions {
 SharingPlan MakePlan(const ModelConfig& config, const FoldOptions& options);
 
 // Folds `model` (identity plan) onto `plan`, which also decides norms, biases, residuals and ranks;
-// of `options` only `init` and `seed` are used. Residuals have the least Frobenius error for their
-// kind (exactly for lora, muldiag and kronecker; by alternating fits for lora-diag and dora).
-// Blocks copied from one layer keep its type, computed tensors are f32. Throws if plan or weights
-// do not fit.
+// of `options` only `init` and `seed` are used. Prefix vectors start as small random numbers.
+// Residuals have the least Frobenius error for their kind (exactly for lora, muldiag and kronecker;
+// by alternating fits for lora-diag and dora). Blocks copied from one layer keep its type, computed
+// tensors are f32. Throws if plan or weights do not fit.
 Model Fold(const Model& model, const SharingPlan& plan, const FoldOptions& options,
            ThreadPool& pool, bool quiet = true);
 
-// The plain model of the same function: identity plan, each depth S + R merged, f32 linears.
+// The model of the same function that shares nothing: identity plan, each depth S + R merged, f32
+// linears. Prefix vectors stay, as no linear can hold them.
 Model Unroll(const Model& model, ThreadPool& pool);
 
 }  // namespace rondo

@@ -56,12 +56,16 @@ struct ModulePlan {
 
 struct SharingPlan {
   static constexpr int kFormat = 1;
+  static constexpr int kMaxPrefix = 1024;
 
   std::string order = "identity";  // what produced it, for people: cycle, sequence, …, custom
   int loops = 1;                   // B, for people; the tie maps below are what counts
   int depths = 0;                  // L
   // A learned exit gate behind each loop but the last; see weights.h.
   bool exit_gate = false;
+  // P: trained keys and values that every query of a depth sees besides its window; 0: none. See
+  // weights.h.
+  int prefix = 0;
   std::array<ModulePlan, kModuleCount> modules;
 
   ModulePlan& operator[](Module m) { return modules[static_cast<size_t>(m)]; }
@@ -71,7 +75,7 @@ struct SharingPlan {
   bool SharesAnything() const;
   // Whether `depth` adds a residual to linear `m`: kind is not none and, where it counts, rank > 0.
   bool HasResidual(Module m, int depth) const;
-  // Whether any module's kind is not none.
+  // Whether depths add anything of their own: a residual of any kind, or prefix vectors.
   bool HasResiduals() const;
   void Validate(const ModelConfig& config) const;
   bool operator==(const SharingPlan&) const = default;

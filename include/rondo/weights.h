@@ -4,6 +4,10 @@
 //   blocks.<k>.<module>.weight / .bias   residual.<depth>.<module>.<a|b|diag|scale|magnitude|bias>
 //   final_norm.weight / .bias            head.weight / .bias (absent when tied to the embedding)
 //   exit_gate.<loop>.weight / .bias      for each loop but the last, where the plan has gates
+//   residual.<depth>.prefix.k / .v       [prefix, kv_heads · head_dim], where the plan has a
+//   prefix:
+//                                        keys and values as attention reads them (no norm, no
+//                                        rotary embedding)
 #pragma once
 
 #include <cstdint>
@@ -21,6 +25,8 @@ namespace rondo {
 std::string BlockTensor(int block, Module module, std::string_view part = "weight");
 std::string ResidualTensor(int depth, Module module, std::string_view part);
 std::string ExitGateTensor(int loop, std::string_view part);  // loop 0 is the first
+std::string PrefixTensor(int depth, std::string_view part);   // k or v
+bool IsPrefixTensor(std::string_view name);
 // Whether a plan decides about the tensor; all others are the model's own: embedding, final norm,
 // head.
 bool BelongsToPlan(std::string_view name);

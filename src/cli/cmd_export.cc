@@ -1,25 +1,33 @@
 #include <cstdio>
 
 #include "base/strings.h"
+#include "base/with_file.h"
 #include "cli/output.h"
 #include "cli/session.h"
 #include "rondo/error.h"
 #include "rondo/export.h"
+#include "rondo/ffn_width.h"
 #include "rondo/fold.h"
 
 namespace rondo::cli {
 
 int RunExport(const ExportCommandOptions& options, const CommonOptions& common) {
-  if (options.format != "hf" && options.format != "gguf") {
+  const bool native = options.format == "native";
+  if (!native && options.format != "hf" && options.format != "gguf") {
     throw Error({.function = "RunExport",
                  .problem = "unknown format '" + options.format + "'",
-                 .expected = "hf or gguf",
+                 .expected = "hf, gguf or native",
                  .field = "--format"});
   }
   ThreadPool pool(common.threads);
   const DType type = ParseStoredType("--type", options.type);
-  const Model model = Unroll(LoadModel(options.model), pool);
-  if (options.format == "hf") {
+  Model model = LoadModel(options.model);
+  if (!native) model = Unroll(model, pool);
+  model = WithFile(
+      {}, [&] { return CutFfn(model, options.ffn_width); }, "--ffn-width");
+  if (native) {
+    SaveModel(model, options.out, type);
+  } else if (options.format == "hf") {
     ExportHf(model, options.out, type);
   } else {
     ExportGguf(model, options.out, UniformTypes(model, type), pool);
@@ -29,6 +37,7 @@ int RunExport(const ExportCommandOptions& options, const CommonOptions& common) 
   out.Add("format", options.format);
   out.Add("family", model.config.family);
   out.Add("layers", model.config.layers);
+  out.Add("d_ff", model.config.d_ff);
   out.Print(common.json);
   return 0;
 }

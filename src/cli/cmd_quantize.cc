@@ -55,7 +55,10 @@ bool WritesNative(const std::string& layout, const SharingPlan& plan) {
   if (layout == "auto") return shares;
   if (layout == "rondo") return true;
   if (layout != "llama.cpp") Fail("--layout", "'" + layout + "'", "auto, rondo or llama.cpp");
-  if (shares) Fail("--layout", "a model with shared layers", "rondo, or an unrolled model");
+  if (shares) {
+    Fail("--layout", "a model with shared layers, residuals or prefix vectors",
+         "rondo, or a plain model");
+  }
   return false;
 }
 

@@ -48,7 +48,10 @@ void AddPlan(CLI::App* app, PlanFlags* plan) {
       ->capture_default_str();
   app->add_option("--norms", plan->norms, "own, absorbed or tied")->capture_default_str();
   app->add_flag("--tie-biases", plan->tie_biases, "tie biases along with the weights");
-  app->add_option("--seed", plan->seed, "seed of --init random")->capture_default_str();
+  app->add_option("--prefix", plan->prefix, "trained keys and values of every depth; 0: none")
+      ->capture_default_str();
+  app->add_option("--seed", plan->seed, "seed of --init random and --prefix")
+      ->capture_default_str();
 }
 
 // Returns the option that names the text.
@@ -159,7 +162,8 @@ void AddInspect(CLI::App& app, AllOptions& all, std::function<int()>* run) {
   AddCommon(command, &all.common);
   command->footer("With any plan option, shows that plan applied to the model's configuration.");
   command->callback([command, &all, run] {
-    for (const char* flag : {"--order", "--loops", "--plan", "--residual", "--rank", "--norms"}) {
+    for (const char* flag :
+         {"--order", "--loops", "--plan", "--residual", "--rank", "--norms", "--prefix"}) {
       all.inspect.what_if |= command->count(flag) > 0;
     }
     *run = [&all] { return RunInspect(all.inspect, all.common); };
@@ -291,12 +295,20 @@ void AddQuantize(CLI::App& app, AllOptions& all, std::function<int()>* run) {
 }
 
 void AddExport(CLI::App& app, AllOptions& all, std::function<int()>* run) {
-  CLI::App* command =
-      app.add_subcommand("export", "unrolled and merged, for transformers or llama.cpp");
+  CLI::App* command = app.add_subcommand(
+      "export", "unrolled and merged, for transformers or llama.cpp; or narrower");
   AddModel(command, &all.export_model.model);
-  command->add_option("--format", all.export_model.format, "hf or gguf")->capture_default_str();
-  command->add_option("--out,-o", all.export_model.out, "directory (hf) or file (gguf)")
+  command
+      ->add_option("--format", all.export_model.format,
+                   "hf, gguf or native (rondo's own, folded as it is)")
+      ->capture_default_str();
+  command->add_option("--out,-o", all.export_model.out, "directory (hf, native) or file (gguf)")
       ->required();
+  command
+      ->add_option(
+          "--ffn-width", all.export_model.ffn_width,
+          "keep this share of every feed-forward, its first channels (see docs/training.md)")
+      ->capture_default_str();
   command->add_option("--type", all.export_model.type, "type of matrices: f32, bf16 or f16")
       ->capture_default_str();
   AddCommon(command, &all.common);

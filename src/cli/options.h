@@ -29,7 +29,8 @@ struct PlanFlags {
   std::string rank = "64";        // one number, or q=32,ffn=128,…
   std::string norms = "own";      // own, absorbed, tied
   bool tie_biases = false;        // tie biases along with the weights
-  uint64_t seed = 0;              // of --init random
+  int prefix = 0;                 // prefix vectors of every depth
+  uint64_t seed = 0;              // of --init random and of prefix vectors
 };
 
 struct InspectOptions {
@@ -127,6 +128,7 @@ struct ChatCommandOptions {
 struct ExportCommandOptions {
   std::string model;
   std::string format = "hf";
+  double ffn_width = 1;  // share of the feed-forward's width
   std::string out;
   std::string type = "f32";
 };

@@ -109,6 +109,7 @@ FoldOptions ParseFoldOptions(const PlanFlags& flags) {
       Choose<InitKind>("--init", init, {"stepwise", "average", "lower", "upper", "random"});
   options.norms = Choose<NormPolicy>("--norms", flags.norms, {"own", "absorbed", "tied"});
   options.tie_biases = flags.tie_biases;
+  options.prefix = flags.prefix;
   options.seed = flags.seed;
   return options;
 }

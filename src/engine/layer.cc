@@ -202,7 +202,8 @@ void Attend(const LayerContext& c, const Batch& batch, const float* q, float* at
                      .first_position = span.first_position,
                      .count = span.count,
                      .q = q + row * width,
-                     .out = attended + row * width});
+                     .out = attended + row * width,
+                     .prefix = span.layer->prefix});
     row += span.count;
   }
   Attention(spans, c.pool);

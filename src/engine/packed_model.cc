@@ -16,6 +16,10 @@ PackedModel::PackedModel(const Model& model, std::optional<DType> type, ThreadPo
   if (const Tensor* positions = model.weights.Find("positions.weight")) positions_ = *positions;
   PackBlocks(model, type, pool);
   layers_.resize(static_cast<size_t>(config.layers));
+  for (int depth = 0; model.plan.prefix > 0 && depth < config.layers; ++depth) {
+    prefixes_.emplace_back(config, model.plan, model.weights, depth);
+    layers_[static_cast<size_t>(depth)].prefix = prefixes_.back().use();
+  }
   for (int depth = 0; depth < config.layers; ++depth) ResolveLayer(model, depth);
 
   final_norm_.gain = Vector(model.weights, "final_norm.weight");
@@ -120,6 +124,7 @@ uint64_t PackedModel::bytes() const {
   for (const auto& residuals : residuals_) {
     for (const auto& residual : residuals) total += residual ? residual->bytes() : 0;
   }
+  for (const PrefixVectors& prefix : prefixes_) total += prefix.bytes();
   for (const auto& [name, values] : vectors_) total += values.size() * sizeof(float);
   return total;
 }

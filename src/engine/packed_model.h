@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/prefix_vectors.h"
 #include "engine/residual.h"
 #include "kernels/matmul.h"
 #include "rondo/model.h"
@@ -39,6 +40,7 @@ struct NormUse {
 struct LayerUse {
   std::array<LinearUse, kLinearCount> linears;
   std::array<NormUse, kModuleCount - kLinearCount> norms;
+  AttentionPrefix prefix;
 
   const LinearUse& linear(Module m) const { return linears[static_cast<size_t>(m)]; }
   const NormUse& norm(Module m) const { return norms[static_cast<size_t>(m) - kLinearCount]; }
@@ -74,6 +76,7 @@ class PackedModel {
   std::vector<LayerUse> layers_;
   std::array<std::vector<PackedMatrix>, kLinearCount> blocks_;                  // [module][block]
   std::array<std::vector<std::unique_ptr<Residual>>, kLinearCount> residuals_;  // [module][depth]
+  std::vector<PrefixVectors> prefixes_;                                         // [depth], or empty
   std::map<std::string, std::vector<float>> vectors_;
   Tensor embedding_;
   Tensor positions_;

@@ -17,6 +17,11 @@ class Reader {
     Read(linear.weight, linear.weight->bytes());
     if (linear.residual != nullptr) Read(linear.residual, linear.residual->bytes());
   }
+  void Read(const AttentionPrefix& prefix) {
+    const KvLayout& layout = prefix.kv.layout;
+    const int64_t row = int64_t{layout.kv_heads} * layout.head_dim;
+    Read(prefix.kv.pages[0], static_cast<uint64_t>(2 * prefix.count * row) * sizeof(float));
+  }
   std::vector<WeightRead> Take() { return std::move(reads_); }
 
  private:
@@ -29,7 +34,9 @@ class Reader {
 std::vector<WeightRead> ReadOrder(const PackedModel& weights, int depths) {
   Reader reader;
   for (int depth = 0; depth < depths; ++depth) {
-    for (const LinearUse& linear : weights.layer(depth).linears) reader.Read(linear);
+    const LayerUse& layer = weights.layer(depth);
+    for (const LinearUse& linear : layer.linears) reader.Read(linear);
+    if (layer.prefix.count > 0) reader.Read(layer.prefix);
   }
   reader.Read(weights.head());
   return reader.Take();

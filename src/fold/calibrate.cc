@@ -124,8 +124,9 @@ class Calibrator {
                 });
   }
 
-  // The fold's norms and biases at a depth.
+  // The fold's norms, biases and prefix vectors at a depth.
   void LoadNorms(int depth, DenseLayer& layer) const {
+    if (plan_.prefix > 0) layer.SetPrefix(PrefixVectors(model_.config, plan_, weights_, depth));
     for (const Module m : kAllModules) {
       if (!model_.config.HasModule(m)) continue;
       const int block = plan_[m].blocks[static_cast<size_t>(depth)];

@@ -110,6 +110,11 @@ void DenseLayer::SetGain(Module m, std::vector<float> gain) {
   use_.norms[i - kLinearCount].gain = gains_[i].data();
 }
 
+void DenseLayer::SetPrefix(PrefixVectors prefix) {
+  prefix_ = std::move(prefix);
+  use_.prefix = prefix_->use();
+}
+
 void LoadSourceNorms(const Model& model, const SharingPlan& plan, int depth, DenseLayer& layer) {
   const SourceLayers source(model, plan);
   for (const Module m : kAllModules) {
@@ -117,6 +122,8 @@ void LoadSourceNorms(const Model& model, const SharingPlan& plan, int depth, Den
     if (!IsLinear(m)) layer.SetGain(m, source.Weight(m, depth));
     if (model.config.HasBias(m)) layer.SetBias(m, source.Bias(m, depth));
   }
+  if (model.plan.prefix == 0) return;
+  layer.SetPrefix(PrefixVectors(model.config, model.plan, model.weights, depth));
 }
 
 void LoadSourceLayer(const Model& model, const SharingPlan& plan, int depth, DenseLayer& layer,

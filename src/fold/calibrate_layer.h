@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -30,20 +31,22 @@ class DenseLayer {
   void SetLinear(Module m, const Tensor& weight);
   void SetBias(Module m, std::vector<float> bias);
   void SetGain(Module m, std::vector<float> gain);
+  void SetPrefix(PrefixVectors prefix);
   const LayerUse& use() const { return use_; }
 
  private:
   std::array<PackedMatrix, kLinearCount> linears_;
   std::array<std::vector<float>, kModuleCount> gains_;
   std::array<std::vector<float>, kModuleCount> biases_;
+  std::optional<PrefixVectors> prefix_;
   LayerUse use_;
 };
 
-// The layer of a plain model, norms absorbed where `plan` absorbs them.
+// The layer of an unrolled model, norms absorbed where `plan` absorbs them.
 void LoadSourceLayer(const Model& model, const SharingPlan& plan, int depth, DenseLayer& layer,
                      ThreadPool& pool);
 
-// Norms and biases alone.
+// Norms, biases and prefix vectors alone.
 void LoadSourceNorms(const Model& model, const SharingPlan& plan, int depth, DenseLayer& layer);
 
 // Equally long sequences cut evenly out of a text, and the means to run layers over them.

@@ -19,6 +19,7 @@ namespace rondo {
 namespace {
 
 constexpr double kRandomDeviation = 0.02;
+constexpr double kPrefixDeviation = 0.02;
 
 // Mean over `depths` of what `read` gives, [size]; one of them is in memory at a time.
 std::vector<float> Mean(const std::vector<int>& depths, size_t size,
@@ -46,6 +47,7 @@ class Folder {
 
   Weights Run(ThreadPool& pool) {
     CopyOuterTensors();
+    MakePrefixes();
     for (const Module m : kAllModules) {
       if (plan_[m].blocks.empty() || plan_[m].blocks[0] == kAbsorbed) continue;
       const auto sources = SourceDepths(plan_[m].blocks, options_.init);
@@ -76,6 +78,19 @@ class Folder {
   void CopyOuterTensors() {
     for (const auto& [name, tensor] : model_.weights) {
       if (!BelongsToPlan(name)) Set(name, tensor);
+    }
+  }
+
+  // Small random vectors, none like another; docs/plans.md says why they are not zeros.
+  void MakePrefixes() {
+    const int width = model_.config.kv_heads * model_.config.head_dim;
+    Rng rng(options_.seed);
+    for (int depth = 0; plan_.prefix > 0 && depth < plan_.depths; ++depth) {
+      for (const char* part : {"k", "v"}) {
+        std::vector<float> values(static_cast<size_t>(plan_.prefix * width));
+        for (float& value : values) value = static_cast<float>(kPrefixDeviation * rng.Normal());
+        Set(PrefixTensor(depth, part), Tensor::FromF32({plan_.prefix, width}, std::move(values)));
+      }
     }
   }
 
@@ -188,6 +203,12 @@ class Folder {
 };
 
 void RequirePlain(const SharingPlan& plan) {
+  if (plan.prefix > 0) {
+    throw Error({.function = "Fold",
+                 .problem = "the model has prefix vectors",
+                 .expected = "a plain model",
+                 .field = "prefix"});
+  }
   for (const ModulePlan& module : plan.modules) {
     bool plain = module.residual == ResidualKind::kNone && !module.own_bias;
     for (size_t d = 0; d < module.blocks.size(); ++d) {

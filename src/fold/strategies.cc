@@ -160,6 +160,7 @@ SharingPlan MakePlan(const ModelConfig& config, const FoldOptions& options) {
       plan[m].blocks = NormMap(options, m, config.layers);
     }
   }
+  plan.prefix = options.prefix;
   Describe(options, plan);
   CheckAbsorption(config, plan);
   plan.Validate(config);

@@ -12,11 +12,13 @@ namespace {
 
 class Unroller {
  public:
-  explicit Unroller(const Model& model) : model_(model), plan_(IdentityPlan(model.config)) {}
+  explicit Unroller(const Model& model) : model_(model), plan_(IdentityPlan(model.config)) {
+    plan_.prefix = model.plan.prefix;
+  }
 
   Model Run(ThreadPool& pool) {
     for (const auto& [name, tensor] : model_.weights) {
-      if (!BelongsToPlan(name)) weights_.Set(name, tensor);
+      if (!BelongsToPlan(name) || IsPrefixTensor(name)) weights_.Set(name, tensor);
     }
     for (const Module m : kAllModules) {
       if (!model_.config.HasModule(m)) continue;

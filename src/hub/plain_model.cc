@@ -31,6 +31,13 @@ Tensor Constant(const Shape& shape, float value) {
 }  // namespace
 
 Model PlainModel(const Model& model) {
+  if (model.plan.prefix > 0) {
+    throw Error({.function = "PlainModel",
+                 .problem = std::to_string(model.plan.prefix) + " prefix vectors at every depth",
+                 .expected = "a model without them: other programs have no place for trained keys "
+                             "and values",
+                 .field = "prefix"});
+  }
   Model plain = model;
   plain.plan = IdentityPlan(model.config);
   for (const Module m : kAllModules) {

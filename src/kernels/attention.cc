@@ -42,17 +42,16 @@ inline KeyRange KeysOf(const AttentionShape& shape, int64_t position) {
   return {std::max<int64_t>(begin, 0), position + 1};
 }
 
-// Scores of keys [first, first + count) become exp(score − max), exactly zero outside `keys`; count
-// is a multiple of the panel. Returns their sum.
-float Exponentials(const AttentionShape& shape, KeyRange keys, int64_t first, int64_t count,
-                   float* scores) {
+// Products of keys [first, first + count) become scores, the lowest number outside `keys`; count is
+// a multiple of the panel. Returns the largest of them and `max`, lane by lane.
+HWY_INLINE PanelVec FinishScores(const AttentionShape& shape, KeyRange keys, int64_t first,
+                                 int64_t count, PanelVec max, float* scores) {
   const PanelTag d;
   const hn::RebindToSigned<PanelTag> di;
   const PanelVec scale = hn::Set(d, shape.scale);
   const PanelVec masked = hn::Set(d, std::numeric_limits<float>::lowest());
   const auto begin = hn::Set(di, static_cast<int32_t>(keys.begin));
   const auto end = hn::Set(di, static_cast<int32_t>(keys.end));
-  PanelVec max = masked;
   for (int64_t i = 0; i < count; i += kPanelLanes) {
     PanelVec score = hn::Mul(hn::Load(d, scores + i), scale);
     if (shape.softcap > 0) score = Capped(score, shape.softcap);
@@ -62,6 +61,13 @@ float Exponentials(const AttentionShape& shape, KeyRange keys, int64_t first, in
     max = hn::Max(max, score);
     hn::Store(score, d, scores + i);
   }
+  return max;
+}
+
+// Scores become exp(score − max), exactly zero for the lowest number; count is a multiple of the
+// panel. Returns their sum.
+HWY_INLINE float Exponentials(PanelVec max, int64_t count, float* scores) {
+  const PanelTag d;
   max = hn::MaxOfLanes(d, max);
   LaneSums sums;
   for (int64_t i = 0; i < count; i += kPanelWidth) {
@@ -86,16 +92,15 @@ void ScaleColumns(const float* scales, int64_t rows, int64_t count, float* x, in
   }
 }
 
-// scores[rows, stride] of the keys from `first` on, page by page.
+// scores[rows, width] of the keys from `first` on, page by page; rows lie `stride` apart.
 template <typename T>
-void Scores(const AttentionJob& job, int64_t rows, const float* queries, int64_t padded_dim,
-            int64_t first, int64_t stride, float* scores) {
-  const KvView& kv = job.span->kv;
-  const int64_t dim = job.span->shape.head_dim;
-  for (int64_t at = first; at < first + stride;) {
+void Scores(const KvView& kv, int kv_head, int64_t rows, const float* queries, int64_t padded_dim,
+            int64_t first, int64_t width, float* scores, int64_t stride) {
+  const int64_t dim = kv.layout.head_dim;
+  for (int64_t at = first; at < first + width;) {
     const int64_t slot = at % kPagePositions;
-    const int64_t count = std::min(kPagePositions - slot, first + stride - at);
-    const std::byte* head = kv.Head(at / kPagePositions, job.kv_head);
+    const int64_t count = std::min(kPagePositions - slot, first + width - at);
+    const std::byte* head = kv.Head(at / kPagePositions, kv_head);
     float* target = scores + (at - first);
     Tiles(rows, count / kPanelWidth, queries, padded_dim,
           reinterpret_cast<const T*>(head) + slot * dim, dim * kPanelWidth, dim, target, stride,
@@ -108,15 +113,15 @@ void Scores(const AttentionJob& job, int64_t rows, const float* queries, int64_t
   }
 }
 
-// sums[rows, padded_dim] of the values from `first` to `end`, weighted by `scores`.
+// sums[rows, padded_dim] of the values from `first` to `end`, weighted by `scores`; on top of what
+// they are when `add`.
 template <typename T>
-void Values(const AttentionJob& job, int64_t rows, float* scores, int64_t stride, int64_t first,
-            int64_t end, float* sums, int64_t padded_dim) {
-  const KvView& kv = job.span->kv;
+void Values(const KvView& kv, int kv_head, int64_t rows, float* scores, int64_t stride,
+            int64_t first, int64_t end, float* sums, int64_t padded_dim, bool add) {
   for (int64_t at = first; at < end;) {
     const int64_t slot = at % kPagePositions;
     const int64_t count = std::min(kPagePositions - slot, end - at);
-    const std::byte* head = kv.Head(at / kPagePositions, job.kv_head);
+    const std::byte* head = kv.Head(at / kPagePositions, kv_head);
     float* weights = scores + (at - first);
     if constexpr (std::is_same_v<T, Int8>) {
       const auto* scales = reinterpret_cast<const float*>(head + kv.layout.scales_offset());
@@ -125,7 +130,7 @@ void Values(const AttentionJob& job, int64_t rows, float* scores, int64_t stride
     }
     const auto* values = reinterpret_cast<const T*>(head + kv.layout.values_offset());
     Tiles(rows, padded_dim / kPanelWidth, weights, stride, values + slot * kPanelWidth,
-          int64_t{kPagePositions} * kPanelWidth, count, sums, padded_dim, at > first);
+          int64_t{kPagePositions} * kPanelWidth, count, sums, padded_dim, add || at > first);
     at += count;
   }
 }
@@ -136,17 +141,21 @@ void RunTile(const AttentionJob& job, int64_t first_query, int64_t rows,
   const AttentionSpan& span = *job.span;
   const AttentionShape& shape = span.shape;
   const int64_t group = shape.heads / shape.kv_heads;
-  const int64_t width = int64_t{shape.heads} * shape.head_dim;
+  const int64_t row_width = int64_t{shape.heads} * shape.head_dim;
   const int64_t padded_dim = PanelCount(shape.head_dim) * kPanelWidth;
   const auto position = [&](int64_t query) { return span.first_position + query / group; };
   const auto offset = [&](int64_t query) {
-    return query / group * width + (job.kv_head * group + query % group) * shape.head_dim;
+    return query / group * row_width + (job.kv_head * group + query % group) * shape.head_dim;
   };
   // Union of what the rows see, from a panel border on.
   const KeyRange low = KeysOf(shape, position(first_query));
   const int64_t end = position(first_query + rows - 1) + 1;
   const int64_t first = low.begin / kPanelWidth * kPanelWidth;
-  const int64_t stride = PanelCount(end - first) * kPanelWidth;
+  const int64_t width = PanelCount(end - first) * kPanelWidth;
+  // Scores of the prefix stand before those of the window, on whole panels: the same for all rows.
+  const AttentionPrefix& prefix = span.prefix;
+  const int64_t prefix_width = PanelCount(prefix.count) * kPanelWidth;
+  const int64_t stride = prefix_width + width;
 
   space.resize(static_cast<size_t>(rows * (stride + 2 * padded_dim) + kPanelWidth));
   const size_t misaligned = reinterpret_cast<uintptr_t>(space.data()) / sizeof(float) % kPanelWidth;
@@ -156,13 +165,22 @@ void RunTile(const AttentionJob& job, int64_t first_query, int64_t rows,
   for (int64_t r = 0; r < rows; ++r) {
     std::copy_n(span.q + offset(first_query + r), shape.head_dim, queries + r * padded_dim);
   }
-  Scores<T>(job, rows, queries, padded_dim, first, stride, scores);
+  Scores<float>(prefix.kv, job.kv_head, rows, queries, padded_dim, 0, prefix_width, scores, stride);
+  Scores<T>(span.kv, job.kv_head, rows, queries, padded_dim, first, width, scores + prefix_width,
+            stride);
   HWY_ALIGN float inverse[kTileRows];
   for (int64_t r = 0; r < rows; ++r) {
     const KeyRange seen = KeysOf(shape, position(first_query + r));
-    inverse[r] = 1 / Exponentials(shape, seen, first, stride, scores + r * stride);
+    float* row = scores + r * stride;
+    PanelVec max = hn::Set(PanelTag(), std::numeric_limits<float>::lowest());
+    max = FinishScores(shape, {0, prefix.count}, 0, prefix_width, max, row);
+    max = FinishScores(shape, seen, first, width, max, row + prefix_width);
+    inverse[r] = 1 / Exponentials(max, stride, row);
   }
-  Values<T>(job, rows, scores, stride, first, end, sums, padded_dim);
+  Values<float>(prefix.kv, job.kv_head, rows, scores, stride, 0, prefix.count, sums, padded_dim,
+                false);
+  Values<T>(span.kv, job.kv_head, rows, scores + prefix_width, stride, first, end, sums, padded_dim,
+            prefix.count > 0);
   for (int64_t r = 0; r < rows; ++r) {
     float* out = span.out + offset(first_query + r);
     for (int64_t i = 0; i < shape.head_dim; ++i) out[i] = sums[r * padded_dim + i] * inverse[r];
@@ -204,7 +222,8 @@ void Attention(std::span<const AttentionSpan> spans, ThreadPool& pool) {
   for (const AttentionSpan& span : spans) {
     const AttentionShape& shape = span.shape;
     const int64_t queries = int64_t{span.count} * (shape.heads / shape.kv_heads);
-    work += span.count * int64_t{span.first_position + span.count} * shape.heads * shape.head_dim;
+    const int64_t keys = int64_t{span.prefix.count} + span.first_position + span.count;
+    work += span.count * keys * shape.heads * shape.head_dim;
     for (int h = 0; h < shape.kv_heads; ++h) {
       for (int64_t first = 0; first < queries; first += kJobQueries) {
         jobs.push_back({&span, h, first, std::min(queries, first + kJobQueries)});

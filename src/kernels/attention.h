@@ -20,6 +20,12 @@ struct AttentionShape {
   int window = 0;     // keys a query sees, itself included; 0: all
 };
 
+// Keys and values, in f32, that every query sees besides its window.
+struct AttentionPrefix {
+  KvView kv;
+  int count = 0;
+};
+
 // `count` consecutive positions of one sequence; their keys and values are already stored.
 struct AttentionSpan {
   AttentionShape shape;
@@ -28,9 +34,10 @@ struct AttentionSpan {
   int count;
   const float* q;  // [count, heads * head_dim]
   float* out;      // the same shape
+  AttentionPrefix prefix = {};
 };
 
-// out = softmax(scale · q·K) · V per head, over each query's own window.
+// out = softmax(scale · q·K) · V per head, over the prefix and each query's own window.
 void Attention(std::span<const AttentionSpan> spans, ThreadPool& pool);
 
 }  // namespace rondo

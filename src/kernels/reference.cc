@@ -65,7 +65,8 @@ double Activate(Activation kind, double x) {
 }
 
 std::vector<double> Attention(const AttentionShape& shape, int position, std::span<const float> q,
-                              std::span<const float> keys, std::span<const float> values) {
+                              std::span<const float> keys, std::span<const float> values,
+                              int prefix) {
   const int64_t dim = shape.head_dim, width = shape.kv_heads * dim;
   const int first = shape.window > 0 ? std::max(0, position - shape.window + 1) : 0;
   std::vector<double> out(static_cast<size_t>(shape.heads * dim));
@@ -73,7 +74,8 @@ std::vector<double> Attention(const AttentionShape& shape, int position, std::sp
     const int64_t kv = h / (shape.heads / shape.kv_heads);
     double* head = out.data() + h * dim;
     double total = 0;
-    for (int t = first; t <= position; ++t) {
+    for (int t = 0; t <= prefix + position; ++t) {
+      if (t >= prefix && t < prefix + first) continue;
       double score = shape.scale * Dot(q.data() + h * dim, keys.data() + t * width + kv * dim, dim);
       if (shape.softcap > 0) score = shape.softcap * std::tanh(score / shape.softcap);
       const double weight = std::exp(score);

@@ -19,8 +19,10 @@ std::vector<double> LayerNorm(std::span<const float> x, std::span<const float> g
                               std::span<const float> bias, float eps);
 double Activate(Activation kind, double x);
 
-// One query [heads * head_dim] at `position` over keys and values [positions, kv_heads * head_dim].
+// One query [heads * head_dim] at `position` over keys and values [positions, kv_heads * head_dim],
+// of which the first `prefix` stand before position 0 and are seen by all.
 std::vector<double> Attention(const AttentionShape& shape, int position, std::span<const float> q,
-                              std::span<const float> keys, std::span<const float> values);
+                              std::span<const float> keys, std::span<const float> values,
+                              int prefix = 0);
 
 }  // namespace rondo::reference

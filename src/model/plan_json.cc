@@ -82,6 +82,7 @@ std::string PlanToJson(const SharingPlan& plan) {
   json["loops"] = plan.loops;
   json["depths"] = plan.depths;
   if (plan.exit_gate) json["exit_gate"] = true;
+  if (plan.prefix != 0) json["prefix"] = plan.prefix;
   Json modules = Json::object();
   for (const Module m : kAllModules) {
     if (!plan[m].blocks.empty()) modules[std::string(Name(m))] = ModuleToJson(plan[m]);
@@ -102,6 +103,7 @@ SharingPlan PlanFromJson(std::string_view text, const std::string& file) {
   plan.loops = ReadCount(object, "loops", 1);
   plan.depths = ReadCount(object, "depths", std::nullopt);
   plan.exit_gate = object.Bool("exit_gate", false);
+  plan.prefix = object.Int("prefix", 0);
   JsonObject modules = object.Object("modules");
   for (const std::string& name : modules.Keys()) {
     const auto parse = [&] {

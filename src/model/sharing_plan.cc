@@ -118,8 +118,9 @@ bool SharingPlan::HasResidual(Module m, int depth) const {
 }
 
 bool SharingPlan::HasResiduals() const {
-  return std::ranges::any_of(
-      modules, [](const ModulePlan& module) { return module.residual != ResidualKind::kNone; });
+  return prefix > 0 || std::ranges::any_of(modules, [](const ModulePlan& module) {
+           return module.residual != ResidualKind::kNone;
+         });
 }
 
 void SharingPlan::Validate(const ModelConfig& config) const {
@@ -143,6 +144,9 @@ void SharingPlan::Validate(const ModelConfig& config) const {
     } else if (module.residual != ResidualKind::kNone || !module.ranks.empty()) {
       Fail(field + ".residual", std::string(Name(module.residual)), "none: norms have no residual");
     }
+  }
+  if (prefix < 0 || prefix > kMaxPrefix) {
+    Fail("prefix", std::to_string(prefix), "0 to " + std::to_string(kMaxPrefix));
   }
   if (exit_gate && FindLoops(*this).loops < 2) {
     Fail("exit_gate", "true", "false: the blocks do not return, there is no loop to leave");

@@ -70,6 +70,12 @@ std::string ResidualTensor(int depth, Module module, std::string_view part) {
          std::string(part);
 }
 
+std::string PrefixTensor(int depth, std::string_view part) {
+  return "residual." + std::to_string(depth) + ".prefix." + std::string(part);
+}
+
+bool IsPrefixTensor(std::string_view name) { return name.find(".prefix.") != name.npos; }
+
 std::string ExitGateTensor(int loop, std::string_view part) {
   return "exit_gate." + std::to_string(loop) + "." + std::string(part);
 }
@@ -112,6 +118,10 @@ std::vector<TensorSpec> ExpectedTensors(const ModelConfig& config, const Sharing
   }
   for (const Module m : kAllModules) {
     if (config.HasModule(m)) AddModuleSpecs(config, plan, m, &specs);
+  }
+  for (int depth = 0; plan.prefix > 0 && depth < plan.depths; ++depth) {
+    const Shape shape = {plan.prefix, int64_t{config.kv_heads} * config.head_dim};
+    for (const char* part : {"k", "v"}) specs.push_back({PrefixTensor(depth, part), shape});
   }
   const int gates = plan.exit_gate ? FindLoops(plan).loops - 1 : 0;
   for (int loop = 0; loop < gates; ++loop) {

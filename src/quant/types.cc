@@ -35,7 +35,7 @@ DType WantedType(std::string_view name, const QuantizeOptions& options) {
 TypeChoice ChooseTypes(const Model& model, const QuantizeOptions& options) {
   TypeChoice choice;
   for (const TensorSpec& spec : ExpectedTensors(model.config, model.plan)) {
-    if (spec.shape.size() < 2) {
+    if (spec.shape.size() < 2 || IsPrefixTensor(spec.name)) {
       choice.types[spec.name] = DType::kF32;
       continue;
     }

@@ -218,6 +218,11 @@ std::string ModuleTable(const ModelConfig& config, const SharingPlan& plan) {
                      ToString(config.ModuleShape(m)), WithThousands(size.shared),
                      WithThousands(size.residual), ResidualText(plan, m));
   }
+  if (plan.prefix > 0) {
+    const Shape shape = {plan.prefix, int64_t{config.kv_heads} * config.head_dim};
+    out += TableLine("prefix", "", ToString(shape), "", WithThousands(sizes["prefix"].residual),
+                     "a key and a value each, at every depth");
+  }
   return out + "\n";
 }
 

@@ -71,12 +71,25 @@ at::Tensor Forward::WithHeadNorms(const LayerTensors& layer, const at::Tensor& q
       {normed(layer.q_norm, 0, q), normed(layer.k_norm, q, kv), qkv.narrow(1, q + kv, kv)}, 1);
 }
 
-at::Tensor Forward::Attend(const Heads& heads, bool local, const RowsShape& shape) const {
+at::Tensor Forward::WithPrefix(const at::Tensor& prefix, const at::Tensor& heads) const {
+  const int64_t count = prefix.size(0), rows = heads.size(0), dim = config_.head_dim;
+  const at::Tensor repeated = prefix.view({count, config_.kv_heads, dim})
+                                  .repeat_interleave(config_.heads / config_.kv_heads, 1)
+                                  .transpose(0, 1);
+  return at::cat({repeated.expand({rows, config_.heads, count, dim}), heads}, 2);
+}
+
+at::Tensor Forward::Attend(const Heads& heads, int64_t prefix, bool local,
+                           const RowsShape& shape) const {
   const int window = local && config_.sliding_window < shape.length ? config_.sliding_window : 0;
   at::Tensor mask = shape.visible;
   if (window > 0) {
     const at::Tensor causal = CausalMask(shape.length, window);
     mask = mask.defined() ? mask & causal : causal;
+  }
+  if (prefix > 0) {
+    if (!mask.defined()) mask = CausalMask(shape.length, 0);
+    mask = at::constant_pad_nd(mask, {prefix, 0}, /*value=*/1);
   }
   const bool plain = !mask.defined();
   if (config_.attn_softcap == 0) {
@@ -97,14 +110,20 @@ at::Tensor Forward::Attention(const LayerTensors& layer, int depth, const at::Te
   at::Tensor qkv = Linear(x, layer.qkv, layer.qkv_bias);
   if (config_.qk_norm) qkv = WithHeadNorms(layer, qkv);
   const at::Tensor& angles = local ? local_angles_ : angles_;
-  const Heads heads = SplitHeads(qkv, angles,
-                                 {.rows = shape.rows,
-                                  .length = shape.length,
-                                  .heads = config_.heads,
-                                  .kv_heads = config_.kv_heads,
-                                  .head_dim = config_.head_dim,
-                                  .rotary_dim = config_.rotary_dim});
-  const at::Tensor attended = Attend(heads, local, shape)
+  Heads heads = SplitHeads(qkv, angles,
+                           {.rows = shape.rows,
+                            .length = shape.length,
+                            .heads = config_.heads,
+                            .kv_heads = config_.kv_heads,
+                            .head_dim = config_.head_dim,
+                            .rotary_dim = config_.rotary_dim});
+  int64_t prefix = 0;
+  if (layer.prefix_k.defined()) {
+    prefix = layer.prefix_k.size(0);
+    heads.k = WithPrefix(layer.prefix_k, heads.k);
+    heads.v = WithPrefix(layer.prefix_v, heads.v);
+  }
+  const at::Tensor attended = Attend(heads, prefix, local, shape)
                                   .transpose(1, 2)
                                   .reshape({-1, int64_t{config_.heads} * config_.head_dim});
   return Linear(attended, layer.o, layer.o_bias);

@@ -43,7 +43,9 @@ class Forward {
   at::Tensor Linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) const;
   at::Tensor Attention(const LayerTensors& layer, int depth, const at::Tensor& x,
                        const RowsShape& shape) const;
-  at::Tensor Attend(const Heads& heads, bool local, const RowsShape& shape) const;
+  // `prefix`: keys at the beginning of heads.k that every query sees.
+  at::Tensor Attend(const Heads& heads, int64_t prefix, bool local, const RowsShape& shape) const;
+  at::Tensor WithPrefix(const at::Tensor& prefix, const at::Tensor& heads) const;
   at::Tensor WithHeadNorms(const LayerTensors& layer, const at::Tensor& qkv) const;
   at::Tensor Ffn(const LayerTensors& layer, const at::Tensor& x) const;
 

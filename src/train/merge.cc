@@ -203,6 +203,9 @@ LayerTensors MergeLayer(const Params& params, const ModelConfig& config, const S
     return GroupBias(params, config, plan, group, depth);
   };
   const auto norm = [&](Module m) { return NormOf(params, config, plan, m, depth); };
+  const auto prefix = [&](const char* part) {
+    return plan.prefix > 0 ? params.Get(PrefixTensor(depth, part)) : at::Tensor();
+  };
   return {.qkv = merge(kQkv),
           .o = merge(kO),
           .up = merge(up),
@@ -216,7 +219,21 @@ LayerTensors MergeLayer(const Params& params, const ModelConfig& config, const S
           .q_norm = norm(Module::kQNorm),
           .k_norm = norm(Module::kKNorm),
           .post_attn_norm = norm(Module::kPostAttnNorm),
-          .post_ffn_norm = norm(Module::kPostFfnNorm)};
+          .post_ffn_norm = norm(Module::kPostFfnNorm),
+          .prefix_k = prefix("k"),
+          .prefix_v = prefix("v")};
+}
+
+void NarrowFfn(const ModelConfig& config, int64_t width, LayerTensors& layer) {
+  const int64_t whole = config.d_ff;
+  if (width == whole) return;
+  const auto narrow = [&](const at::Tensor& t) {
+    const at::Tensor up = t.narrow(0, t.size(0) - whole, width);
+    return config.gated_ffn ? at::cat({t.narrow(0, 0, width), up}) : up;
+  };
+  layer.up = narrow(layer.up);
+  if (layer.up_bias.defined()) layer.up_bias = narrow(layer.up_bias);
+  layer.down = layer.down.narrow(1, 0, width).contiguous();
 }
 
 at::Tensor MergeLinear(const Params& params, const SharingPlan& plan, Module m, int depth) {

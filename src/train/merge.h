@@ -24,6 +24,7 @@ struct LayerTensors {
   at::Tensor qkv, o, up, down;                      // [out, in]; up holds gate above up
   at::Tensor qkv_bias, o_bias, up_bias, down_bias;  // undefined: none
   NormTensors attn_norm, ffn_norm, q_norm, k_norm, post_attn_norm, post_ffn_norm;
+  at::Tensor prefix_k, prefix_v;  // [prefix, kv_heads · head_dim]; undefined: none
 };
 
 // A part of every linear that fades: the matrix used at a depth is merged + weight · rest, with
@@ -36,6 +37,10 @@ struct FadingRest {
 // Differentiable by all trained parameters. `fading` may be null.
 LayerTensors MergeLayer(const Params& params, const ModelConfig& config, const SharingPlan& plan,
                         int depth, const FadingRest* fading = nullptr);
+
+// Leaves the first `width` channels of the feed-forward; the others' parameters get a gradient of
+// zero.
+void NarrowFfn(const ModelConfig& config, int64_t width, LayerTensors& layer);
 
 // The dense matrix of one linear, without a graph when no gradient is wanted.
 at::Tensor MergeLinear(const Params& params, const SharingPlan& plan, Module m, int depth);

@@ -15,7 +15,7 @@ namespace {
 // the same bits, wherever a tensor stands.
 constexpr int64_t kAlignElements = 16;
 
-bool Decays(const Param& param) { return param.value.dim() >= 2; }
+bool Decays(const Param& param) { return param.value.dim() >= 2 && !IsPrefixTensor(param.name); }
 
 std::vector<int64_t> Sizes(const Shape& shape) { return {shape.begin(), shape.end()}; }
 

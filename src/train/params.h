@@ -30,7 +30,7 @@ struct Param {
   at::Tensor value;     // f32; a leaf with a gradient when trained
   int64_t offset = -1;  // in the flat arrays; -1: frozen
   int64_t elements = 0;
-  bool decay = false;  // matrices decay; norms, biases, diagonals and magnitudes do not
+  bool decay = false;  // matrices decay; norms, biases, diagonals, magnitudes and prefixes do not
   float lr_scale = 1;
   bool trained() const { return offset >= 0; }
 };

@@ -83,6 +83,8 @@ struct StageOptions {
   double exit_weight = 0.1;
   double exit_kd = 0;
 
+  std::vector<double> widths;  // shares of the feed-forward's width
+
   std::string fade = "none";
   double fade_until = 0.8;
   double fade_power = 1;

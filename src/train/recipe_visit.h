@@ -88,6 +88,8 @@ void Visit(StageOptions& o, Visitor& v) {
   VisitLimits(o, v);
   VisitOptimizer(o, v);
   VisitLosses(o, v);
+  v("widths", o.widths,
+    "shares of the feed-forward's width, of which every step trains one; empty: the whole");
   v("fade", o.fade, "fade out what the fold lacks of the teacher: none, linear, cosine");
   v("fade_until", o.fade_until, "share of the stage at which it is gone");
   v("fade_power", o.fade_power, "exponent of what remains");

@@ -5,8 +5,10 @@
 #include <string_view>
 
 #include "base/choice.h"
+#include "base/rng.h"
 #include "base/with_file.h"
 #include "rondo/error.h"
+#include "rondo/ffn_width.h"
 
 namespace rondo {
 namespace {
@@ -95,6 +97,14 @@ void CheckRates(const StageOptions& o, const Place& place) {
               "above 0, to 1");
 }
 
+// Throws for a share that is none.
+std::vector<double> Widths(const StageOptions& o, const ModelConfig& config, const Place& place) {
+  for (const double share : o.widths) {
+    place.Named("widths", [&] { return FfnWidth(config, share); });
+  }
+  return o.widths;
+}
+
 LossOptions Losses(const StageOptions& o, const DataSection& data, const ModelConfig& config,
                    const Place& place) {
   place.Check(o.ce >= 0, "ce", o.ce, "0 or more");
@@ -160,6 +170,7 @@ Stage ResolveStage(const Recipe& recipe, size_t index, const ModelConfig& config
                      .weight_decay = o.weight_decay,
                      .clip = o.clip,
                      .ema = o.ema};
+  stage.widths = Widths(o, config, place);
   stage.loss = Losses(o, recipe.data, config, place);
   stage.fade = {.kind = place.Named("fade", [&] { return FadeKindFromName(o.fade); }),
                 .until = o.fade_until,
@@ -181,6 +192,12 @@ Stage ResolveStage(const Recipe& recipe, size_t index, const ModelConfig& config
                  .field = "teacher"});
   }
   return stage;
+}
+
+double WidthOfStep(const Stage& stage, uint64_t seed, int64_t step) {
+  if (stage.widths.empty()) return 1;
+  Rng rng(seed ^ (0x9e3779b97f4a7c15u * static_cast<uint64_t>(step + 1)));
+  return stage.widths[rng.Next() % stage.widths.size()];
 }
 
 double StageProgress(const StageOptions& limits, int64_t steps, int64_t tokens, double seconds) {

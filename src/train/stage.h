@@ -21,6 +21,7 @@ struct Stage {
   std::vector<TrainGroup> groups;
   LrOptions lr;
   OptimizerOptions optimizer;
+  std::vector<double> widths;  // shares of the feed-forward's width; empty: the whole
   LossOptions loss;
   FadeOptions fade;
   Checkpoint checkpoint;
@@ -33,6 +34,10 @@ struct Stage {
 
 // Throws naming the recipe's file and the field that makes no sense.
 Stage ResolveStage(const Recipe& recipe, size_t index, const ModelConfig& config);
+
+// The share that step `step` of a run trains; 1 without widths. Follows from the arguments alone,
+// so that a resumed run goes on as it would have.
+double WidthOfStep(const Stage& stage, uint64_t seed, int64_t step);
 
 // Share of the stage that is done.
 double StageProgress(const StageOptions& limits, int64_t steps, int64_t tokens, double seconds);

@@ -38,7 +38,8 @@ Student::Student(Params& params, const ModelConfig& config, const SharingPlan& p
       forward_(config, max_length, compute),
       checkpoint_(checkpoint),
       fading_(fading),
-      ranks_(ranks) {}
+      ranks_(ranks),
+      ffn_width_(config.d_ff) {}
 
 BatchTokens Student::MyTokens(const TokenBatch& batch, const LossOptions& options) const {
   const int begin = batch.rows * ranks_.rank() / ranks_.size();
@@ -89,7 +90,8 @@ std::vector<Student::Segment> Student::MakeSegments(const LossOptions& options) 
 
 at::Tensor Student::RunDepths(int first, int end, at::Tensor hidden, const RowsShape& shape) const {
   for (int depth = first; depth < end; ++depth) {
-    const LayerTensors layer = MergeLayer(params_, forward_.config(), plan_, depth, fading_);
+    LayerTensors layer = MergeLayer(params_, forward_.config(), plan_, depth, fading_);
+    NarrowFfn(forward_.config(), ffn_width_, layer);
     hidden = forward_.Layer(layer, depth, hidden, shape);
   }
   return hidden;
@@ -237,9 +239,9 @@ StepValue Student::AddAlignmentGradients(const TokenBatch& batch, const Teacher&
   return value;
 }
 
-Teacher Student::Snapshot(int64_t max_length, bool with_fading) const {
+Teacher Student::Snapshot(int64_t max_length, bool with_fading, int64_t ffn_width) const {
   return Teacher(params_, forward_.config(), plan_, max_length, forward_.compute(),
-                 with_fading ? fading_ : nullptr);
+                 with_fading ? fading_ : nullptr, ffn_width);
 }
 
 }  // namespace rondo

@@ -70,8 +70,12 @@ class Student {
   StepValue AddAlignmentGradients(const TokenBatch& batch, const Teacher& teacher,
                                   const LossOptions& options, double scale);
 
-  // The parameters as they are now, for measuring; with what still fades, or without.
-  Teacher Snapshot(int64_t max_length, bool with_fading) const;
+  // Channels of the feed-forward that the next gradients are of: the first so many; at first all.
+  void set_ffn_width(int64_t width) { ffn_width_ = width; }
+
+  // The parameters as they are now, for measuring; with what still fades, or without; with the
+  // first `ffn_width` channels of the feed-forward.
+  Teacher Snapshot(int64_t max_length, bool with_fading, int64_t ffn_width) const;
   const Forward& forward() const { return forward_; }
 
  private:
@@ -103,6 +107,7 @@ class Student {
   const FadingRest* fading_;
   const Ranks& ranks_;
   TeacherCache* cache_ = nullptr;
+  int64_t ffn_width_;
 };
 
 }  // namespace rondo

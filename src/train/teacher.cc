@@ -16,16 +16,19 @@ NormTensors FinalNormOf(const Params& params, const ModelConfig& config) {
 }
 
 Teacher::Teacher(const Model& model, int64_t max_length, ComputeType compute)
-    : Teacher(Params::Frozen(model), model.config, model.plan, max_length, compute, nullptr) {}
+    : Teacher(Params::Frozen(model), model.config, model.plan, max_length, compute, nullptr,
+              model.config.d_ff) {}
 
 Teacher::Teacher(const Params& params, const ModelConfig& config, const SharingPlan& plan,
-                 int64_t max_length, ComputeType compute, const FadingRest* fading)
+                 int64_t max_length, ComputeType compute, const FadingRest* fading,
+                 int64_t ffn_width)
     : forward_(config, max_length, compute) {
   const at::NoGradGuard no_grad;
   embedding_ = params.Get("embed.weight");
   if (params.Has("positions.weight")) positions_ = params.Get("positions.weight");
   for (int depth = 0; depth < config.layers; ++depth) {
     layers_.push_back(MergeLayer(params, config, plan, depth, fading));
+    NarrowFfn(config, ffn_width, layers_.back());
   }
   final_norm_ = FinalNormOf(params, config);
   head_ = HeadOf(params, config);

@@ -30,9 +30,10 @@ class Teacher {
  public:
   // Merged f32 matrices of every depth; the model itself is not kept.
   Teacher(const Model& model, int64_t max_length, ComputeType compute = ComputeType::kF32);
-  // The same of parameters in training, with a fading rest if there is one.
+  // The same of parameters in training, with a fading rest if there is one, and with the first
+  // `ffn_width` channels of the feed-forward.
   Teacher(const Params& params, const ModelConfig& config, const SharingPlan& plan,
-          int64_t max_length, ComputeType compute, const FadingRest* fading);
+          int64_t max_length, ComputeType compute, const FadingRest* fading, int64_t ffn_width);
 
   // `keep`: depths whose input is wanted; the number of layers stands for the last output.
   TeacherOutput Run(std::span<const int32_t> tokens, const RowsShape& shape,

@@ -10,8 +10,10 @@
 #include "base/byte_source.h"
 #include "base/file.h"
 #include "base/machine.h"
+#include "base/strings.h"
 #include "base/thread_pool.h"
 #include "rondo/error.h"
+#include "rondo/ffn_width.h"
 #include "rondo/run_log.h"
 #include "rondo/tokenizer.h"
 #include "train/fading.h"
@@ -280,6 +282,8 @@ std::unique_ptr<Run::StageRun> Run::StartStage(const std::optional<FoundCheckpoi
 
 StepValue Run::Step(StageRun& run) {
   const StageOptions& limits = run.stage.limits;
+  const double width = WidthOfStep(run.stage, recipe_.run.seed, state_.step);
+  run.student->set_ffn_width(FfnWidth(model_.config, width));
   StepValue value;
   for (int i = 0; i < limits.accumulate; ++i) {
     const TokenBatch batch = sampler_->Next(limits.batch);
@@ -357,6 +361,9 @@ void Run::Report(const StageRun& run, const StepValue& value, double norm, doubl
                         .resident_bytes = ResidentMemoryBytes()};
   if (run.stage.kind == StageKind::kAlign) metrics.ce = metrics.kd = std::nullopt;
   if (value.hidden != 0) metrics.more["hidden"] = value.hidden;
+  if (!run.stage.widths.empty()) {
+    metrics.more["ffn_width"] = WidthOfStep(run.stage, recipe_.run.seed, state_.step - 1);
+  }
   if (run.fading) metrics.more["fading"] = run.fading->weight.front();
   for (size_t i = 0; i < value.exit_ce.size(); ++i) {
     metrics.more["exit_ce_" + std::to_string(i + 1)] = value.exit_ce[i];
@@ -381,15 +388,22 @@ double Run::Measure(StageRun& run) {
   // What would be saved now: without the rest that fades, with the average if there is one.
   const bool averaged = run.optimizer.average().defined();
   if (averaged) run.optimizer.SwapAverage();
-  const double perplexity = MeasureWith(run.student->Snapshot(recipe_.valid.context, false));
+  const auto measure = [&](double width, bool fading) {
+    return MeasureWith(
+        run.student->Snapshot(recipe_.valid.context, fading, FfnWidth(model_.config, width)));
+  };
+  const double perplexity = measure(1, false);
+  for (const double width : run.stage.widths) {
+    if (width < 1)
+      metrics.more["valid_perplexity_w" + ShortestNumber(width)] = measure(width, false);
+  }
   const std::vector<std::string> samples =
       Samples(run.params.ToModel(), *tokenizer_, recipe_.valid.prompts, recipe_.valid.new_tokens,
               at::get_num_threads());
   if (averaged) run.optimizer.SwapAverage();
   metrics.valid_perplexity = perplexity;
   if (run.fading && std::ranges::any_of(run.fading->weight, [](double w) { return w != 0; })) {
-    metrics.more["valid_perplexity_fading"] =
-        MeasureWith(run.student->Snapshot(recipe_.valid.context, true));
+    metrics.more["valid_perplexity_fading"] = measure(1, true);
   }
   Log(metrics);
   line_.ShowValidation(metrics);

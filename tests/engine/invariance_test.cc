@@ -9,8 +9,8 @@ namespace rondo {
 namespace {
 
 // Everything that could make a row depend on its companions: windows, grouped heads, residuals, odd
-// sizes, both weight types.
-Model DemandingModel() {
+// sizes, both weight types, prefix vectors.
+Model DemandingModel(int prefix) {
   ModelConfig config = SmallConfig();
   config.d_model = 37;
   config.d_ff = 67;
@@ -19,15 +19,20 @@ Model DemandingModel() {
   config.sliding_window = 9;
   config.qk_norm = config.post_norms = true;
   config.logit_softcap = 5;
-  return RandomModel(config, CyclePlan(config, 2, ResidualKind::kLora, 5));
+  return RandomModel(config, WithPrefix(CyclePlan(config, 2, ResidualKind::kLora, 5), prefix));
 }
 
 constexpr int kLength = 45;
 
-class Invariance : public testing::TestWithParam<DType> {
+struct Variant {
+  DType type;
+  int prefix;
+};
+
+class Invariance : public testing::TestWithParam<Variant> {
  protected:
   Invariance() : tokens_(RandomTokens(kLength, model_.config.vocab)) {
-    whole_ = AllLogits(model_, tokens_, GetParam(), 2);
+    whole_ = AllLogits(model_, tokens_, GetParam().type, 2);
   }
   // Rows [first, first + count) of the single prefill.
   std::vector<float> Rows(int first, int count = 1) const {
@@ -35,16 +40,16 @@ class Invariance : public testing::TestWithParam<DType> {
     return {begin, begin + count * model_.config.vocab};
   }
 
-  Model model_ = DemandingModel();
+  Model model_ = DemandingModel(GetParam().prefix);
   std::vector<int32_t> tokens_;
   std::vector<float> whole_;
   ThreadPool pool_{2};
-  Engine engine_{model_, {.weights = GetParam()}, pool_};
+  Engine engine_{model_, {.weights = GetParam().type}, pool_};
 };
 
 TEST_P(Invariance, ThreadCount) {
-  EXPECT_EQ(AllLogits(model_, tokens_, GetParam(), 1), whole_);
-  EXPECT_EQ(AllLogits(model_, tokens_, GetParam(), 3), whole_);
+  EXPECT_EQ(AllLogits(model_, tokens_, GetParam().type, 1), whole_);
+  EXPECT_EQ(AllLogits(model_, tokens_, GetParam().type, 3), whole_);
 }
 
 TEST_P(Invariance, AnyChunking) {
@@ -133,8 +138,13 @@ TEST_P(Invariance, TruncatedCacheForgets) {
   EXPECT_EQ(engine_.Prefill(cache, std::span(tokens_).subspan(10), true), Rows(10, kLength - 10));
 }
 
-INSTANTIATE_TEST_SUITE_P(Types, Invariance, testing::Values(DType::kF32, DType::kBF16),
-                         [](const auto& test) { return std::string(Info(test.param).name); });
+INSTANTIATE_TEST_SUITE_P(Types, Invariance,
+                         testing::Values(Variant{DType::kF32, 0}, Variant{DType::kBF16, 0},
+                                         Variant{DType::kF32, 70}, Variant{DType::kBF16, 3}),
+                         [](const auto& test) {
+                           return std::string(Info(test.param.type).name) + "prefix" +
+                                  std::to_string(test.param.prefix);
+                         });
 
 }  // namespace
 }  // namespace rondo

@@ -117,6 +117,41 @@ TEST(Plans, AbsorbedNormsHaveUnitGainAndNoBias) {
   EXPECT_EQ(AllLogits(model, tokens), AllLogits(Unrolled(model), tokens));
 }
 
+// Trained keys and values beside any residual, window, cap and head norms.
+TEST(Plans, PrefixVectorsEqualTheReference) {
+  ModelConfig windows = SmallConfig();
+  windows.qk_norm = windows.post_norms = true;
+  windows.sliding_window = 5;
+  windows.local_layers = {1, 0, 1, 0};
+  windows.attn_softcap = 2;
+  for (const ModelConfig& config : {BiasedConfig(), windows}) {
+    for (const int count : {1, 20, 70}) {
+      const SharingPlan plan = WithPrefix(CyclePlan(config, 2, ResidualKind::kLora, 3), count);
+      ExpectMatchesReference(RandomModel(config, plan));
+      ExpectMatchesReference(RandomModel(config, WithPrefix(IdentityPlan(config), count)));
+    }
+  }
+}
+
+// Even zeros take their share of the attention: exp(0) counts.
+TEST(Plans, PrefixVectorsOfZeroMatter) {
+  const ModelConfig config = SmallConfig();
+  Model model = RandomModel(config, WithPrefix(IdentityPlan(config), 3));
+  Model without = model;
+  without.plan.prefix = 0;
+  for (int depth = 0; depth < config.layers; ++depth) {
+    for (const char* part : {"k", "v"}) {
+      const std::string name = PrefixTensor(depth, part);
+      model.weights.Set(name, Tensor::FromF32({3, 12}, std::vector<float>(36)));
+      without.weights.Erase(name);
+    }
+  }
+  const std::vector<int32_t> tokens = RandomTokens(40, config.vocab);
+  const std::vector<float> plain = AllLogits(without, tokens);
+  const std::vector<double> expected(plain.begin(), plain.end());
+  EXPECT_GT(WorstDifference(AllLogits(model, tokens), expected), 0.1);
+}
+
 TEST(Plans, SharedBlocksAreHeldOnce) {
   ModelConfig config = SmallConfig();
   config.d_model = 64;

@@ -42,7 +42,7 @@ inline Tensor RandomTensor(const TensorSpec& spec, Rng& rng) {
   const bool near_one =
       vector && (spec.name.ends_with("norm.weight") || spec.name.ends_with(".scale") ||
                  spec.name.ends_with(".magnitude"));
-  const double scale = vector || spec.name == "embed.weight"
+  const double scale = vector || spec.name == "embed.weight" || IsPrefixTensor(spec.name)
                            ? 0.3
                            : 1 / std::sqrt(static_cast<double>(spec.shape.back()));
   for (float& value : values) {
@@ -79,6 +79,12 @@ inline SharingPlan CyclePlan(const ModelConfig& config, int blocks, ResidualKind
       plan[m].ranks.assign(static_cast<size_t>(config.layers), rank);
     }
   }
+  return plan;
+}
+
+// The plan with `count` prefix vectors at every depth.
+inline SharingPlan WithPrefix(SharingPlan plan, int count) {
+  plan.prefix = count;
   return plan;
 }
 

@@ -143,27 +143,27 @@ void FinishHeads(const Model& model, Module norm, int depth, int position, Vec* 
   }
 }
 
-// Attention of the query at `position` for one head.
-Vec Attend(const ModelConfig& config, int depth, int position, int head, const Vec& q,
+// Attention of the query at `position` for one head; the first `prefix` keys are no positions and
+// seen by all.
+Vec Attend(const ModelConfig& config, int depth, int position, int head, const Vec& q, int prefix,
            const std::vector<Vec>& keys, const std::vector<Vec>& values) {
   const int dim = config.head_dim, kv = head / (config.heads / config.kv_heads);
   const int first = config.IsLocal(depth) ? std::max(0, position - config.sliding_window + 1) : 0;
-  Vec weights, out(dim);
+  Vec weights(keys.size()), out(dim);
   double sum = 0;
-  for (int t = first; t <= position; ++t) {
+  for (int t = 0; t <= prefix + position; ++t) {
+    if (t >= prefix && t < prefix + first) continue;
     double score = 0;
     for (int i = 0; i < dim; ++i) score += q[head * dim + i] * keys[t][kv * dim + i];
     score *= config.attn_scale;
     if (config.attn_softcap > 0) {
       score = config.attn_softcap * std::tanh(score / config.attn_softcap);
     }
-    weights.push_back(std::exp(score));
-    sum += weights.back();
+    weights[t] = std::exp(score);
+    sum += weights[t];
   }
-  for (int t = first; t <= position; ++t) {
-    for (int i = 0; i < dim; ++i) {
-      out[i] += weights[t - first] / sum * values[t][kv * dim + i];
-    }
+  for (int t = 0; t <= prefix + position; ++t) {
+    for (int i = 0; i < dim; ++i) out[i] += weights[t] / sum * values[t][kv * dim + i];
   }
   return out;
 }
@@ -173,9 +173,21 @@ Vec Sum(Vec a, const Vec& b) {
   return a;
 }
 
+std::vector<Vec> PrefixRows(const Model& model, int depth, const char* part) {
+  if (model.plan.prefix == 0) return {};
+  const Vec all = Get(model, PrefixTensor(depth, part));
+  const size_t width = all.size() / model.plan.prefix;
+  std::vector<Vec> rows;
+  for (size_t at = 0; at < all.size(); at += width) {
+    rows.emplace_back(all.begin() + at, all.begin() + at + width);
+  }
+  return rows;
+}
+
 std::vector<Vec> AttentionBranch(const Model& model, int depth, const std::vector<Vec>& hidden) {
   const ModelConfig& config = model.config;
-  std::vector<Vec> queries, keys, values, outs;
+  std::vector<Vec> queries, outs;
+  std::vector<Vec> keys = PrefixRows(model, depth, "k"), values = PrefixRows(model, depth, "v");
   for (size_t t = 0; t < hidden.size(); ++t) {
     const Vec x = Norm(model, Module::kAttnNorm, depth, hidden[t]);
     queries.push_back(Linear(model, Module::kQ, depth, x));
@@ -187,7 +199,8 @@ std::vector<Vec> AttentionBranch(const Model& model, int depth, const std::vecto
   for (size_t t = 0; t < hidden.size(); ++t) {
     Vec all;
     for (int h = 0; h < config.heads; ++h) {
-      const Vec one = Attend(config, depth, static_cast<int>(t), h, queries[t], keys, values);
+      const Vec one = Attend(config, depth, static_cast<int>(t), h, queries[t], model.plan.prefix,
+                             keys, values);
       all.insert(all.end(), one.begin(), one.end());
     }
     Vec out = Linear(model, Module::kO, depth, all);

@@ -34,6 +34,7 @@ Model LoopedModel(bool middle) {
   SharingPlan plan =
       middle ? MiddleCyclePlan(config) : CyclePlan(config, 2, ResidualKind::kLora, 3);
   plan.exit_gate = true;
+  plan.prefix = middle ? 5 : 0;
   return RandomModel(config, plan);
 }
 

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "fold/calibrate_layer.h"
 #include "fold/held_out.h"
 #include "fold/moments.h"
 #include "fold/random_model.h"
@@ -43,6 +44,32 @@ TEST(CrossMoment, IsTheMeanProductWhateverTheThreads) {
 }
 
 // Every family, norm policy and order: with residuals of full rank nothing is lost.
+// What calibration and quantisation measure is what the engine computes, prefix vectors included.
+TEST(LayerRunner, RunsLayersAsTheEngineDoes) {
+  ThreadPool pool(2);
+  Model model = RandomModel(LlamaConfig(3), 4);
+  model.plan.prefix = 5;
+  Rng rng(9);
+  for (int depth = 0; depth < 3; ++depth) {
+    for (const char* part : {"k", "v"}) {
+      model.weights.Set(PrefixTensor(depth, part), Tensor::FromF32({5, 8}, RandomValues(rng, 40)));
+    }
+  }
+  const auto tokens = RandomTokens(24, model.config.vocab, 6);
+  LayerRunner runner(model.config, tokens, 24, 0, pool);
+  std::vector<float> hidden = runner.Embed(model), expected = hidden;
+  const Engine engine(model, {}, pool);
+  KvCache cache = engine.NewCache(24);
+  for (int depth = 0; depth < 3; ++depth) {
+    DenseLayer layer;
+    LoadSourceLayer(model, model.plan, depth, layer, pool);
+    runner.Run(layer, depth, hidden, {});
+    const RowSpan span{&cache, depth, 0, 24};
+    engine.RunLayer({&span, 1}, expected.data());
+    EXPECT_EQ(hidden, expected) << depth;
+  }
+}
+
 TEST(FoldCalibrated, FullRankIsTheOriginal) {
   ThreadPool pool(2);
   for (const ModelConfig& config : {LlamaConfig(5), PythiaConfig(4), GemmaConfig(4)}) {

@@ -270,6 +270,28 @@ TEST(FoldTest, RandomBlocksFollowTheSeedAndDifferFromEachOther) {
   EXPECT_NE(Values(first, 0, Module::kO), Values(FoldBy(model, options), 0, Module::kO));
 }
 
+TEST(FoldTest, PrefixVectorsAreSmallFollowTheSeedAndStayWhenUnrolled) {
+  const Model model = RandomModel(LlamaConfig(6), 12);
+  FoldOptions options = Options("cycle", 2, 0);
+  options.prefix = 5;
+  const Model folded = FoldBy(model, options);
+  const auto values = [](const Model& m, int depth, const char* part) {
+    return ToF32(m.weights.Get(PrefixTensor(depth, part)));
+  };
+  EXPECT_EQ(values(folded, 5, "k").size(), 5u * 8);
+  EXPECT_NE(values(folded, 0, "k"), values(folded, 0, "v"));
+  EXPECT_NE(values(folded, 0, "k"), values(folded, 3, "k"));
+  EXPECT_GT(Largest(values(folded, 0, "k")), 0);
+  EXPECT_LT(Largest(values(folded, 0, "k")), 0.1);
+  EXPECT_EQ(values(FoldBy(model, options, 1), 4, "v"), values(folded, 4, "v"));
+  const Model unrolled = UnrollOf(folded);
+  EXPECT_EQ(unrolled.plan.prefix, 5);
+  EXPECT_EQ(values(unrolled, 2, "v"), values(folded, 2, "v"));
+  EXPECT_THROW(FoldBy(unrolled, options), Error);
+  options.seed = 1;
+  EXPECT_NE(values(FoldBy(model, options), 4, "v"), values(folded, 4, "v"));
+}
+
 TEST(FoldTest, DifferentOrdersForDifferentGroups) {
   const Model model = RandomModel(LlamaConfig(6), 13);
   FoldOptions options = Options("cycle", 2, kFull);

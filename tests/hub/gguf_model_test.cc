@@ -213,5 +213,13 @@ TEST(GgufModelTest, ExportRefusesATiedModel) {
   EXPECT_THROW(WriteUniformGguf(model, dir.File("m.gguf"), DType::kF32), Error);
 }
 
+TEST(GgufModelTest, ExportRefusesPrefixVectors) {
+  TempDir dir;
+  Model model = RandomGgufModel(SmallGgufConfig("llama"));
+  model.plan.prefix = 2;
+  EXPECT_THAT([&] { WriteUniformGguf(model, dir.File("m.gguf"), DType::kF32); },
+              testing::ThrowsMessage<Error>(testing::HasSubstr("prefix vectors")));
+}
+
 }  // namespace
 }  // namespace rondo

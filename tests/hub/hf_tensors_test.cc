@@ -271,6 +271,10 @@ TEST(ExportHf, RefusesWhatIsNotUnrolled) {
   plan[Module::kV].ranks.assign(4, 1);
   EXPECT_THAT([&] { ExportHf(RuleModel(TinyLlamaConfig(), plan), dir.File("x"), DType::kF32); },
               ThrowsMessage<Error>(HasSubstr("modules.v: depth 0 has a residual")));
+  plan = IdentityPlan(TinyLlamaConfig());
+  plan.prefix = 4;
+  EXPECT_THAT([&] { ExportHf(RuleModel(TinyLlamaConfig(), plan), dir.File("x"), DType::kF32); },
+              ThrowsMessage<Error>(HasSubstr("prefix: 4 prefix vectors at every depth")));
   EXPECT_TRUE(std::filesystem::is_empty(dir.File("")));
 }
 

@@ -74,6 +74,7 @@ std::vector<Model> VariousModels() {
     biases[m].blocks = {0, 0, 0, 0};
     biases[m].own_bias = true;
   }
+  biases.prefix = 3;
   models.push_back(RuleModel(TinyGpt2Config(), biases));
   return models;
 }

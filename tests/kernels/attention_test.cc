@@ -16,13 +16,17 @@ class AttentionTest : public KernelTest {};
 
 // A sequence with random queries, keys and values.
 struct Sequence {
-  Sequence(const AttentionShape& s, int count, KvType type = KvType::kF32)
+  Sequence(const AttentionShape& s, int count, KvType type = KvType::kF32, int prefix_count = 0)
       : shape(s),
         length(count),
+        prefix(prefix_count),
         q(RandomFloats(int64_t{count} * s.heads * s.head_dim, 1)),
         keys(RandomFloats(int64_t{count} * s.kv_heads * s.head_dim, 2)),
         values(RandomFloats(int64_t{count} * s.kv_heads * s.head_dim, 3)),
-        layout{s.kv_heads, s.head_dim, type} {
+        prefix_keys(RandomFloats(int64_t{prefix} * s.kv_heads * s.head_dim, 4)),
+        prefix_values(RandomFloats(int64_t{prefix} * s.kv_heads * s.head_dim, 5)),
+        layout{s.kv_heads, s.head_dim, type},
+        prefix_layout{s.kv_heads, s.head_dim, KvType::kF32} {
     for (int page = 0; page * kPagePositions < count; ++page) {
       memory.emplace_back(2 * layout.depth_bytes());
       pages.push_back(memory.back().as<std::byte>());
@@ -31,26 +35,40 @@ struct Sequence {
     for (int t = 0; t < count; ++t) {
       StoreKv(View(), t, keys.data() + t * width, values.data() + t * width);
     }
+    for (int page = 0; page * kPagePositions < prefix; ++page) {
+      memory.emplace_back(prefix_layout.depth_bytes());
+      prefix_pages.push_back(memory.back().as<std::byte>());
+    }
+    for (int t = 0; t < prefix; ++t) {
+      StoreKv(Prefix().kv, t, prefix_keys.data() + t * width, prefix_values.data() + t * width);
+    }
   }
   // The second of two depths.
   KvView View() const { return {layout, pages, layout.depth_bytes()}; }
+  AttentionPrefix Prefix() const { return {{prefix_layout, prefix_pages}, prefix}; }
   // Output of positions [first, first + count).
   std::vector<float> Run(int first, int count, int threads = 1) const {
     ThreadPool pool(threads);
     const int64_t width = int64_t{shape.heads} * shape.head_dim;
     std::vector<float> out(static_cast<size_t>(count * width));
-    const AttentionSpan span{shape, View(), first, count, q.data() + first * width, out.data()};
+    const AttentionSpan span{shape,      View(),  first, count, q.data() + first * width,
+                             out.data(), Prefix()};
     Attention({&span, 1}, pool);
     return out;
   }
 
   AttentionShape shape;
-  int length;
-  std::vector<float> q, keys, values;
-  KvLayout layout;
+  int length, prefix;
+  std::vector<float> q, keys, values, prefix_keys, prefix_values;
+  KvLayout layout, prefix_layout;
   std::vector<AlignedBuffer> memory;
-  std::vector<std::byte*> pages;
+  std::vector<std::byte*> pages, prefix_pages;
 };
+
+std::vector<float> Joined(std::vector<float> a, const std::vector<float>& b) {
+  a.insert(a.end(), b.begin(), b.end());
+  return a;
+}
 
 // Scores are sums of head_dim products of size √dim, so they are off by about ε · dim · scale; a
 // softmax turns that into a relative error of its weights, and up to `length` of them are summed.
@@ -58,10 +76,12 @@ void ExpectMatchesReference(const Sequence& s) {
   const std::vector<float> out = s.Run(0, s.length);
   const size_t width = static_cast<size_t>(s.shape.heads * s.shape.head_dim);
   const double score_error = 0x1p-24 * 4 * s.shape.head_dim * s.shape.scale;
-  const double tolerance = 4 * (score_error + 0x1p-24 * (8 + std::sqrt(s.length)));
+  const double tolerance = 4 * (score_error + 0x1p-24 * (8 + std::sqrt(s.length + s.prefix)));
+  const std::vector<float> keys = Joined(s.prefix_keys, s.keys);
+  const std::vector<float> values = Joined(s.prefix_values, s.values);
   for (int t = 0; t < s.length; ++t) {
     const std::vector<double> expected = reference::Attention(
-        s.shape, t, std::span(s.q).subspan(t * width, width), s.keys, s.values);
+        s.shape, t, std::span(s.q).subspan(t * width, width), keys, values, s.prefix);
     for (size_t i = 0; i < width; ++i) {
       ASSERT_NEAR(out[t * width + i], expected[i], tolerance) << "position " << t;
     }
@@ -100,6 +120,23 @@ TEST_P(AttentionTest, SoftCap) {
       Sequence({.heads = 2, .kv_heads = 1, .head_dim = 8, .scale = 1, .softcap = 1.5f}, 50));
 }
 
+// A prefix is seen through any window, in any count around the panel and the page.
+TEST_P(AttentionTest, Prefixes) {
+  for (const int prefix : {1, 15, 16, 17, 63, 64, 65, 130}) {
+    for (const int window : {0, 1, 20}) {
+      for (const float softcap : {0.0f, 1.5f}) {
+        const AttentionShape shape{.heads = 4,
+                                   .kv_heads = 2,
+                                   .head_dim = 10,
+                                   .scale = 0.4f,
+                                   .softcap = softcap,
+                                   .window = window};
+        ExpectMatchesReference(Sequence(shape, 70, KvType::kF32, prefix));
+      }
+    }
+  }
+}
+
 // Scores of several hundred must not overflow the exponential.
 TEST_P(AttentionTest, LargeScoresStayFinite) {
   Sequence s({.heads = 1, .kv_heads = 1, .head_dim = 16, .scale = 100}, 40);
@@ -108,9 +145,9 @@ TEST_P(AttentionTest, LargeScoresStayFinite) {
 
 TEST_P(AttentionTest, RowsDoNotDependOnTheStepNorThreads) {
   for (const KvType type : {KvType::kF32, KvType::kBF16, KvType::kInt8}) {
-    for (const int window : {0, 11}) {
+    for (const auto& [window, prefix] : {std::pair(0, 0), std::pair(11, 0), std::pair(11, 21)}) {
       const Sequence s({.heads = 6, .kv_heads = 2, .head_dim = 10, .scale = 0.3f, .window = window},
-                       75, type);
+                       75, type, prefix);
       const std::vector<float> all = s.Run(0, 75, 2);
       EXPECT_EQ(s.Run(0, 75, 1), all);
       for (const int count : {1, 2, 5, 16, 17}) {

@@ -31,6 +31,7 @@ SharingPlan RichPlan(const ModelConfig& config) {
   plan[Module::kDown].ranks = {1, 1, 0, 0};
   plan[Module::kFfnNorm].blocks.assign(4, kAbsorbed);
   if (config.HasBias(Module::kQ)) plan[Module::kQ].own_bias = true;
+  plan.prefix = 3;
   return plan;
 }
 
@@ -143,6 +144,9 @@ INSTANTIATE_TEST_SUITE_P(
                   p[Module::kDown].ranks = {99, 1, 0, 0};
                 },
                 "rank 99"},
+        BadPlan{"negative prefix", [](SharingPlan& p) { p.prefix = -1; },
+                "prefix: -1 (expected 0 to 1024)"},
+        BadPlan{"long prefix", [](SharingPlan& p) { p.prefix = 1025; }, "prefix: 1025"},
         BadPlan{"residual of a norm",
                 [](SharingPlan& p) { p[Module::kAttnNorm].residual = ResidualKind::kLora; },
                 "norms have no residual"}));
@@ -180,6 +184,8 @@ INSTANTIATE_TEST_SUITE_P(
         BadText{"huge depths", R"({"format": 1, "depths": 5000, "modules": {}})", "1 to 4096"},
         BadText{"fractional", R"({"format": 1, "depths": 2.5, "modules": {}})", "an integer"},
         BadText{"no loops", R"({"format": 1, "depths": 2, "loops": 0, "modules": {}})", "loops: 0"},
+        BadText{"prefix", R"({"format": 1, "depths": 2, "prefix": "8", "modules": {}})",
+                "prefix: \"8\""},
         BadText{"escape codes",
                 R"({"format": 1, "order": "\u001b[2J", "depths": 2, "modules": {}})",
                 "order: not a name"},

@@ -84,6 +84,22 @@ TEST(Weights, EveryResidualKindHasItsParts) {
   EXPECT_EQ(parts(ResidualKind::kKronecker, 2), "a[2, 3, 4] b[2, 4, 2] ");
 }
 
+TEST(Weights, PrefixVectorsAreAKeyAndAValueOfEveryDepth) {
+  const ModelConfig config = TinyLlamaConfig();
+  SharingPlan plan = IdentityPlan(config);
+  plan.prefix = 3;
+  EXPECT_TRUE(plan.HasResiduals());
+  EXPECT_FALSE(plan.SharesAnything());
+  const ParameterCount count = CountParameters(config, plan);
+  const int width = config.kv_heads * config.head_dim;
+  EXPECT_EQ(count.residual, 2 * 4 * 3 * width);
+  EXPECT_EQ(count.shared, CountParameters(config, IdentityPlan(config)).shared);
+  const Weights weights = ZeroWeights(config, plan);
+  EXPECT_EQ(weights.Get("residual.3.prefix.v").shape(), (Shape{3, width}));
+  EXPECT_TRUE(IsPrefixTensor("residual.3.prefix.v"));
+  EXPECT_FALSE(IsPrefixTensor("residual.3.v.a"));
+}
+
 TEST(Weights, OwnBiasesMoveFromTheBlockToTheDepths) {
   const ModelConfig config = TinyGpt2Config();
   SharingPlan plan = IdentityPlan(config);

@@ -19,7 +19,9 @@ import numpy as np
 import pytest
 import torch
 from conftest import BUILD
+from safetensors.numpy import load_file, save_file
 from tiny_models import VARIANTS, WINDOW, make_tiny
+from transformers import DynamicCache
 
 EPSILON = 2.0 ** -24
 
@@ -71,6 +73,46 @@ def test_tolerance_tells_small_changes_apart(variant, change, tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({**config, **change}))
     difference = np.abs(our_logits(tmp_path, ids) - expected).max()
     assert difference > 3 * tolerance(expected, 64, model.config.num_hidden_layers)
+
+
+def prefix_cache(config, tensors):
+    """Prefix vectors as transformers' cache of earlier positions: [1, kv_heads, prefix, head_dim] a layer."""
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    cache = DynamicCache()
+    for depth in range(config.num_hidden_layers):
+        k, v = (torch.tensor(tensors[f"residual.{depth}.prefix.{part}"]) for part in "kv")
+        split = lambda x: x.view(len(x), heads, -1).transpose(0, 1)[None]
+        cache.update(split(k), split(v), depth)
+    return cache
+
+
+@pytest.mark.parametrize("variant", ["llama-gqa", "qwen2", "qwen3", "gemma", "neox", "gpt2"])
+def test_prefix_vectors(rondo, variant, tmp_path):
+    """Keys and values that all queries see, at no position: transformers' cache, with positions from 0."""
+    model = make_tiny(variant, tmp_path / "hf")
+    config, count = model.config, 5
+    rondo.json("fold", tmp_path / "hf", "--out", tmp_path / "fold", "--order", "identity",
+               "--prefix", count)
+    tensors = load_file(tmp_path / "fold" / "model.safetensors")
+    random = np.random.default_rng(2)
+    for name, values in tensors.items():
+        if ".prefix." in name:
+            tensors[name] = random.normal(size=values.shape).astype(np.float32)
+    save_file(tensors, tmp_path / "fold" / "model.safetensors")
+    ids = random.integers(0, config.vocab_size, 40).tolist()
+    with torch.no_grad():
+        expected = model(torch.tensor([ids]), past_key_values=prefix_cache(config, tensors),
+                         position_ids=torch.arange(len(ids))[None]).logits[0].numpy()
+    width = max(p.shape[-1] for p in model.parameters() if p.dim() == 2)
+    limit = tolerance(expected, width, config.num_hidden_layers)
+    assert np.abs(expected - reference_logits(model, ids)).max() > 100 * limit  # the prefix matters
+    ours = our_logits(tmp_path / "fold", ids)
+    np.testing.assert_allclose(ours, expected, rtol=0, atol=limit)
+    np.testing.assert_array_equal(our_logits(tmp_path / "fold", ids, stepwise=30), ours)
+    refused = rondo.run("export", tmp_path / "fold", "--format", "hf", "--out", tmp_path / "no",
+                        check=False)
+    assert refused.returncode != 0 and "prefix vectors" in refused.stderr
+    assert not (tmp_path / "no").exists()
 
 
 @pytest.fixture(scope="module")

@@ -236,3 +236,32 @@ def test_peft_computes_the_same_from_our_residuals(rondo, llama, tmp_path, kind)
                 parameters[prefix + parameter].copy_(torch.tensor(folded.part(depth, module, part)))
     expect_equal_logits(logits(adapted), ours, 160, LAYERS)
     assert (without - ours).abs().max() > 0.1  # the residuals matter
+
+
+# --- feed-forward widths ---------------------------------------------------------------------------
+
+@pytest.mark.parametrize("variant", ["llama-bias", "neox"])
+def test_narrower_feed_forward_is_a_model_of_its_own(rondo, variant, tmp_path):
+    """`--ffn-width` keeps the first channels: the HF model with its matrices sliced by hand."""
+    model = make_tiny(variant, tmp_path / "hf")
+    tokens = torch.arange(48)[None] * 7 % 96
+    rondo.json("export", tmp_path / "hf", "--out", tmp_path / "cut", "--ffn-width", 0.375)
+    rondo.json("export", tmp_path / "hf", "--out", tmp_path / "native", "--ffn-width", 0.375,
+               "--format", "native")
+    width = int(model.config.intermediate_size * 0.375)
+    with torch.no_grad():
+        whole = model(tokens).logits
+        for name, module in model.named_modules():
+            if name.endswith(("gate_proj", "up_proj", "dense_h_to_4h")):
+                module.weight.data, module.bias.data = module.weight[:width], module.bias[:width]
+            if name.endswith(("down_proj", "dense_4h_to_h")):
+                module.weight.data = module.weight[:, :width]
+        want = model(tokens).logits
+        cut = load_reference(tmp_path / "cut")
+        assert cut.config.intermediate_size == width
+        expect_equal_logits(cut(tokens).logits, want, 32, 3)
+    assert (whole - want).abs().max() > 0.1
+    assert rondo.json("inspect", tmp_path / "native")["d_ff"] == width
+    tensors = load_file(tmp_path / "native" / "model.safetensors")
+    assert tensors["blocks.1.up.weight"].shape == (width, 32)
+    assert tensors["blocks.1.down.weight"].shape == (32, width)

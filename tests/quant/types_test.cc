@@ -33,6 +33,14 @@ TEST(ChooseTypes, EveryTensorGetsTheTypeOfItsPart) {
   EXPECT_EQ(choice.fallbacks[1].used, DType::kF16);
 }
 
+TEST(ChooseTypes, PrefixVectorsStayF32) {
+  Model model = Sized(96, 512);
+  model.plan.prefix = 4;
+  const TypeChoice choice = ChooseTypes(model, {.type = DType::kQ4_0, .residual = DType::kQ8_0});
+  EXPECT_EQ(choice.types.at("residual.1.prefix.k"), DType::kF32);
+  EXPECT_EQ(choice.types.at("residual.1.prefix.v"), DType::kF32);
+}
+
 TEST(ChooseTypes, KTypesFallBackToBlocksOf32) {
   const Model model = Sized(96, 512);
   const auto type = [&](DType wanted, const char* name) {

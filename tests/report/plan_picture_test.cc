@@ -51,6 +51,15 @@ TEST(DrawPlanTest, CycleIsOneRowALoopForAllLinears) {
   EXPECT_THAT(text, HasSubstr("lora 64"));
 }
 
+TEST(DrawPlanTest, PrefixVectorsAreCounted) {
+  const ModelConfig config = Config(6);
+  FoldOptions options = Options("cycle", 2);
+  EXPECT_THAT(DrawPlan(config, MakePlan(config, options)), Not(HasSubstr("prefix")));
+  options.prefix = 8;  // 6 depths · 8 keys and values of 3 · 64
+  EXPECT_THAT(DrawPlan(config, MakePlan(config, options)),
+              testing::ContainsRegex("prefix +\\[8, 192\\] +18,432"));
+}
+
 TEST(DrawPlanTest, GroupsThatDifferHaveRowsOfTheirOwn) {
   const ModelConfig config = Config(6);
   FoldOptions options = Options("cycle", 3);

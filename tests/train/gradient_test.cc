@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "base/rng.h"
+#include "rondo/ffn_width.h"
 #include "train_testing.h"
 
 namespace rondo {
@@ -16,10 +17,11 @@ struct Case {
   Model teacher;
   LossOptions loss;
   int border = 0;
+  int64_t ffn_width = 0;  // 0: the whole
 };
 
 Case MakeCase(const ModelConfig& config, const SharingPlan& plan) {
-  Case setup{RandomModel(config, plan, 1), RandomModel(config, 2), {}, 0};
+  Case setup{RandomModel(config, plan, 1), RandomModel(config, 2), {}, 0, 0};
   setup.loss.vocab.ce = 0.4f;
   setup.loss.vocab.kd = 0.6f;
   return setup;
@@ -27,6 +29,7 @@ Case MakeCase(const ModelConfig& config, const SharingPlan& plan) {
 
 double Loss(const Case& s, Params& params, const Teacher& teacher) {
   Student student = MakeStudent(params, s.model);
+  if (s.ffn_width > 0) student.set_ffn_width(s.ffn_width);
   const TokenBatch batch = RandomBatch(2, kLength, s.model.config.vocab, s.border);
   const StepValue value = student.AddGradients(batch, &teacher, s.loss, 1);
   return value.loss;
@@ -91,6 +94,12 @@ TEST(Gradient, OfEveryResidualKind) {
   }
 }
 
+TEST_P(GradientOfFamily, GradientsOfPrefixVectorsAreDerivatives) {
+  const ModelConfig& config = GetParam().config;
+  ExpectFiniteDifferencesAgree(
+      MakeCase(config, WithPrefix(CyclePlan(config, 2, ResidualKind::kNone, 0), 3)));
+}
+
 TEST(Gradient, OfWidthsThatNoVectorDivides) {
   ModelConfig config = SmallConfig();
   config.d_model = 23;
@@ -127,7 +136,55 @@ TEST(Gradient, OfDocumentsKeptApart) {
   setup.loss.documents_apart = true;
   setup.border = 3;
   ExpectFiniteDifferencesAgree(setup);
+  setup.model = RandomModel(config, WithPrefix(setup.model.plan, 2), 1);
+  ExpectFiniteDifferencesAgree(setup);
 }
+
+TEST(Gradient, OfAPartOfTheFeedForward) {
+  const ModelConfig config = SmallConfig();
+  Case setup = MakeCase(config, CyclePlan(config, 2, ResidualKind::kLora, 3));
+  setup.ffn_width = 11;
+  ExpectFiniteDifferencesAgree(setup);
+}
+
+class GradientOfAPart : public testing::TestWithParam<FamilyCase> {};
+
+// What a part of the feed-forward learns is what the cut model learns; the rest learns nothing.
+TEST_P(GradientOfAPart, IsThatOfTheCutModelAndZeroElsewhere) {
+  const ModelConfig& config = GetParam().config;
+  Case whole = MakeCase(config, CyclePlan(config, 2, ResidualKind::kLora, 3));
+  whole.ffn_width = 11;
+  Case cut = whole;
+  cut.model = CutFfn(whole.model, 11.0 / config.d_ff);
+  cut.ffn_width = 0;
+  ASSERT_EQ(cut.model.config.d_ff, 11);
+  Params whole_params = AllTrained(whole.model), cut_params = AllTrained(cut.model);
+  const Teacher teacher(whole.teacher, kLength);
+  Loss(whole, whole_params, teacher);
+  Loss(cut, cut_params, teacher);
+  int divided = 0;
+  for (const Param* param : cut_params.List()) {
+    at::Tensor rest = whole_params.Get(param->name).grad().clone();
+    at::Tensor part = rest;
+    for (int64_t dim = 0; dim < rest.dim(); ++dim) {
+      part = part.narrow(dim, 0, param->value.size(dim));
+    }
+    const at::Tensor expected = param->value.grad();
+    const double largest = expected.abs().max().item<double>();
+    EXPECT_GT(largest, 0) << param->name;
+    // About ten sums a layer, forward and backward, of 40 terms in perhaps another order.
+    const double limit = 4 * 0x1p-23 * std::sqrt(40.0) * std::sqrt(20.0 * config.layers) * largest;
+    EXPECT_LE((part - expected).abs().max().item<double>(), limit) << param->name;
+    part.zero_();
+    EXPECT_EQ(rest.abs().max().item<double>(), 0) << param->name;
+    divided += rest.numel() > expected.numel();
+  }
+  // Of two blocks and four depths: weights and a factor of gate, up and down.
+  EXPECT_GE(divided, config.gated_ffn ? 3 * (2 + 4) : 2 * (2 + 4));
+}
+
+INSTANTIATE_TEST_SUITE_P(Families, GradientOfAPart, testing::ValuesIn(Families()),
+                         [](const auto& info) { return info.param.name; });
 
 at::Tensor GradientWith(const Case& s, Checkpoint checkpoint) {
   Params params = AllTrained(s.model);

@@ -6,11 +6,13 @@
 
 #include <filesystem>
 #include <fstream>
+#include <set>
 
 #include "base/file.h"
 #include "base/temp_dir.h"
 #include "rondo/error.h"
 #include "rondo/eval.h"
+#include "rondo/ffn_width.h"
 #include "rondo/run_log.h"
 #include "train_testing.h"
 
@@ -106,6 +108,54 @@ TEST_F(Training, ResumesInsideALaterStageThatFades) {
   EXPECT_EQ(Bytes("whole/model/model.safetensors"), Bytes("parts/model/model.safetensors"));
 }
 
+// Which width a step trains follows from seed and step.
+TEST_F(Training, ResumesToTheSameBitsWithSampledWidths) {
+  const std::vector<std::string> settings = {"train.widths=[0.25, 0.5, 1.0]", "train.steps=8"};
+  Go("whole", {}, settings);
+  Go("parts", {.stop_after = 4}, settings);
+  Go("parts", {.resume = true}, settings);
+  EXPECT_EQ(Bytes("whole/model/model.safetensors"), Bytes("parts/model/model.safetensors"));
+  const auto widths = [&](const char* log) {
+    std::vector<double> all;
+    for (const RunMetrics& m : ReadRunLog(dir_.File(log))) {
+      if (m.loss) all.push_back(m.more.at("ffn_width"));
+    }
+    return all;
+  };
+  const std::vector<double> whole = widths("whole/metrics.jsonl");
+  EXPECT_EQ(widths("parts/metrics.jsonl"), whole);
+  EXPECT_EQ(whole.size(), 8u);
+  EXPECT_GT(std::set<double>(whole.begin(), whole.end()).size(), 1u);
+}
+
+TEST_F(Training, MeasuresEveryWidthAsEvalMeasuresTheCutModel) {
+  std::ofstream(dir_.File("valid.txt")) << "Once upon a time, there was a little girl.";
+  Go("run", {},
+     {"valid.text=\"" + dir_.File("valid.txt") + "\"", "valid.context=16",
+      "train.widths=[0.5, 1.0]"});
+  const RunMetrics last = ReadRunLog(dir_.File("run/metrics.jsonl")).back();
+  const Model model = LoadModel(dir_.File("run/model"));
+  ThreadPool pool(2);
+  const auto tokens = LoadTokenizer(kStories)->Encode(Bytes("valid.txt"), {true, false});
+  const auto perplexity = [&](const Model& m) {
+    return Perplexity(Engine(m, {}, pool), tokens, {.context = 16}).perplexity;
+  };
+  // f32 sums of some hundred terms in another order.
+  EXPECT_NEAR(*last.valid_perplexity / perplexity(model), 1, 1e-4);
+  EXPECT_NEAR(last.more.at("valid_perplexity_w0.5") / perplexity(CutFfn(model, 0.5)), 1, 1e-4);
+  EXPECT_FALSE(last.more.contains("valid_perplexity_w1"));
+}
+
+TEST_F(Training, RefusesAWidthThatIsNone) {
+  try {
+    Go("run", {}, {"train.widths=[0.5, 1.5]"});
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_THAT(error.what(), HasSubstr("stages.0.widths"));
+    EXPECT_THAT(error.what(), HasSubstr("at most 1"));
+  }
+}
+
 // With the rest that a fold lacks, the student begins as the teacher.
 TEST_F(Training, FadingBeginsAsTheTeacher) {
   const Model teacher_model = LoadModel(kStories);
@@ -132,6 +182,32 @@ TEST_F(Training, FadingBeginsAsTheTeacher) {
     if (m.kd) EXPECT_LT(*m.kd, 1e-6);
   }
   EXPECT_EQ(log.back().step, 1);
+}
+
+// What prefix vectors take from a model that is otherwise its teacher, their training gives back.
+TEST_F(Training, PrefixVectorsLearnAlone) {
+  Model model = LoadModel(kStories);
+  model.plan.prefix = 4;
+  Rng rng(4);
+  for (const TensorSpec& spec : ExpectedTensors(model.config, model.plan)) {
+    if (!IsPrefixTensor(spec.name)) continue;
+    std::vector<float> values(static_cast<size_t>(ElementCount(spec.shape)));
+    for (float& value : values) value = static_cast<float>(0.02 * rng.Normal());
+    model.weights.Set(spec.name, Tensor::FromF32(spec.shape, std::move(values)));
+  }
+  SaveModel(model, dir_.File("folded"), DType::kF32);
+  const TrainResult result = Go("run", {},
+                                {"train.parameters=[\"residual.*\"]", "train.steps=60",
+                                 "train.lr=3e-2", "train.ce=0", "train.kd=1", "train.ema=0"});
+  std::vector<double> kd;
+  for (const RunMetrics& m : ReadRunLog(dir_.File("run/metrics.jsonl"))) {
+    if (m.kd) kd.push_back(*m.kd);
+  }
+  EXPECT_GT(kd.front(), 1e-3);
+  EXPECT_LT(kd.back(), kd.front() / 3);
+  const Model trained = LoadModel(result.model);
+  EXPECT_EQ(ToF32(trained.weights.Get("blocks.0.q.weight")),
+            ToF32(model.weights.Get("blocks.0.q.weight")));
 }
 
 TEST_F(Training, AlignmentLowersItsError) {
