@@ -20,7 +20,7 @@ class Optimizer {
  public:
   Optimizer(Params& params, const OptimizerOptions& options);
 
-  // L2 norm of all gradients.
+  // L2 norm of all gradients but those apart.
   double GradNorm() const;
   // One update with the gradients as they are; `norm` is GradNorm().
   void Step(double lr, double norm);
@@ -36,7 +36,7 @@ class Optimizer {
  private:
   struct Piece {
     int64_t begin, count;
-    bool decay;
+    bool decay, apart;
     float lr_scale;
   };
 

@@ -79,6 +79,10 @@ struct StageOptions {
   std::string exits = "none";
   double exit_weight = 0.1;
   double exit_kd = 0;
+  double gate = 0;
+  double layer_dropout = 0;
+  int mixture = 0;
+  double consistency = 0;
 
   std::string fade = "none";
   double fade_until = 0.8;

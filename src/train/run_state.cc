@@ -73,7 +73,9 @@ std::vector<std::string> WholeCheckpoints(const fs::path& folder) {
   for (const auto& entry : fs::directory_iterator(folder)) {
     const std::string name = entry.path().filename().string();
     // In two pieces: "??-" would be a trigraph.
-    if (entry.is_directory() && GlobMatch("stage-?" "?-step-????????", name)) {
+    if (entry.is_directory() && GlobMatch("stage-?"
+                                          "?-step-????????",
+                                          name)) {
       names.push_back(name);
     }
   }
@@ -88,12 +90,12 @@ void RemoveCheckpoint(const fs::path& folder, const std::string& name) {
   fs::remove(folder / (name + ".json"));
 }
 
-void CopyInto(const TensorMap& tensors, const std::string& file, const char* name,
-              at::Tensor& target) {
+void CopyInto(const TensorMap& tensors, const std::string& file, const std::string& name,
+              at::Tensor target) {
   const auto found = tensors.find(name);
   if (found == tensors.end() || found->second.elements() != target.numel()) {
     throw Error({.function = "LoadOptimizer",
-                 .problem = "moments of other parameters",
+                 .problem = "state of other parameters",
                  .expected = std::to_string(target.numel()) + " values",
                  .file = file,
                  .field = name});
@@ -111,6 +113,9 @@ void SaveCheckpoint(const std::string& folder, const RunState& state, const Para
   std::vector<std::pair<std::string, Tensor>> tensors = {{"m", FromTorch(optimizer.m)},
                                                          {"v", FromTorch(optimizer.v)}};
   if (optimizer.average.defined()) tensors.emplace_back("average", FromTorch(optimizer.average));
+  for (const Param* param : params.List()) {
+    if (IsCopy(param->name)) tensors.emplace_back(param->name, FromTorch(param->value));
+  }
   WriteSafetensors(base + ".safetensors", tensors);
   nlohmann::json json = ToJson(state);
   json["updates"] = optimizer.updates;
@@ -131,6 +136,17 @@ std::optional<FoundCheckpoint> FindCheckpoint(const std::string& folder) {
   return FoundCheckpoint{.state = FromJson(ParseJsonChecked(ReadTextFile(file), file), file),
                          .model = base,
                          .tensors = base + ".safetensors"};
+}
+
+void LoadCopies(const FoundCheckpoint& checkpoint, Params& params) {
+  if (params.copies().empty()) return;
+  const at::NoGradGuard no_grad;
+  const TensorMap tensors = ReadSafetensors(checkpoint.tensors);
+  for (const Param* param : params.List()) {
+    if (IsCopy(param->name)) {
+      CopyInto(tensors, checkpoint.tensors, param->name, Params::Part(params.flat(), *param));
+    }
+  }
 }
 
 void LoadOptimizer(const FoundCheckpoint& checkpoint, Optimizer& optimizer) {

@@ -2,7 +2,7 @@
 // training needs to continue to the same bits.
 //
 //   <out>/checkpoints/stage-00-step-00000120/                     the model, f32
-//   <out>/checkpoints/stage-00-step-00000120.safetensors, .json optimiser moments, counters
+//   <out>/checkpoints/stage-00-step-00000120.safetensors, .json optimiser moments, copies, counters
 //
 // The directory is written last and appears by one rename: where it is, everything is.
 #pragma once
@@ -43,6 +43,9 @@ struct FoundCheckpoint {
 
 // The newest whole checkpoint.
 std::optional<FoundCheckpoint> FindCheckpoint(const std::string& folder);
+
+// Puts the stored copies of parameters (see mixture.h) into fresh ones.
+void LoadCopies(const FoundCheckpoint& checkpoint, Params& params);
 
 // Puts the stored moments into a fresh optimizer. Throws if they belong to other parameters.
 void LoadOptimizer(const FoundCheckpoint& checkpoint, Optimizer& optimizer);

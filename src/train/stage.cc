@@ -7,6 +7,7 @@
 #include "base/choice.h"
 #include "base/with_file.h"
 #include "rondo/error.h"
+#include "train/mixture.h"
 
 namespace rondo {
 namespace {
@@ -95,6 +96,24 @@ void CheckRates(const StageOptions& o, const Place& place) {
               "above 0, to 1");
 }
 
+void CheckRandomParts(const StageOptions& o, StageKind kind, const Place& place) {
+  constexpr int kMostCopies = 64;
+  place.Check(o.gate >= 0, "gate", o.gate, "0 or more");
+  place.Check(o.layer_dropout >= 0 && o.layer_dropout < 1, "layer_dropout", o.layer_dropout,
+              "0 to below 1");
+  place.Check(o.mixture == 0 || (o.mixture >= 2 && o.mixture <= kMostCopies), "mixture", o.mixture,
+              "0, or 2 to 64");
+  place.Check(o.consistency >= 0, "consistency", o.consistency, "0 or more");
+  place.Check(o.consistency == 0 || o.mixture != 0, "consistency", o.consistency,
+              "0 without a mixture, whose draws it compares");
+  if (kind != StageKind::kAlign) return;
+  place.Check(o.gate == 0, "gate", o.gate, "0 in alignment, which has no outputs to compare");
+  place.Check(o.layer_dropout == 0, "layer_dropout", o.layer_dropout,
+              "0 in alignment, where every depth learns for itself");
+  place.Check(o.consistency == 0, "consistency", o.consistency,
+              "0 in alignment, which has no outputs to compare");
+}
+
 LossOptions Losses(const StageOptions& o, const DataSection& data, const ModelConfig& config,
                    const Place& place) {
   place.Check(o.ce >= 0, "ce", o.ce, "0 or more");
@@ -123,6 +142,9 @@ LossOptions Losses(const StageOptions& o, const DataSection& data, const ModelCo
   loss.hidden = o.hidden;
   loss.hidden_depths = o.hidden_depths;
   loss.documents_apart = data.documents_apart;
+  loss.layer_dropout = o.layer_dropout;
+  loss.gate = o.gate;
+  loss.consistency = o.consistency;
   return loss;
 }
 
@@ -136,7 +158,10 @@ Stage ResolveStage(const Recipe& recipe, size_t index, const ModelConfig& config
   Stage stage{.name = o.name, .limits = o};
   stage.kind = place.Named(
       "kind", [&] { return ChoiceFromName<StageKind>(kStageNames, o.kind, "ResolveStage"); });
+  CheckRandomParts(o, stage.kind, place);
   stage.groups = Groups(o, stage.kind, place);
+  // Last, so that a pattern that names the gate decides about it.
+  if (o.gate != 0) stage.groups.push_back({"exit_gate.*"});
   stage.lr = {.schedule = place.Named("schedule", [&] { return LrScheduleFromName(o.schedule); }),
               .warmup = o.warmup,
               .decay = o.decay,
@@ -167,6 +192,16 @@ Stage ResolveStage(const Recipe& recipe, size_t index, const ModelConfig& config
                  .field = "teacher"});
   }
   return stage;
+}
+
+void CheckPlan(const Recipe& recipe, size_t index, const Stage& stage, const Model& model) {
+  const StageOptions& o = stage.limits;
+  const Place place = {recipe.file, "stages." + std::to_string(index)};
+  place.Check(o.gate == 0 || FindLoops(model.plan).loops > 1, "gate", o.gate,
+              "0: the model's blocks do not return, there is no loop to leave");
+  place.Check(o.mixture == 0 || !TrainedFactors(model.config, model.plan, stage.groups).empty(),
+              "mixture", o.mixture,
+              "0: the stage trains no residual of kind lora, lora-diag or dora");
 }
 
 double StageProgress(const StageOptions& limits, int64_t steps, int64_t tokens, double seconds) {

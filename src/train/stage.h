@@ -34,6 +34,9 @@ struct Stage {
 // Throws naming the recipe's file and the field that makes no sense.
 Stage ResolveStage(const Recipe& recipe, size_t index, const ModelConfig& config);
 
+// Throws when a stage asks for what the model's plan does not have.
+void CheckPlan(const Recipe& recipe, size_t index, const Stage& stage, const Model& model);
+
 // Share of the stage that is done.
 double StageProgress(const StageOptions& limits, int64_t steps, int64_t tokens, double seconds);
 

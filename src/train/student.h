@@ -10,7 +10,9 @@
 #include "rondo/sharing_plan.h"
 #include "rondo/token_data.h"
 #include "train/forward.h"
+#include "train/gate_loss.h"
 #include "train/head_loss.h"
+#include "train/layer_dropout.h"
 #include "train/params.h"
 #include "train/teacher.h"
 
@@ -37,13 +39,27 @@ struct LossOptions {
   double hidden = 0;         // weight of matching hidden states with the teacher's
   std::vector<int> hidden_depths;  // behind which depths
   bool documents_apart = false;    // positions see their own document only
+  double layer_dropout = 0;        // LayerDropout::largest; not in alignment
+  double gate = 0;  // weight of the exit gate's loss, which moves nothing but the gate
+  // Weight of the symmetric KL divergence between the outputs of two draws of a mixture: half of
+  // either direction, temperature 1, mean over tokens. All other losses are the first draw's.
+  double consistency = 0;
 };
 
 struct StepValue {
-  double loss = 0;  // what is minimised
+  double loss = 0;  // what the model minimises; the gate's loss is apart
   double ce = 0, kd = 0, accuracy = 0, hidden = 0;
   std::vector<double> exit_ce;  // of the loops before the last
+  double consistency = 0;
+  std::vector<GateLossValue> gates;  // of the loops before the last
   void Add(const StepValue& other, double share);
+};
+
+// Inputs and targets of a batch of rows of length + 1 tokens.
+struct BatchTokens {
+  std::vector<int32_t> inputs;   // [rows · length]
+  std::vector<int32_t> targets;  // [rows · length]
+  RowsShape shape;
 };
 
 class Student {
@@ -52,17 +68,20 @@ class Student {
   Student(Params& params, const ModelConfig& config, const SharingPlan& plan, int64_t max_length,
           ComputeType compute, Checkpoint checkpoint, const FadingRest* fading);
 
-  // Adds `scale` times the gradient of the loss on a batch to those of the parameters.
+  // Adds `scale` times the gradient of the loss on a batch to those of the parameters. `key`
+  // decides what is drawn at random: which depths rows skip, which copies of residuals are used.
   StepValue AddGradients(const TokenBatch& batch, const Teacher* teacher,
-                         const LossOptions& options, double scale);
+                         const LossOptions& options, double scale, const StepKey& key = {});
 
   // Layer-wise alignment: every depth gets the teacher's input at that depth and learns the
   // teacher's output. The loss of a depth is the squared error relative to the squared length of
   // the teacher's update there; depths count alike. No head, and no gradient between depths.
   StepValue AddAlignmentGradients(const TokenBatch& batch, const Teacher& teacher,
-                                  const LossOptions& options, double scale);
+                                  const LossOptions& options, double scale,
+                                  const StepKey& key = {});
 
-  // The parameters as they are now, for measuring; with what still fades, or without.
+  // The parameters as they are now, for measuring: copies merged, every depth for every row; with
+  // what still fades, or without.
   Teacher Snapshot(int64_t max_length, bool with_fading) const;
   const Forward& forward() const { return forward_; }
 
@@ -82,7 +101,18 @@ class Student {
                      const LossOptions& options, double scale, StepValue& value) const;
   void AddExitLosses(std::vector<Segment>& segments, std::span<const int32_t> targets,
                      const at::Tensor& last_normed, const LossOptions& options, double scale,
+                     StepValue& value, std::vector<std::vector<int32_t>>* best) const;
+  void AddGateLosses(const std::vector<Segment>& segments, const RowsShape& shape,
+                     std::span<const std::vector<int32_t>> exit_best,
+                     std::span<const int32_t> last_best, const LossOptions& options, double scale,
                      StepValue& value) const;
+  void AddConsistency(const BatchTokens& tokens, const at::Tensor& embedded,
+                      const at::Tensor& first_normed, Segment& first_last,
+                      const LossOptions& options, double scale, const StepKey& key,
+                      StepValue& value);
+  void AddEmbeddingGradients(const BatchTokens& tokens, const at::Tensor& d_hidden);
+  // Most likely tokens when all rows leave with the hidden states at the end of a loop.
+  std::vector<int32_t> BestAtExit(const at::Tensor& hidden, const RowsShape& shape) const;
   std::vector<int> ExitEnds() const;  // depths at which the loops before the last end
 
   Params& params_;
@@ -91,13 +121,7 @@ class Student {
   Forward forward_;
   Checkpoint checkpoint_;
   const FadingRest* fading_;
-};
-
-// Inputs and targets of a batch of rows of length + 1 tokens.
-struct BatchTokens {
-  std::vector<int32_t> inputs;   // [rows · length]
-  std::vector<int32_t> targets;  // [rows · length]
-  RowsShape shape;
+  LayerDropout dropout_;  // of the batch in hand
 };
 
 // With `apart`, the first token of another document is nobody's target.

@@ -16,6 +16,8 @@
 #include "rondo/run_log.h"
 #include "rondo/tokenizer.h"
 #include "train/fading.h"
+#include "train/gate_loss.h"
+#include "train/mixture.h"
 #include "train/progress_line.h"
 #include "train/run_state.h"
 #include "train/stage.h"
@@ -69,8 +71,10 @@ class Run {
     std::optional<FadingRest> fading;
     std::vector<int> fade_groups;
     std::unique_ptr<Student> student;
-    StageRun(Stage s, const Model& model)
-        : stage(std::move(s)), params(model, stage.groups), optimizer(params, stage.optimizer) {}
+    StageRun(Stage s, const Model& model, uint64_t seed)
+        : stage(std::move(s)),
+          params(WithCopies(model, stage.groups, stage.limits.mixture, seed), stage.groups),
+          optimizer(params, stage.optimizer) {}
   };
 
   void Prepare();
@@ -139,7 +143,9 @@ void Run::Prepare() {
   model_ = LoadModel(recipe_.model);
   bool needs_teacher = false;
   for (size_t i = 0; i < recipe_.stages.size(); ++i) {
-    needs_teacher = ResolveStage(recipe_, i, model_.config).NeedsTeacher() || needs_teacher;
+    const Stage stage = ResolveStage(recipe_, i, model_.config);
+    CheckPlan(recipe_, i, stage, model_);
+    needs_teacher = stage.NeedsTeacher() || needs_teacher;
   }
   CheckResolved();
   const auto tokenizer = LoadTokenizer(recipe_.model);
@@ -207,8 +213,11 @@ std::unique_ptr<Run::StageRun> Run::StartStage(const std::optional<FoundCheckpoi
     model_.path = recipe_.model;  // of the tokenizer: this checkpoint will make room for newer ones
   }
   const auto index = static_cast<size_t>(state_.stage);
-  auto run = std::make_unique<StageRun>(ResolveStage(recipe_, index, model_.config), model_);
+  Stage stage = ResolveStage(recipe_, index, model_.config);
+  if (stage.loss.gate != 0) AddExitGate(model_);
+  auto run = std::make_unique<StageRun>(std::move(stage), model_, recipe_.run.seed);
   if (found) {
+    LoadCopies(*found, run->params);
     LoadOptimizer(*found, run->optimizer);
   } else if (state_.stage > 0 && run->stage.fade.kind != FadeKind::kNone) {
     SaveModel(model_, StageStart(state_.stage), DType::kF32);
@@ -227,9 +236,10 @@ StepValue Run::Step(StageRun& run) {
   for (int i = 0; i < limits.accumulate; ++i) {
     const TokenBatch batch = sampler_->Next(limits.batch);
     const double share = 1.0 / limits.accumulate;
+    const StepKey key = {.seed = recipe_.run.seed, .step = state_.step, .micro = i};
     value.Add(run.stage.kind == StageKind::kAlign
-                  ? run.student->AddAlignmentGradients(batch, *teacher_, run.stage.loss, share)
-                  : run.student->AddGradients(batch, teacher_.get(), run.stage.loss, share),
+                  ? run.student->AddAlignmentGradients(batch, *teacher_, run.stage.loss, share, key)
+                  : run.student->AddGradients(batch, teacher_.get(), run.stage.loss, share, key),
               share);
   }
   return value;
@@ -286,6 +296,13 @@ void Run::Report(const StageRun& run, const StepValue& value, double norm, doubl
   if (run.fading) metrics.more["fading"] = run.fading->weight.front();
   for (size_t i = 0; i < value.exit_ce.size(); ++i) {
     metrics.more["exit_ce_" + std::to_string(i + 1)] = value.exit_ce[i];
+  }
+  if (run.stage.loss.consistency != 0) metrics.more["consistency"] = value.consistency;
+  for (size_t i = 0; i < value.gates.size(); ++i) {
+    const std::string loop = "_" + std::to_string(i + 1);
+    metrics.more["gate_loss" + loop] = value.gates[i].loss;
+    metrics.more["gate_accuracy" + loop] = value.gates[i].accuracy;
+    metrics.more["gate_agreement" + loop] = value.gates[i].agreement;
   }
   log_->Append(metrics);
   if (state_.step % std::max<int64_t>(1, recipe_.run.log_steps) != 0) return;
