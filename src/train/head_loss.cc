@@ -65,11 +65,26 @@ Sums LossOfChunk(const VocabLoss& loss, at::Tensor& z, const TeacherRows& teache
   return sums;
 }
 
+// The first of the largest raw logits of each row; a soft cap keeps their order.
+void AppendBest(const at::Tensor& logits, std::vector<int32_t>& best) {
+  const int64_t rows = logits.size(0), vocab = logits.size(1);
+  const float* data = logits.const_data_ptr<float>();
+  const size_t first = best.size();
+  best.resize(first + static_cast<size_t>(rows));
+  ForParts(rows, [&](int, int64_t begin, int64_t end) {
+    for (int64_t r = begin; r < end; ++r) {
+      const float* row = data + r * vocab;
+      best[first + static_cast<size_t>(r)] =
+          static_cast<int32_t>(std::max_element(row, row + vocab) - row);
+    }
+  });
+}
+
 }  // namespace
 
 HeadLossValue HeadLoss(const Forward& forward, const Params& params, const at::Tensor& hidden,
                        const Targets& targets, const LogitSource* teacher, const VocabLoss& loss,
-                       double scale) {
+                       double scale, std::vector<int32_t>* best) {
   const ModelConfig& config = forward.config();
   const at::Tensor leaf = hidden.detach().requires_grad_(true);
   const at::Tensor normed = forward.Norm(FinalNormOf(params, config), leaf);
@@ -94,6 +109,7 @@ HeadLossValue HeadLoss(const Forward& forward, const Params& params, const at::T
       const int64_t count = std::min(rows, tokens - begin);
       const at::Tensor chunk = value.normed.narrow(0, begin, count);
       at::Tensor z = Logits(head, chunk, z_buffer), t;
+      if (best != nullptr) AppendBest(z, *best);
       if (with_logits) {
         t = Logits(teacher->head, teacher->normed.narrow(0, begin, count), t_buffer);
         SoftCapRows(teacher->head.softcap, t);
@@ -120,6 +136,18 @@ HeadLossValue HeadLoss(const Forward& forward, const Params& params, const at::T
   torch::autograd::backward({normed}, {value.d_hidden});
   value.d_hidden = leaf.grad();
   return value;
+}
+
+std::vector<int32_t> BestTokens(const LogitHead& head, const at::Tensor& normed) {
+  const at::NoGradGuard no_grad;
+  const int64_t tokens = normed.size(0), rows = std::min(tokens, kHeadRows);
+  const at::Tensor buffer = at::empty({rows, head.weight.size(0)}, at::kFloat);
+  std::vector<int32_t> best;
+  for (int64_t begin = 0; begin < tokens; begin += rows) {
+    const int64_t count = std::min(rows, tokens - begin);
+    AppendBest(Logits(head, normed.narrow(0, begin, count), buffer), best);
+  }
+  return best;
 }
 
 double SumCrossEntropy(const LogitHead& head, const at::Tensor& normed,

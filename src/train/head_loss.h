@@ -43,10 +43,14 @@ struct Targets {
 };
 
 // Loss of hidden[tokens, d_model] (before the final norm), averaged over tokens and times `scale`.
-// Adds to the gradients of final norm and head. `teacher` may be null when loss.kd is 0.
+// Adds to the gradients of final norm and head. `teacher` may be null when loss.kd is 0. `best`,
+// unless null, gets the most likely token of every position.
 HeadLossValue HeadLoss(const Forward& forward, const Params& params, const at::Tensor& hidden,
                        const Targets& targets, const LogitSource* teacher, const VocabLoss& loss,
-                       double scale);
+                       double scale, std::vector<int32_t>* best = nullptr);
+
+// The most likely tokens of normed[tokens, d_model].
+std::vector<int32_t> BestTokens(const LogitHead& head, const at::Tensor& normed);
 
 // Σ of the cross-entropies of normed[tokens, d_model].
 double SumCrossEntropy(const LogitHead& head, const at::Tensor& normed,

@@ -19,7 +19,7 @@ Optimizer::Optimizer(Params& params, const OptimizerOptions& options, const Rank
     if (!param->trained()) continue;
     for (int64_t at = 0; at < param->elements; at += kPiece) {
       pieces_.push_back({param->offset + at, std::min(kPiece, param->elements - at), param->decay,
-                         param->lr_scale});
+                         param->apart, param->lr_scale});
     }
   }
   for (Piece piece : pieces_) {
@@ -39,6 +39,7 @@ double Optimizer::GradNorm() const {
   ForParts(static_cast<int64_t>(pieces_.size()), [&](int, int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       const Piece& piece = pieces_[static_cast<size_t>(i)];
+      if (piece.apart) continue;
       squares[static_cast<size_t>(i)] = SumOfSquares(grad + piece.begin, piece.count);
     }
   });
@@ -64,6 +65,7 @@ void Optimizer::Step(double lr, double norm) {
       AdamStep step = common;
       step.lr = static_cast<float>(lr) * piece.lr_scale;
       step.weight_decay = piece.decay ? static_cast<float>(options_.weight_decay) : 0;
+      if (piece.apart) step.grad_scale = 1;
       const int64_t at = piece.begin, moment = at - share_.begin;
       AdamW(step, piece.count, grad + at, first + moment, second + moment, weight + at);
     }

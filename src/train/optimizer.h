@@ -30,7 +30,7 @@ class Optimizer {
   // `params` and `ranks` outlive it.
   Optimizer(Params& params, const OptimizerOptions& options, const Ranks& ranks = OneProcess());
 
-  // L2 norm of all gradients, which are those of the whole batch on every rank.
+  // L2 norm of all gradients but those apart; they are the whole batch's on every rank.
   double GradNorm() const;
   // One update with the gradients as they are; `norm` is GradNorm().
   void Step(double lr, double norm);
@@ -49,7 +49,7 @@ class Optimizer {
  private:
   struct Piece {
     int64_t begin, count;
-    bool decay;
+    bool decay, apart;
     float lr_scale;
   };
 

@@ -28,6 +28,18 @@ std::vector<int64_t> Sizes(const Shape& shape) { return {shape.begin(), shape.en
 
 }  // namespace
 
+const TrainGroup* GroupOf(std::span<const TrainGroup> groups, std::string_view name) {
+  const auto group =
+      std::ranges::find_if(groups, [&](const TrainGroup& g) { return GlobMatch(g.pattern, name); });
+  return group == groups.end() || group->lr_scale == 0 ? nullptr : &*group;
+}
+
+std::string CopyName(std::string_view name, int copy) {
+  return std::string(name) + "@" + std::to_string(copy);
+}
+
+std::string_view BaseName(std::string_view name) { return name.substr(0, name.find('@')); }
+
 at::Tensor ToTorch(const Tensor& tensor) {
   at::Tensor out = at::empty(Sizes(tensor.shape()), at::kFloat);
   float* data = out.mutable_data_ptr<float>();
@@ -48,6 +60,8 @@ Params::Params(const Model& model) : config_(model.config), plan_(model.plan), p
   for (const auto& [name, tensor] : model.weights) {
     Param param{.name = name, .value = ToTorch(tensor), .elements = tensor.elements()};
     param.decay = Decays(param);
+    param.apart = name.starts_with("exit_gate.");
+    if (IsCopy(name)) ++copies_[std::string(BaseName(name))];
     params_.emplace(name, std::move(param));
   }
 }
@@ -63,9 +77,8 @@ Params::Params(const Model& model, std::span<const TrainGroup> groups) : Params(
   }
   int64_t size = 0;
   for (auto& [name, param] : params_) {
-    const auto group = std::ranges::find_if(
-        groups, [&](const TrainGroup& g) { return GlobMatch(g.pattern, name); });
-    if (group == groups.end() || group->lr_scale == 0) continue;
+    const TrainGroup* group = GroupOf(groups, BaseName(name));
+    if (group == nullptr || copies_.contains(name)) continue;
     param.lr_scale = group->lr_scale;
     param.offset = size;
     size += (param.elements + kAlignElements - 1) / kAlignElements * kAlignElements;
@@ -117,30 +130,36 @@ at::Tensor Params::Part(const at::Tensor& flat, const Param& param) {
   return flat.narrow(0, param.offset, param.elements).view(param.value.sizes());
 }
 
-void Params::ZeroGrad() { grad_.zero_(); }
+void Params::UseCopy(std::string_view name, int copy) {
+  params_.find(name)->second.value = Get(CopyName(name, copy));
+}
 
-void Params::BalanceFactors() {
+at::Tensor Params::MeanOfCopies(std::string_view name, int count, const at::Tensor& flat) const {
   const at::NoGradGuard no_grad;
-  for (const auto& [name, param] : params_) {
-    if (!name.starts_with("residual.") || !name.ends_with(".a") || !param.trained()) continue;
-    const Param& other = At(name.substr(0, name.size() - 1) + "b");
-    if (!other.trained() || param.value.dim() != 2) continue;  // Kronecker factors have three
-    const at::Tensor a_length = at::linalg_vector_norm(param.value, 2, at::IntArrayRef{1});
-    const at::Tensor b_length = at::linalg_vector_norm(other.value, 2, at::IntArrayRef{0});
-    at::Tensor factor = (b_length / a_length).sqrt();
-    // Where one side is zero, as in a zero start, there is nothing to balance.
-    factor = at::where((a_length > 0).logical_and(b_length > 0), factor, at::ones_like(factor));
-    param.value.detach().mul_(factor.unsqueeze(1));
-    other.value.detach().div_(factor.unsqueeze(0));
+  at::Tensor sum = Part(flat, At(CopyName(name, 0))).clone();
+  for (int copy = 1; copy < count; ++copy) sum.add_(Part(flat, At(CopyName(name, copy))));
+  return sum.div_(count);
+}
+
+void Params::UseMeans() {
+  for (const auto& [name, count] : copies_) {
+    params_.find(name)->second.value = MeanOfCopies(name, count, flat_);
   }
 }
+
+void Params::ZeroGrad() { grad_.zero_(); }
 
 Model Params::ToModel() const { return ToModel(flat_); }
 
 Model Params::ToModel(const at::Tensor& flat) const {
   Model model{.config = config_, .plan = plan_, .weights = {}, .path = path_};
   for (const auto& [name, param] : params_) {
-    model.weights.Set(name, FromTorch(param.trained() ? Part(flat, param) : param.value));
+    if (IsCopy(name)) continue;
+    const auto found = copies_.find(name);
+    const at::Tensor value = found != copies_.end() ? MeanOfCopies(name, found->second, flat)
+                             : param.trained()      ? Part(flat, param)
+                                                    : param.value;
+    model.weights.Set(name, FromTorch(value));
   }
   return model;
 }

@@ -25,12 +25,23 @@ struct TrainGroup {
   float lr_scale = 1;   // factor on the learning rate; 0 freezes
 };
 
+// The group that decides about a parameter; null: it is frozen.
+const TrainGroup* GroupOf(std::span<const TrainGroup> groups, std::string_view name);
+
+// Parameters <name>@0, <name>@1, … are copies of <name> (see mixture.h): they are trained in its
+// place, and it is one of them or their mean.
+std::string CopyName(std::string_view name, int copy);
+// What a copy is a copy of; any other name is its own.
+std::string_view BaseName(std::string_view name);
+inline bool IsCopy(std::string_view name) { return BaseName(name) != name; }
+
 struct Param {
   std::string name;
   at::Tensor value;     // f32; a leaf with a gradient when trained
   int64_t offset = -1;  // in the flat arrays; -1: frozen
   int64_t elements = 0;
   bool decay = false;  // matrices decay; norms, biases, diagonals, magnitudes and prefixes do not
+  bool apart = false;  // its gradient is neither part of the norm nor clipped: the exit gate's
   float lr_scale = 1;
   bool trained() const { return offset >= 0; }
 };
@@ -45,6 +56,12 @@ class Params {
   const at::Tensor& Get(std::string_view name) const;
   const Param& At(std::string_view name) const;
   bool Has(std::string_view name) const { return params_.find(name) != params_.end(); }
+  // Names and numbers of copies of the parameters that have some.
+  const std::map<std::string, int, std::less<>>& copies() const { return copies_; }
+  // Lets a parameter with copies be one of them, which then collects its gradient.
+  void UseCopy(std::string_view name, int copy);
+  // Lets every parameter with copies be their mean, which has no gradient.
+  void UseMeans();
   // By name, trained ones first in the order of their offsets.
   std::vector<const Param*> List() const;
 
@@ -57,24 +74,22 @@ class Params {
   // Number of trained values, without padding.
   int64_t trained_elements() const { return trained_elements_; }
   void ZeroGrad();
-  // Gives both sides of every rank-one part of trained low-rank residuals the same length. The
-  // model stays the same; a rate that suits one side then suits the other (an SVD's U·Σ and V
-  // differ by their singular values, by factors of hundreds).
-  void BalanceFactors();
 
   // The model with the present values (or those of another flat array); its tensors share memory
-  // with the parameters.
+  // with the parameters. Copies are merged into their mean.
   Model ToModel() const;
   Model ToModel(const at::Tensor& flat) const;
 
  private:
   explicit Params(const Model& model);
   void AllocateTrained(int64_t size);
+  at::Tensor MeanOfCopies(std::string_view name, int count, const at::Tensor& flat) const;
 
   ModelConfig config_;
   SharingPlan plan_;
   std::string path_;
   std::map<std::string, Param, std::less<>> params_;
+  std::map<std::string, int, std::less<>> copies_;
   at::Tensor flat_, grad_;
   int64_t trained_elements_ = 0;
 };

@@ -82,6 +82,10 @@ struct StageOptions {
   std::string exits = "none";
   double exit_weight = 0.1;
   double exit_kd = 0;
+  double gate = 0;
+  double layer_dropout = 0;
+  int mixture = 0;
+  double consistency = 0;
 
   std::vector<double> widths;  // shares of the feed-forward's width
 

@@ -32,7 +32,7 @@ template <typename Visitor>
 void Visit(RunSection& o, Visitor& v) {
   v("out", o.out, "folder of the run");
   v("threads", o.threads, "0: one per CPU");
-  v("seed", o.seed, "of the order of rows");
+  v("seed", o.seed, "of the order of rows and of what a step draws at random");
   v("log_steps", o.log_steps, "steps between progress lines");
   v("checkpoint_minutes", o.checkpoint_minutes, "of training between checkpoints; 0: not by time");
   v("checkpoint_steps", o.checkpoint_steps, "0: not by steps");
@@ -81,6 +81,11 @@ void VisitLosses(StageOptions& o, Visitor& v) {
   v("exits", o.exits, "losses behind earlier loops: none, weighted, aggressive");
   v("exit_weight", o.exit_weight, "of each, for aggressive");
   v("exit_kd", o.exit_kd, "share of them that is KL from the detached last output");
+  v("gate", o.gate, "weight of the learned exit gate's loss, which moves the gate alone; 0: none");
+  v("layer_dropout", o.layer_dropout, "rate at which rows skip the last depth, earlier ones less");
+  v("mixture", o.mixture,
+    "copies of low-rank residuals, one drawn a step, merged in the end; 0: none");
+  v("consistency", o.consistency, "weight of symmetric KL between two draws of the mixture");
 }
 
 template <typename Visitor>

@@ -30,7 +30,13 @@ void ActivationBackward(Activation kind, bool gated, const float* x, const float
 void TurnHead(const float* in, int head_dim, int rotary_dim, const float* angles, bool inverse,
               float* out);
 
-enum class KdKind { kForwardKl, kReverseKl, kJensenShannon, kTotalVariation };
+enum class KdKind {
+  kForwardKl,
+  kReverseKl,
+  kJensenShannon,
+  kTotalVariation,
+  kSymmetricKl,  // half of forward and half of reverse KL, between two passes of a student
+};
 
 struct VocabLoss {
   float ce = 0;  // weight of cross-entropy with the target

@@ -90,13 +90,13 @@ void RemoveCheckpoint(const fs::path& folder, const std::string& name) {
   fs::remove(folder / (name + ".json"));
 }
 
-// One of the arrays over all parameters, of `elements`.
-at::Tensor FlatArray(const TensorMap& tensors, const std::string& file, const char* name,
+// One of the arrays that the state of `elements` values consists of.
+at::Tensor FlatArray(const TensorMap& tensors, const std::string& file, const std::string& name,
                      int64_t elements) {
   const auto found = tensors.find(name);
   if (found == tensors.end() || found->second.elements() != elements) {
     throw Error({.function = "LoadOptimizer",
-                 .problem = "moments of other parameters",
+                 .problem = "state of other parameters",
                  .expected = std::to_string(elements) + " values",
                  .file = file,
                  .field = name});
@@ -114,6 +114,9 @@ void SaveCheckpoint(const std::string& folder, const RunState& state, const Para
   std::vector<std::pair<std::string, Tensor>> tensors = {{"m", FromTorch(optimizer.m)},
                                                          {"v", FromTorch(optimizer.v)}};
   if (optimizer.average.defined()) tensors.emplace_back("average", FromTorch(optimizer.average));
+  for (const Param* param : params.List()) {
+    if (IsCopy(param->name)) tensors.emplace_back(param->name, FromTorch(param->value));
+  }
   WriteSafetensors(base + ".safetensors", tensors);
   nlohmann::json json = ToJson(state);
   json["updates"] = optimizer.updates;
@@ -134,6 +137,17 @@ std::optional<FoundCheckpoint> FindCheckpoint(const std::string& folder) {
   return FoundCheckpoint{.state = FromJson(ParseJsonChecked(ReadTextFile(file), file), file),
                          .model = base,
                          .tensors = base + ".safetensors"};
+}
+
+void LoadCopies(const FoundCheckpoint& checkpoint, Params& params) {
+  if (params.copies().empty()) return;
+  const at::NoGradGuard no_grad;
+  const TensorMap tensors = ReadSafetensors(checkpoint.tensors);
+  for (const Param* param : params.List()) {
+    if (!IsCopy(param->name)) continue;
+    at::Tensor part = Params::Part(params.flat(), *param);
+    part.copy_(FlatArray(tensors, checkpoint.tensors, param->name, param->elements).view_as(part));
+  }
 }
 
 OptimizerState LoadOptimizer(const FoundCheckpoint& checkpoint, int64_t elements) {

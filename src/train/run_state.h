@@ -2,7 +2,7 @@
 // training needs to continue to the same bits.
 //
 //   <out>/checkpoints/stage-00-step-00000120/                     the model, f32
-//   <out>/checkpoints/stage-00-step-00000120.safetensors, .json optimiser moments, counters
+//   <out>/checkpoints/stage-00-step-00000120.safetensors, .json optimiser moments, copies, counters
 //
 // The directory is written last and appears by one rename: where it is, everything is.
 #pragma once
@@ -43,6 +43,9 @@ struct FoundCheckpoint {
 
 // The newest whole checkpoint.
 std::optional<FoundCheckpoint> FindCheckpoint(const std::string& folder);
+
+// Puts the stored copies of parameters (see mixture.h) into fresh ones.
+void LoadCopies(const FoundCheckpoint& checkpoint, Params& params);
 
 // What was stored of the optimiser of `elements` values. Throws if there are others.
 OptimizerState LoadOptimizer(const FoundCheckpoint& checkpoint, int64_t elements);

@@ -9,6 +9,7 @@
 #include "base/with_file.h"
 #include "rondo/error.h"
 #include "rondo/ffn_width.h"
+#include "train/mixture.h"
 
 namespace rondo {
 namespace {
@@ -105,6 +106,24 @@ std::vector<double> Widths(const StageOptions& o, const ModelConfig& config, con
   return o.widths;
 }
 
+void CheckRandomParts(const StageOptions& o, StageKind kind, const Place& place) {
+  constexpr int kMostCopies = 64;
+  place.Check(o.gate >= 0, "gate", o.gate, "0 or more");
+  place.Check(o.layer_dropout >= 0 && o.layer_dropout < 1, "layer_dropout", o.layer_dropout,
+              "0 to below 1");
+  place.Check(o.mixture == 0 || (o.mixture >= 2 && o.mixture <= kMostCopies), "mixture", o.mixture,
+              "0, or 2 to 64");
+  place.Check(o.consistency >= 0, "consistency", o.consistency, "0 or more");
+  place.Check(o.consistency == 0 || o.mixture != 0, "consistency", o.consistency,
+              "0 without a mixture, whose draws it compares");
+  if (kind != StageKind::kAlign) return;
+  place.Check(o.gate == 0, "gate", o.gate, "0 in alignment, which has no outputs to compare");
+  place.Check(o.layer_dropout == 0, "layer_dropout", o.layer_dropout,
+              "0 in alignment, where every depth learns for itself");
+  place.Check(o.consistency == 0, "consistency", o.consistency,
+              "0 in alignment, which has no outputs to compare");
+}
+
 LossOptions Losses(const StageOptions& o, const DataSection& data, const ModelConfig& config,
                    const Place& place) {
   place.Check(o.ce >= 0, "ce", o.ce, "0 or more");
@@ -133,6 +152,9 @@ LossOptions Losses(const StageOptions& o, const DataSection& data, const ModelCo
   loss.hidden = o.hidden;
   loss.hidden_depths = o.hidden_depths;
   loss.documents_apart = data.documents_apart;
+  loss.layer_dropout = o.layer_dropout;
+  loss.gate = o.gate;
+  loss.consistency = o.consistency;
   return loss;
 }
 
@@ -159,7 +181,10 @@ Stage ResolveStage(const Recipe& recipe, size_t index, const ModelConfig& config
   Stage stage{.name = o.name, .limits = o};
   stage.kind = place.Named(
       "kind", [&] { return ChoiceFromName<StageKind>(kStageNames, o.kind, "ResolveStage"); });
+  CheckRandomParts(o, stage.kind, place);
   stage.groups = Groups(o, stage.kind, place);
+  // Last, so that a pattern that names the gate decides about it.
+  if (o.gate != 0) stage.groups.push_back({"exit_gate.*"});
   stage.lr = {.schedule = place.Named("schedule", [&] { return LrScheduleFromName(o.schedule); }),
               .warmup = o.warmup,
               .decay = o.decay,
@@ -198,6 +223,16 @@ double WidthOfStep(const Stage& stage, uint64_t seed, int64_t step) {
   if (stage.widths.empty()) return 1;
   Rng rng(seed ^ (0x9e3779b97f4a7c15u * static_cast<uint64_t>(step + 1)));
   return stage.widths[rng.Next() % stage.widths.size()];
+}
+
+void CheckPlan(const Recipe& recipe, size_t index, const Stage& stage, const Model& model) {
+  const StageOptions& o = stage.limits;
+  const Place place = {recipe.file, "stages." + std::to_string(index)};
+  place.Check(o.gate == 0 || FindLoops(model.plan).loops > 1, "gate", o.gate,
+              "0: the model's blocks do not return, there is no loop to leave");
+  place.Check(o.mixture == 0 || !TrainedFactors(model.config, model.plan, stage.groups).empty(),
+              "mixture", o.mixture,
+              "0: the stage trains no residual of kind lora, lora-diag or dora");
 }
 
 double StageProgress(const StageOptions& limits, int64_t steps, int64_t tokens, double seconds) {

@@ -39,6 +39,9 @@ Stage ResolveStage(const Recipe& recipe, size_t index, const ModelConfig& config
 // so that a resumed run goes on as it would have.
 double WidthOfStep(const Stage& stage, uint64_t seed, int64_t step);
 
+// Throws when a stage asks for what the model's plan does not have.
+void CheckPlan(const Recipe& recipe, size_t index, const Stage& stage, const Model& model);
+
 // Share of the stage that is done.
 double StageProgress(const StageOptions& limits, int64_t steps, int64_t tokens, double seconds);
 

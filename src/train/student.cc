@@ -4,6 +4,8 @@
 #include <cmath>
 #include <set>
 
+#include "train/mixture.h"
+
 namespace rondo {
 namespace {
 
@@ -27,6 +29,13 @@ void StepValue::Add(const StepValue& other, double share) {
   hidden += share * other.hidden;
   exit_ce.resize(std::max(exit_ce.size(), other.exit_ce.size()));
   for (size_t i = 0; i < other.exit_ce.size(); ++i) exit_ce[i] += share * other.exit_ce[i];
+  consistency += share * other.consistency;
+  gates.resize(std::max(gates.size(), other.gates.size()));
+  for (size_t i = 0; i < other.gates.size(); ++i) {
+    gates[i].loss += share * other.gates[i].loss;
+    gates[i].accuracy += share * other.gates[i].accuracy;
+    gates[i].agreement += share * other.gates[i].agreement;
+  }
 }
 
 Student::Student(Params& params, const ModelConfig& config, const SharingPlan& plan,
@@ -42,9 +51,8 @@ Student::Student(Params& params, const ModelConfig& config, const SharingPlan& p
       ffn_width_(config.d_ff) {}
 
 BatchTokens Student::MyTokens(const TokenBatch& batch, const LossOptions& options) const {
-  const int begin = batch.rows * ranks_.rank() / ranks_.size();
-  const int end = batch.rows * (ranks_.rank() + 1) / ranks_.size();
-  return SplitBatch(batch, options.documents_apart, begin, end);
+  const int begin = FirstRow(batch), rows = batch.rows / ranks_.size();
+  return SplitBatch(batch, options.documents_apart, begin, begin + rows);
 }
 
 double Student::MeanOverRanks(double value) const {
@@ -72,7 +80,7 @@ std::vector<Student::Segment> Student::MakeSegments(const LossOptions& options) 
   if (checkpoint_ == Checkpoint::kDepth) {
     for (int depth = 1; depth < layers; ++depth) ends.insert(depth);
   }
-  if (options.exits != ExitLoss::kNone) {
+  if (options.exits != ExitLoss::kNone || options.gate != 0) {
     for (const int end : ExitEnds()) ends.insert(end);
   }
   if (options.hidden != 0) {
@@ -90,9 +98,13 @@ std::vector<Student::Segment> Student::MakeSegments(const LossOptions& options) 
 
 at::Tensor Student::RunDepths(int first, int end, at::Tensor hidden, const RowsShape& shape) const {
   for (int depth = first; depth < end; ++depth) {
+    const auto kept = dropout_.KeptRows(depth, forward_.config().layers, shape.rows);
+    if (kept.empty()) continue;
     LayerTensors layer = MergeLayer(params_, forward_.config(), plan_, depth, fading_);
     NarrowFfn(forward_.config(), ffn_width_, layer);
-    hidden = forward_.Layer(layer, depth, hidden, shape);
+    hidden = OnRows(kept, hidden, shape, [&](const at::Tensor& rows, const RowsShape& part) {
+      return forward_.Layer(layer, depth, rows, part);
+    });
   }
   return hidden;
 }
@@ -142,7 +154,7 @@ void Student::AddHiddenLoss(std::vector<Segment>& segments, const TeacherOutput&
 
 void Student::AddExitLosses(std::vector<Segment>& segments, const BatchTokens& tokens,
                             const at::Tensor& last_normed, const LossOptions& options, double scale,
-                            StepValue& value) const {
+                            StepValue& value, std::vector<std::vector<int32_t>>* best) const {
   const int loops = loops_.loops;
   const LogitSource last = {last_normed, HeadOf(params_, forward_.config())};
   VocabLoss loss = options.vocab;
@@ -155,17 +167,87 @@ void Student::AddExitLosses(std::vector<Segment>& segments, const BatchTokens& t
     const double share = options.exits == ExitLoss::kWeighted ? 2.0 * loop / (loops * (loops + 1.0))
                                                               : options.exit_weight;
     const auto at = std::ranges::find(segments, end, &Segment::end);
-    const HeadLossValue exit = HeadLoss(forward_, params_, at->output.detach(), tokens.AsTargets(),
-                                        loss.kd != 0 ? &last : nullptr, loss, scale * share);
-    Accumulate(at->gradient, exit.d_hidden);
+    // The engine runs what stands behind the loops when a token leaves them, and so does its loss.
+    const at::Tensor leaf = at->output.detach().requires_grad_(true);
+    const at::Tensor output = Epilogue(leaf, tokens.shape);
+    const HeadLossValue exit = HeadLoss(forward_, params_, output.detach(), tokens.AsTargets(),
+                                        loss.kd != 0 ? &last : nullptr, loss, scale * share,
+                                        best != nullptr ? &best->emplace_back() : nullptr);
+    at::Tensor gradient = exit.d_hidden;
+    if (loops_.epilogue > 0) {
+      torch::autograd::backward({output}, {gradient});
+      gradient = leaf.grad();
+    }
+    Accumulate(at->gradient, gradient);
     value.exit_ce.push_back(exit.ce);
     value.loss += share * (loss.ce * exit.ce + loss.kd * exit.kd);
   }
 }
 
-StepValue Student::AddGradients(const TokenBatch& batch, const Teacher* teacher,
-                                const LossOptions& options, double scale) {
+std::vector<int32_t> Student::BestAtExit(const at::Tensor& hidden, const RowsShape& shape) const {
+  const at::NoGradGuard no_grad;
   const ModelConfig& config = forward_.config();
+  const at::Tensor last = Epilogue(hidden, shape);
+  return BestTokens(HeadOf(params_, config), forward_.Norm(FinalNormOf(params_, config), last));
+}
+
+at::Tensor Student::Epilogue(const at::Tensor& hidden, const RowsShape& shape) const {
+  return RunDepths(loops_.EpilogueDepth(0), forward_.config().layers, hidden, shape);
+}
+
+// What the exits' losses have found already is in `exit_best`; it is empty when there are none.
+void Student::AddGateLosses(const std::vector<Segment>& segments, const RowsShape& shape,
+                            std::span<const std::vector<int32_t>> exit_best,
+                            std::span<const int32_t> last_best, const LossOptions& options,
+                            double scale, StepValue& value) const {
+  int loop = 0;
+  for (const int end : ExitEnds()) {
+    const auto at = std::ranges::find(segments, end, &Segment::end);
+    const at::Tensor hidden = at->output.detach();
+    const std::vector<int32_t> best =
+        exit_best.empty() ? BestAtExit(hidden, shape) : exit_best[static_cast<size_t>(loop)];
+    value.gates.push_back(GateLoss(params_, loop++, hidden, best, last_best, options.gate * scale));
+  }
+}
+
+// Both outputs move towards each other: each is a student of the other's logits as they are.
+void Student::AddConsistency(const BatchTokens& tokens, const at::Tensor& embedded,
+                             const at::Tensor& first_normed, Segment& first_last,
+                             const LossOptions& options, double scale, const StepKey& key,
+                             StepValue& value) {
+  UseDraw(params_, key, 1);
+  std::vector<Segment> segments = MakeSegments({});
+  RunForward(segments, embedded, tokens.shape);
+  const std::vector<int32_t> none(tokens.targets.size(), -1);
+  const Targets no_targets = {.ids = none, .count = 1};
+  const VocabLoss loss = {.kd = static_cast<float>(options.consistency),
+                          .kind = KdKind::kSymmetricKl};
+  const LogitHead head = HeadOf(params_, forward_.config());
+  const LogitSource first = {first_normed, head};
+  const HeadLossValue to_first =
+      HeadLoss(forward_, params_, segments.back().output.detach(), no_targets, &first, loss, scale);
+  const LogitSource second = {to_first.normed, head};
+  const HeadLossValue to_second =
+      HeadLoss(forward_, params_, first_last.output.detach(), no_targets, &second, loss, scale);
+  value.consistency = to_first.kd;
+  value.loss += options.consistency * to_first.kd;
+  Accumulate(first_last.gradient, to_second.d_hidden);
+  segments.back().gradient = to_first.d_hidden;
+  AddEmbeddingGradients(tokens, RunBackward(segments, tokens.shape));
+  UseDraw(params_, key, 0);
+}
+
+void Student::AddEmbeddingGradients(const BatchTokens& tokens, const at::Tensor& d_hidden) {
+  EmbedTokensBackward(forward_.config(), d_hidden, tokens.inputs, tokens.shape.length,
+                      GradOf(params_, "embed.weight"), GradOf(params_, "positions.weight"));
+}
+
+StepValue Student::AddGradients(const TokenBatch& batch, const Teacher* teacher,
+                                const LossOptions& options, double scale, const StepKey& key) {
+  const ModelConfig& config = forward_.config();
+  dropout_ = {.largest = options.layer_dropout, .key = key};
+  dropout_.key.first_row = FirstRow(batch);
+  UseDraw(params_, key, 0);
   const BatchTokens tokens = MyTokens(batch, options);
   std::vector<int> keep;
   if (options.hidden != 0) {
@@ -182,10 +264,9 @@ StepValue Student::AddGradients(const TokenBatch& batch, const Teacher* teacher,
   std::vector<Segment> segments = MakeSegments(options);
   const at::Tensor positions =
       params_.Has("positions.weight") ? params_.Get("positions.weight") : at::Tensor();
-  RunForward(segments,
-             EmbedTokens(config, params_.Get("embed.weight"), positions, tokens.inputs,
-                         tokens.shape.length),
-             tokens.shape);
+  const at::Tensor embedded = EmbedTokens(config, params_.Get("embed.weight"), positions,
+                                          tokens.inputs, tokens.shape.length);
+  RunForward(segments, embedded, tokens.shape);
 
   StepValue value;
   const bool weighted = options.exits == ExitLoss::kWeighted;
@@ -193,28 +274,37 @@ StepValue Student::AddGradients(const TokenBatch& batch, const Teacher* teacher,
   std::optional<LogitSource> source;
   if (taught) source = LogitSource{taught->normed, teacher->head()};
   if (top) source = LogitSource{.top = &*top};
+  const bool gated = options.gate != 0;
+  std::vector<int32_t> best;
   const HeadLossValue last =
       HeadLoss(forward_, params_, segments.back().output.detach(), tokens.AsTargets(),
-               source ? &*source : nullptr, options.vocab, scale * share);
+               source ? &*source : nullptr, options.vocab, scale * share, gated ? &best : nullptr);
   segments.back().gradient = last.d_hidden;
   value.ce = last.ce;
   value.kd = last.kd;
   value.accuracy = last.accuracy;
   value.loss = share * (options.vocab.ce * last.ce + options.vocab.kd * last.kd);
+  std::vector<std::vector<int32_t>> exit_best;
   if (options.exits != ExitLoss::kNone) {
-    AddExitLosses(segments, tokens, last.normed, options, scale, value);
+    AddExitLosses(segments, tokens, last.normed, options, scale, value,
+                  gated ? &exit_best : nullptr);
   }
+  if (gated) AddGateLosses(segments, tokens.shape, exit_best, best, options, scale, value);
   if (options.hidden != 0 && taught) AddHiddenLoss(segments, *taught, options, scale, value);
 
-  const at::Tensor d_hidden = RunBackward(segments, tokens.shape);
-  EmbedTokensBackward(config, d_hidden, tokens.inputs, tokens.shape.length,
-                      GradOf(params_, "embed.weight"), GradOf(params_, "positions.weight"));
+  if (options.consistency != 0) {
+    AddConsistency(tokens, embedded, last.normed, segments.back(), options, scale, key, value);
+  }
+  AddEmbeddingGradients(tokens, RunBackward(segments, tokens.shape));
   return value;
 }
 
 StepValue Student::AddAlignmentGradients(const TokenBatch& batch, const Teacher& teacher,
-                                         const LossOptions& options, double scale) {
+                                         const LossOptions& options, double scale,
+                                         const StepKey& key) {
   const int layers = forward_.config().layers;
+  dropout_ = {};
+  UseDraw(params_, key, 0);
   const BatchTokens tokens = MyTokens(batch, options);
   std::vector<int> keep;
   for (int depth = 0; depth <= layers; ++depth) keep.push_back(depth);
@@ -240,6 +330,7 @@ StepValue Student::AddAlignmentGradients(const TokenBatch& batch, const Teacher&
 }
 
 Teacher Student::Snapshot(int64_t max_length, bool with_fading, int64_t ffn_width) const {
+  params_.UseMeans();
   return Teacher(params_, forward_.config(), plan_, max_length, forward_.compute(),
                  with_fading ? fading_ : nullptr, ffn_width);
 }

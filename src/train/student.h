@@ -11,7 +11,9 @@
 #include "rondo/token_data.h"
 #include "train/batch.h"
 #include "train/forward.h"
+#include "train/gate_loss.h"
 #include "train/head_loss.h"
+#include "train/layer_dropout.h"
 #include "train/params.h"
 #include "train/ranks.h"
 #include "train/teacher.h"
@@ -40,13 +42,29 @@ struct LossOptions {
   double hidden = 0;         // weight of matching hidden states with the teacher's
   std::vector<int> hidden_depths;  // behind which depths
   bool documents_apart = false;    // positions see their own document only
+  double layer_dropout = 0;        // LayerDropout::largest; not in alignment
+  double gate = 0;  // weight of the exit gate's loss, which moves nothing but the gate
+  // Weight of the symmetric KL divergence between the outputs of two draws of a mixture: half of
+  // either direction, temperature 1, mean over tokens. All other losses are the first draw's.
+  double consistency = 0;
 };
 
 struct StepValue {
-  double loss = 0;  // what is minimised
+  double loss = 0;  // what the model minimises; the gate's loss is apart
   double ce = 0, kd = 0, accuracy = 0, hidden = 0;
   std::vector<double> exit_ce;  // of the loops before the last
+  double consistency = 0;
+  std::vector<GateLossValue> gates;  // of the loops before the last
   void Add(const StepValue& other, double share);
+  // Calls f(double&) for every number, in an order that equal options share.
+  template <typename F>
+  void ForEach(F&& f) {
+    for (double* number : {&loss, &ce, &kd, &accuracy, &hidden, &consistency}) f(*number);
+    for (double& number : exit_ce) f(number);
+    for (GateLossValue& gate : gates) {
+      for (double* number : {&gate.loss, &gate.accuracy, &gate.agreement}) f(*number);
+    }
+  }
 };
 
 class Student {
@@ -56,10 +74,11 @@ class Student {
           ComputeType compute, Checkpoint checkpoint, const FadingRest* fading,
           const Ranks& ranks = OneProcess());
 
-  // Adds `scale` times the gradient of the loss on a batch to those of the parameters. Of several
-  // ranks each takes its rows: the mean over ranks of gradients and values is the batch's.
+  // Adds `scale` times the gradient of the loss on a batch to those of the parameters. `key`
+  // decides what is drawn at random: which depths rows skip, which copies of residuals are used. Of
+  // several ranks each takes its rows: the mean over ranks of gradients and values is the batch's.
   StepValue AddGradients(const TokenBatch& batch, const Teacher* teacher,
-                         const LossOptions& options, double scale);
+                         const LossOptions& options, double scale, const StepKey& key = {});
 
   // From now on divergences are from the teacher's most probable tokens, which outlive the student.
   void UseCache(TeacherCache* cache) { cache_ = cache; }
@@ -68,13 +87,14 @@ class Student {
   // teacher's output. The loss of a depth is the squared error relative to the squared length of
   // the teacher's update there; depths count alike. No head, and no gradient between depths.
   StepValue AddAlignmentGradients(const TokenBatch& batch, const Teacher& teacher,
-                                  const LossOptions& options, double scale);
+                                  const LossOptions& options, double scale,
+                                  const StepKey& key = {});
 
   // Channels of the feed-forward that the next gradients are of: the first so many; at first all.
   void set_ffn_width(int64_t width) { ffn_width_ = width; }
 
-  // The parameters as they are now, for measuring; with what still fades, or without; with the
-  // first `ffn_width` channels of the feed-forward.
+  // The parameters as they are now, for measuring: copies merged, every depth for every row; with
+  // what still fades, or without; with the first `ffn_width` channels of the feed-forward.
   Teacher Snapshot(int64_t max_length, bool with_fading, int64_t ffn_width) const;
   const Forward& forward() const { return forward_; }
 
@@ -94,9 +114,23 @@ class Student {
                      const LossOptions& options, double scale, StepValue& value) const;
   void AddExitLosses(std::vector<Segment>& segments, const BatchTokens& tokens,
                      const at::Tensor& last_normed, const LossOptions& options, double scale,
+                     StepValue& value, std::vector<std::vector<int32_t>>* best) const;
+  void AddGateLosses(const std::vector<Segment>& segments, const RowsShape& shape,
+                     std::span<const std::vector<int32_t>> exit_best,
+                     std::span<const int32_t> last_best, const LossOptions& options, double scale,
                      StepValue& value) const;
   BatchTokens MyTokens(const TokenBatch& batch, const LossOptions& options) const;
+  int FirstRow(const TokenBatch& batch) const { return batch.rows * ranks_.rank() / ranks_.size(); }
   double MeanOverRanks(double value) const;
+  void AddConsistency(const BatchTokens& tokens, const at::Tensor& embedded,
+                      const at::Tensor& first_normed, Segment& first_last,
+                      const LossOptions& options, double scale, const StepKey& key,
+                      StepValue& value);
+  void AddEmbeddingGradients(const BatchTokens& tokens, const at::Tensor& d_hidden);
+  // What depths behind the loops make of hidden states that leave them early.
+  at::Tensor Epilogue(const at::Tensor& hidden, const RowsShape& shape) const;
+  // Most likely tokens when all rows leave with the hidden states at the end of a loop.
+  std::vector<int32_t> BestAtExit(const at::Tensor& hidden, const RowsShape& shape) const;
   std::vector<int> ExitEnds() const;  // depths at which the loops before the last end
 
   Params& params_;
@@ -108,6 +142,7 @@ class Student {
   const Ranks& ranks_;
   TeacherCache* cache_ = nullptr;
   int64_t ffn_width_;
+  LayerDropout dropout_;  // of the batch in hand
 };
 
 }  // namespace rondo

@@ -16,8 +16,11 @@
 #include "rondo/ffn_width.h"
 #include "rondo/run_log.h"
 #include "rondo/tokenizer.h"
+#include "train/balance.h"
 #include "train/fading.h"
+#include "train/gate_loss.h"
 #include "train/interrupts.h"
+#include "train/mixture.h"
 #include "train/progress_line.h"
 #include "train/ranks.h"
 #include "train/run_state.h"
@@ -71,9 +74,9 @@ class Run {
     std::optional<FadingRest> fading;
     std::vector<int> fade_groups;
     std::unique_ptr<Student> student;
-    StageRun(Stage s, const Model& model, const Ranks& ranks)
+    StageRun(Stage s, const Model& model, uint64_t seed, const Ranks& ranks)
         : stage(std::move(s)),
-          params(model, stage.groups),
+          params(WithCopies(model, stage.groups, stage.limits.mixture, seed), stage.groups),
           optimizer(params, stage.optimizer, ranks) {}
   };
 
@@ -85,7 +88,7 @@ class Run {
   void StartFading(StageRun& run);
   void CheckBatch(const Stage& stage) const;
   StepValue Step(StageRun& run);
-  StepValue OverRanks(const StepValue& mine, double& seconds);
+  StepValue OverRanks(StepValue value, double& seconds);
   void Log(const RunMetrics& metrics);
   void WarnOfFullCache();
   bool Usable(const StageRun& run, const StepValue& value, double norm);
@@ -155,7 +158,9 @@ void Run::Prepare() {
   model_ = LoadModel(recipe_.model);
   bool needs_teacher = false;
   for (size_t i = 0; i < recipe_.stages.size(); ++i) {
-    needs_teacher = ResolveStage(recipe_, i, model_.config).NeedsTeacher() || needs_teacher;
+    const Stage stage = ResolveStage(recipe_, i, model_.config);
+    CheckPlan(recipe_, i, stage, model_);
+    needs_teacher = stage.NeedsTeacher() || needs_teacher;
   }
   // The first rank makes what is missing, and the others find it.
   if (!ranks_.first()) ranks_.Wait();
@@ -259,17 +264,18 @@ std::unique_ptr<Run::StageRun> Run::StartStage(const std::optional<FoundCheckpoi
     model_.path = recipe_.model;  // of the tokenizer: this checkpoint will make room for newer ones
   }
   const auto index = static_cast<size_t>(state_.stage);
-  auto run =
-      std::make_unique<StageRun>(ResolveStage(recipe_, index, model_.config), model_, ranks_);
-  CheckBatch(run->stage);
+  Stage stage = ResolveStage(recipe_, index, model_.config);
+  CheckBatch(stage);
+  if (stage.loss.gate != 0) AddExitGate(model_);
+  if (!found && state_.stage > 0 && stage.fade.kind != FadeKind::kNone) {
+    if (ranks_.first()) SaveModel(model_, StageStart(state_.stage), DType::kF32);
+    ranks_.Wait();
+  }
+  if (!found && stage.limits.balance) BalanceFactors(model_, stage.groups);
+  auto run = std::make_unique<StageRun>(std::move(stage), model_, recipe_.run.seed, ranks_);
   if (found) {
+    LoadCopies(*found, run->params);
     run->optimizer.Restore(LoadOptimizer(*found, run->params.flat().numel()));
-  } else {
-    if (state_.stage > 0 && run->stage.fade.kind != FadeKind::kNone) {
-      if (ranks_.first()) SaveModel(model_, StageStart(state_.stage), DType::kF32);
-      ranks_.Wait();
-    }
-    if (run->stage.limits.balance) run->params.BalanceFactors();
   }
   StartFading(*run);
   run->student = std::make_unique<Student>(
@@ -287,10 +293,11 @@ StepValue Run::Step(StageRun& run) {
   StepValue value;
   for (int i = 0; i < limits.accumulate; ++i) {
     const TokenBatch batch = sampler_->Next(limits.batch);
+    const StepKey key = {.seed = recipe_.run.seed, .step = state_.step, .micro = i};
     const double share = 1.0 / limits.accumulate, mine = share / ranks_.size();
     value.Add(run.stage.kind == StageKind::kAlign
-                  ? run.student->AddAlignmentGradients(batch, *teacher_, run.stage.loss, mine)
-                  : run.student->AddGradients(batch, teacher_.get(), run.stage.loss, mine),
+                  ? run.student->AddAlignmentGradients(batch, *teacher_, run.stage.loss, mine, key)
+                  : run.student->AddGradients(batch, teacher_.get(), run.stage.loss, mine, key),
               share);
   }
   ranks_.Sum(run.params.grad());
@@ -298,18 +305,14 @@ StepValue Run::Step(StageRun& run) {
 }
 
 // Means of what the ranks saw; all learn of a signal, and of the time by the first one's clock.
-StepValue Run::OverRanks(const StepValue& mine, double& seconds) {
-  std::vector<double> all = {mine.loss, mine.ce, mine.kd, mine.accuracy, mine.hidden};
-  all.insert(all.end(), mine.exit_ce.begin(), mine.exit_ce.end());
-  for (double& value : all) value /= ranks_.size();
-  all.push_back(ranks_.first() ? seconds : 0);
-  all.push_back(EndRequested());
+StepValue Run::OverRanks(StepValue value, double& seconds) {
+  std::vector<double> all = {ranks_.first() ? seconds : 0.0, EndRequested() ? 1.0 : 0.0};
+  value.ForEach([&](double& number) { all.push_back(number / ranks_.size()); });
   ranks_.Sum(all);
-  ended_ = all.back() > 0;
-  seconds = all[all.size() - 2];
-  StepValue value = {.loss = all[0], .ce = all[1], .kd = all[2], .accuracy = all[3]};
-  value.hidden = all[4];
-  value.exit_ce.assign(all.begin() + 5, all.end() - 2);
+  seconds = all[0];
+  ended_ = all[1] > 0;
+  auto mean = all.begin() + 2;
+  value.ForEach([&](double& number) { number = *mean++; });
   return value;
 }
 
@@ -367,6 +370,13 @@ void Run::Report(const StageRun& run, const StepValue& value, double norm, doubl
   if (run.fading) metrics.more["fading"] = run.fading->weight.front();
   for (size_t i = 0; i < value.exit_ce.size(); ++i) {
     metrics.more["exit_ce_" + std::to_string(i + 1)] = value.exit_ce[i];
+  }
+  if (run.stage.loss.consistency != 0) metrics.more["consistency"] = value.consistency;
+  for (size_t i = 0; i < value.gates.size(); ++i) {
+    const std::string loop = "_" + std::to_string(i + 1);
+    metrics.more["gate_loss" + loop] = value.gates[i].loss;
+    metrics.more["gate_accuracy" + loop] = value.gates[i].accuracy;
+    metrics.more["gate_agreement" + loop] = value.gates[i].agreement;
   }
   Log(metrics);
   if (state_.step % std::max<int64_t>(1, recipe_.run.log_steps) != 0) return;
@@ -505,7 +515,7 @@ void Run::RunStage(std::optional<FoundCheckpoint> found) {
   }
   if (Stopped()) return;
   model_ = run->optimizer.average().defined() ? run->params.ToModel(run->optimizer.average())
-                                            : run->params.ToModel();
+                                              : run->params.ToModel();
   ++state_.stage;
   state_.stage_step = state_.stage_tokens = 0;
   state_.stage_seconds = 0;

@@ -161,6 +161,12 @@ HWY_INLINE Term DivergenceTerm(KdKind kind, PanelVec s, PanelVec t, float lambda
       const PanelVec from_teacher = hn::Mul(hn::Mul(share, t), hn::Sub(log_t, log_m));
       return {slope, hn::MulAdd(s, slope, from_teacher)};
     }
+    case KdKind::kSymmetricKl: {
+      const PanelVec half = Constant(0.5f);
+      const PanelVec ratio = hn::Sub(log_s, log_t);
+      return {hn::Mul(half, hn::Sub(ratio, hn::Div(t, hn::Max(s, tiny)))),
+              hn::Mul(hn::Mul(half, hn::Sub(s, t)), ratio)};
+    }
     case KdKind::kTotalVariation: {
       const PanelVec difference = hn::Sub(s, t);
       const PanelVec half = Constant(0.5f);

@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "rondo/error.h"
+#include "train/balance.h"
 #include "train/optimizer.h"
 #include "train_testing.h"
 
@@ -123,24 +124,27 @@ TEST(Params, PatternThatNamesNothingIsAnError) {
 }
 
 // Both sides of each rank-one part become equally long, and the model stays what it is.
-TEST(Params, BalancesFactorsOfResiduals) {
-  const Model model = FoldedModel();
-  Params params = AllTrained(model);
-  const std::string a = "residual.1.q.a", b = "residual.1.q.b";
-  {
-    const at::NoGradGuard no_grad;
-    params.Get(a).mul_(0.01);
-    params.Get(b).mul_(50);
-    params.Get("residual.0.o.b").zero_();  // a zero start: nothing to balance
-  }
-  const at::Tensor product = params.Get(b).mm(params.Get(a)).detach();
-  const at::Tensor zero_side = params.Get("residual.0.o.a").detach().clone();
-  params.BalanceFactors();
-  const at::Tensor again = params.Get(b).mm(params.Get(a)).detach();
-  EXPECT_LT((again - product).abs().max().item<float>(), 1e-5 * product.abs().max().item<float>());
-  const at::Tensor a_length = params.Get(a).norm(2, 1), b_length = params.Get(b).norm(2, 0);
-  EXPECT_TRUE(at::allclose(a_length, b_length, 1e-5));
-  EXPECT_TRUE(at::equal(params.Get("residual.0.o.a"), zero_side));
+TEST(Balance, GivesBothFactorsOneLength) {
+  Model model = FoldedModel();
+  const std::string a = "residual.1.q.a", b = "residual.1.q.b", zero = "residual.0.o.b";
+  model.weights.Set(a, FromTorch(ToTorch(model.weights.Get(a)) * 0.01));
+  model.weights.Set(b, FromTorch(ToTorch(model.weights.Get(b)) * 50));
+  model.weights.Set(zero, FromTorch(ToTorch(model.weights.Get(zero)) * 0));  // a zero start
+  Model balanced = model;
+  const TrainGroup all[] = {{"*"}};
+  BalanceFactors(balanced, all);
+  const auto before = [&](const std::string& name) { return ToTorch(model.weights.Get(name)); };
+  const auto after = [&](const std::string& name) { return ToTorch(balanced.weights.Get(name)); };
+  const at::Tensor product = before(b).mm(before(a));
+  const float error = (after(b).mm(after(a)) - product).abs().max().item<float>();
+  EXPECT_LT(error, 1e-5 * product.abs().max().item<float>());
+  EXPECT_TRUE(at::allclose(after(a).norm(2, 1), after(b).norm(2, 0), 1e-5));
+  EXPECT_TRUE(at::equal(after("residual.0.o.a"), before("residual.0.o.a")));
+  // What is not trained stays to the bit.
+  Model frozen = model;
+  const TrainGroup other[] = {{"residual.*.a"}};
+  BalanceFactors(frozen, other);
+  EXPECT_TRUE(at::equal(ToTorch(frozen.weights.Get(a)), before(a)));
 }
 
 }  // namespace

@@ -113,6 +113,12 @@ TEST(Recipe, BadInputIsNamed) {
       {"", "train.parameters=[\"blocks.*:fast\"]", {"parameters", "blocks.*:fast"}},
       {"", "teacher=\"\"", {"teacher", "no teacher"}},
       {"", "train.warmup=2", {"warmup", "2", "0 to 1"}},
+      {"", "stages.1.layer_dropout=1", {"stages.1.layer_dropout", "1", "0 to below 1"}},
+      {"", "stages.0.layer_dropout=0.1", {"stages.0.layer_dropout", "0 in alignment"}},
+      {"", "stages.1.gate=-1", {"stages.1.gate", "-1", "0 or more"}},
+      {"", "stages.0.gate=1", {"stages.0.gate", "0 in alignment"}},
+      {"", "stages.1.mixture=1", {"stages.1.mixture", "1", "0, or 2 to 64"}},
+      {"", "stages.1.consistency=1", {"stages.1.consistency", "0 without a mixture"}},
       {"model = [", "", {"recipe.toml", "line"}},
       {"stages = 3", "", {"stages", "[[stages]]"}},
   };

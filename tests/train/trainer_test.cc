@@ -50,10 +50,25 @@ class Training : public testing::Test {
     return Train(ParseRecipe(RecipeText(out), "recipe.toml", settings), options);
   }
 
+  // In place of the fold: one whose blocks return (0 1 0 1 0), with norms of their own.
+  void FoldIntoLoops() const {
+    const Model stories = LoadModel(kStories);
+    Model folded =
+        RandomModel(stories.config, CyclePlan(stories.config, 2, ResidualKind::kLora, 4));
+    folded.path = stories.path;
+    fs::remove_all(dir_.File("folded"));
+    SaveModel(folded, dir_.File("folded"), DType::kF32);
+  }
+
   std::string Bytes(const std::string& file) const { return ReadTextFile(dir_.File(file)); }
 
   TempDir dir_;
 };
+
+// Everything that steps draw at random, and the gate.
+const std::vector<std::string> kDrawing = {"train.layer_dropout=0.4",  "train.mixture=3",
+                                           "train.consistency=0.5",    "train.gate=0.5",
+                                           "train.exits=\"weighted\"", "run.checkpoint_steps=2"};
 
 TEST_F(Training, LearnsAndLeavesAModelThatTheEngineRuns) {
   const TrainResult result = Go("run", {}, {"train.steps=40", "train.ema=0", "train.lr=3e-3"});
@@ -154,6 +169,106 @@ TEST_F(Training, RefusesAWidthThatIsNone) {
     EXPECT_THAT(error.what(), HasSubstr("stages.0.widths"));
     EXPECT_THAT(error.what(), HasSubstr("at most 1"));
   }
+}
+
+TEST_F(Training, ResumesToTheSameBitsWhateverIsDrawnAtRandom) {
+  FoldIntoLoops();
+  Go("whole", {}, kDrawing);
+  Go("parts", {.stop_after = 3}, kDrawing);
+  Go("parts", {.resume = true}, kDrawing);
+  EXPECT_EQ(Bytes("whole/model/model.safetensors"), Bytes("parts/model/model.safetensors"));
+  const std::string last = "/checkpoints/stage-00-step-00000006";
+  EXPECT_EQ(Bytes("whole" + last + ".safetensors"), Bytes("parts" + last + ".safetensors"));
+  EXPECT_EQ(Bytes("whole" + last + "/model.safetensors"),
+            Bytes("parts" + last + "/model.safetensors"));
+  const auto of = [&](const std::string& run) {
+    std::vector<double> losses;
+    for (const RunMetrics& m : ReadRunLog(dir_.File(run + "/metrics.jsonl"))) {
+      if (m.loss) losses.push_back(*m.loss);
+    }
+    return losses;
+  };
+  EXPECT_EQ(of("whole"), of("parts"));
+}
+
+// The copies of a mixture and the rows that skip depths are training's own: what is measured and
+// stored is the merged model at full depth, and the next stage begins with it.
+TEST_F(Training, MeasuresAndStoresTheMergedModel) {
+  FoldIntoLoops();
+  std::ofstream(dir_.File("valid.txt")) << "Once upon a time, there was a little girl. She had a "
+                                           "dog. They went to the park and played all day.";
+  std::vector<std::string> settings = kDrawing;
+  settings.push_back("valid.text=\"" + dir_.File("valid.txt") + "\"");
+  settings.push_back("valid.context=16");
+  settings.push_back("train.ema=0");
+  settings.push_back("stages=[{steps=4}, {steps=2, mixture=0, consistency=0}]");
+  Go("run", {}, settings);
+  std::vector<double> measured;
+  for (const RunMetrics& m : ReadRunLog(dir_.File("run/metrics.jsonl"))) {
+    if (m.valid_perplexity) measured.push_back(*m.valid_perplexity);
+  }
+  const auto tokens = LoadTokenizer(kStories)->Encode(Bytes("valid.txt"), {true, false});
+  const auto perplexity = [&](const std::string& folder) {
+    const Model model = LoadModel(dir_.File(folder));
+    ThreadPool pool(2);
+    return Perplexity(Engine(model, {}, pool), tokens, {.context = 16}).perplexity;
+  };
+  ASSERT_EQ(measured.size(), 3u);  // before, and behind each stage
+  // f32 sums of some hundred terms in another order.
+  EXPECT_NEAR(measured[0] / perplexity("folded"), 1, 1e-4);
+  EXPECT_NEAR(measured[1] / perplexity("run/checkpoints/stage-00-step-00000004"), 1, 1e-4);
+  EXPECT_NEAR(measured[2] / perplexity("run/model"), 1, 1e-4);
+}
+
+TEST_F(Training, CheckpointsOfAMixtureAreOrdinaryModels) {
+  FoldIntoLoops();
+  Go("run", {}, {"train.mixture=4", "train.ema=0"});
+  const Model model = LoadModel(dir_.File("run/checkpoints/stage-00-step-00000006"));
+  EXPECT_EQ(model.plan, LoadModel(dir_.File("folded")).plan);
+  EXPECT_EQ(AllLogits(model, RandomTokens(5, 512)),
+            AllLogits(LoadModel(dir_.File("run/model")), RandomTokens(5, 512)));
+}
+
+// The gate learns beside the model, which becomes what it becomes without one, to the bit.
+TEST_F(Training, TheGateIsTrainedAndMovesNothingElse) {
+  FoldIntoLoops();
+  const std::vector<std::string> plain = {"train.exits=\"weighted\"", "train.clip=0.05",
+                                          "train.parameters=[\"residual.*\"]", "train.steps=20"};
+  std::vector<std::string> gated = plain;
+  gated.push_back("train.gate=0.5");
+  Go("plain", {}, plain);
+  Go("gated", {}, gated);
+  const Model without = LoadModel(dir_.File("plain/model"));
+  const Model with = LoadModel(dir_.File("gated/model"));
+  EXPECT_FALSE(without.plan.exit_gate);
+  EXPECT_TRUE(with.plan.exit_gate);
+  for (const auto& [name, tensor] : without.weights) {
+    EXPECT_EQ(ToF32(tensor), ToF32(with.weights.Get(name))) << name;
+  }
+  double largest = 0;
+  for (const float w : ToF32(with.weights.Get(ExitGateTensor(0, "weight")))) {
+    largest = std::max(largest, double{std::abs(w)});
+  }
+  EXPECT_GT(largest, 1e-4);  // it began at zero
+  const RunMetrics last = ReadRunLog(dir_.File("gated/metrics.jsonl")).back();
+  for (const char* key : {"gate_loss_1", "gate_accuracy_1", "gate_agreement_1"}) {
+    EXPECT_TRUE(last.more.contains(key)) << key;
+  }
+  EXPECT_LT(last.more.at("gate_loss_1"), 0.69);  // below ln 2, where it began
+}
+
+TEST_F(Training, RefusesWhatThePlanDoesNotHave) {
+  const auto message = [&](const std::string& setting) -> std::string {
+    try {
+      Go("run", {}, {setting, "train.parameters=[\"blocks.*\"]"});
+    } catch (const Error& error) {
+      return error.what();
+    }
+    return "no error";
+  };
+  EXPECT_THAT(message("train.gate=1"), HasSubstr("there is no loop to leave"));
+  EXPECT_THAT(message("train.mixture=4"), HasSubstr("trains no residual"));
+  EXPECT_FALSE(fs::exists(dir_.File("run")));
 }
 
 // With the rest that a fold lacks, the student begins as the teacher.

@@ -14,6 +14,9 @@ namespace {
 
 using Vec = std::vector<double>;
 
+constexpr KdKind kKinds[] = {KdKind::kForwardKl, KdKind::kReverseKl, KdKind::kJensenShannon,
+                             KdKind::kTotalVariation, KdKind::kSymmetricKl};
+
 Vec Softmax(const Vec& z, double temperature) {
   double largest = -1e300, sum = 0;
   for (const double v : z) largest = std::max(largest, v);
@@ -39,6 +42,9 @@ double Divergence(const VocabLoss& loss, const Vec& z, const Vec& t) {
       case KdKind::kJensenShannon:
         value += loss.js_lambda * q[i] * std::log(q[i] / mixed) +
                  (1 - loss.js_lambda) * s[i] * std::log(s[i] / mixed);
+        break;
+      case KdKind::kSymmetricKl:
+        value += 0.5 * (s[i] - q[i]) * std::log(s[i] / q[i]);
         break;
       case KdKind::kTotalVariation:
         value += 0.5 * std::abs(s[i] - q[i]);
@@ -100,8 +106,7 @@ void ExpectMatches(const VocabLoss& loss, int vocab, int target) {
 }
 
 TEST(VocabLoss, EqualsTheDefinitions) {
-  for (const KdKind kind :
-       {KdKind::kForwardKl, KdKind::kReverseKl, KdKind::kJensenShannon, KdKind::kTotalVariation}) {
+  for (const KdKind kind : kKinds) {
     for (const float temperature : {1.0f, 2.5f}) {
       for (const float softcap : {0.0f, 5.0f}) {
         for (const int vocab : {1, 7, 16, 33, 100}) {
@@ -123,8 +128,7 @@ TEST(VocabLoss, EqualsTheDefinitions) {
 
 // Beyond one block of the sums, and an extreme teacher: nothing overflows or becomes NaN.
 TEST(VocabLoss, StaysFiniteAtExtremeLogits) {
-  for (const KdKind kind :
-       {KdKind::kForwardKl, KdKind::kReverseKl, KdKind::kJensenShannon, KdKind::kTotalVariation}) {
+  for (const KdKind kind : kKinds) {
     constexpr int kVocab = 5000;
     std::vector<float> z(kVocab, -300.0f), t(kVocab, 0.0f), scratch(2 * kVocab);
     z[7] = 300;
