@@ -136,6 +136,9 @@ TEST_P(GradientOfAPart, IsThatOfTheCutModelAndZeroElsewhere) {
       part = part.narrow(dim, 0, param->value.size(dim));
     }
     const at::Tensor expected = param->value.grad();
+    // Without rotary embedding a key's bias moves all scores of a query alike, which the softmax
+    // does not see: of its gradient only rounding is left.
+    if (config.rotary_dim == 0 && param->name.ends_with(".k.bias")) continue;
     const double largest = expected.abs().max().item<double>();
     EXPECT_GT(largest, 0) << param->name;
     // About ten sums a layer, forward and backward, of 40 terms in perhaps another order.
