@@ -20,8 +20,8 @@
 #include "train/fading.h"
 #include "train/gate_loss.h"
 #include "train/interrupts.h"
+#include "train/journal.h"
 #include "train/mixture.h"
-#include "train/progress_line.h"
 #include "train/ranks.h"
 #include "train/run_state.h"
 #include "train/samples.h"
@@ -61,7 +61,7 @@ class Run {
       : recipe_(recipe),
         options_(options),
         ranks_(Ranks::FromEnvironment()),
-        line_(options.quiet || !ranks_.first()) {}
+        journal_(!ranks_.first(), options.quiet) {}
 
   TrainResult Go();
 
@@ -82,15 +82,12 @@ class Run {
 
   void Prepare();
   void CheckResolved() const;
-  void OpenLog();
   void RunStage(std::optional<FoundCheckpoint> found);
   std::unique_ptr<StageRun> StartStage(const std::optional<FoundCheckpoint>& found);
   void StartFading(StageRun& run);
   void CheckBatch(const Stage& stage) const;
   StepValue Step(StageRun& run);
   StepValue OverRanks(StepValue value, double& seconds);
-  void Log(const RunMetrics& metrics);
-  void WarnOfFullCache();
   bool Usable(const StageRun& run, const StepValue& value, double norm);
   void Report(const StageRun& run, const StepValue& value, double norm, double lr, double seconds);
   void MeasureIfDue(StageRun& run, bool end);
@@ -106,7 +103,7 @@ class Run {
   const Recipe& recipe_;
   const TrainOptions& options_;
   Ranks ranks_;
-  ProgressLine line_;
+  Journal journal_;
   RunState state_;
   Model model_;  // at the beginning of the stage
   std::unique_ptr<Teacher> teacher_;
@@ -114,9 +111,6 @@ class Run {
   std::unique_ptr<RowSampler> sampler_;
   std::shared_ptr<const Tokenizer> tokenizer_;
   std::vector<int32_t> valid_;
-  std::unique_ptr<RunLog> log_;        // of the first rank
-  std::vector<RunMetrics> unwritten_;  // lines that the disk had no room for
-  bool warned_of_cache_ = false;
   bool ended_ = false;                     // by a signal to any rank
   double last_valid_ = 0;                  // perplexity
   double measured_at_ = 0, saved_at_ = 0;  // seconds of training
@@ -192,35 +186,6 @@ void Run::Prepare() {
                                           recipe_.data.length, ranks_.rank());
 }
 
-void Run::OpenLog() {
-  if (!ranks_.first()) return;
-  const std::string path = Folder("metrics.jsonl");
-  const bool fresh = !options_.resume;
-  log_ = std::make_unique<RunLog>(fresh ? RunLog::Start(path) : RunLog::Resume(path, state_.step));
-}
-
-// On a full disk lines wait for room, in order, and training goes on.
-void Run::Log(const RunMetrics& metrics) {
-  if (log_ == nullptr) return;
-  const bool waited = !unwritten_.empty();
-  unwritten_.push_back(metrics);
-  try {
-    while (!unwritten_.empty()) {
-      log_->Append(unwritten_.front());
-      unwritten_.erase(unwritten_.begin());
-    }
-  } catch (const Error& error) {
-    if (!waited) line_.Warn(std::string("metrics wait to be written: ") + error.what());
-  }
-}
-
-void Run::WarnOfFullCache() {
-  if (warned_of_cache_ || cache_ == nullptr || !cache_->full()) return;
-  warned_of_cache_ = true;
-  line_.Warn("no room for more of the teacher's tokens in " + recipe_.teacher_cache +
-             "; the teacher runs for every row that is not there");
-}
-
 TrainResult Run::Go() {
   HandleInterrupts();
   at::set_num_threads(recipe_.run.threads > 0
@@ -234,7 +199,7 @@ TrainResult Run::Go() {
     sampler_->Restore(state_.sampler);
     measured_at_ = saved_at_ = state_.seconds;
   }
-  OpenLog();
+  journal_.Open(Folder("metrics.jsonl"), options_.resume, state_.step);
   while (state_.stage < static_cast<int>(recipe_.stages.size()) && !Stopped()) {
     RunStage(std::exchange(found, {}));
   }
@@ -242,10 +207,9 @@ TrainResult Run::Go() {
                      .tokens = state_.tokens,
                      .seconds = state_.seconds,
                      .valid_perplexity = last_valid_};
-  if (ended_ && ranks_.first())
-    line_.Warn("ended by a signal; --resume goes on from its checkpoint");
+  if (ended_) journal_.Warn("ended by a signal; --resume goes on from its checkpoint");
   if (Stopped()) return result;
-  if (!unwritten_.empty()) log_->Append(unwritten_.front());  // says what is wrong
+  journal_.Sync();
   result.model = Folder("model");
   if (ranks_.first()) SaveModel(model_, result.model, DTypeFromName(recipe_.run.store));
   return result;
@@ -328,14 +292,14 @@ bool Run::Usable(const StageRun& run, const StepValue& value, double norm) {
     return true;
   }
   ++skipped_;
-  Log({.step = state_.step + 1,
-       .tokens = state_.tokens,
-       .seconds = state_.seconds,
-       .loss = value.loss,
-       .grad_norm = norm,
-       .event = "spike",
-       .text = finite ? "loss far above its mean; step left out"
-                      : "loss or gradient is not finite; step left out"});
+  journal_.Write({.step = state_.step + 1,
+                  .tokens = state_.tokens,
+                  .seconds = state_.seconds,
+                  .loss = value.loss,
+                  .grad_norm = norm,
+                  .event = "spike",
+                  .text = finite ? "loss far above its mean; step left out"
+                                 : "loss or gradient is not finite; step left out"});
   if (skipped_ < kMostSkipped) return false;
   throw Error({.function = "Train",
                .problem = std::to_string(skipped_) +
@@ -378,11 +342,12 @@ void Run::Report(const StageRun& run, const StepValue& value, double norm, doubl
     metrics.more["gate_accuracy" + loop] = value.gates[i].accuracy;
     metrics.more["gate_agreement" + loop] = value.gates[i].agreement;
   }
-  Log(metrics);
+  journal_.Write(metrics);
   if (state_.step % std::max<int64_t>(1, recipe_.run.log_steps) != 0) return;
-  line_.Show(run.stage.name,
-             StageProgress(limits, state_.stage_step, state_.stage_tokens, state_.stage_seconds),
-             state_.stage_seconds, metrics);
+  journal_.line().Show(
+      run.stage.name,
+      StageProgress(limits, state_.stage_step, state_.stage_tokens, state_.stage_seconds),
+      state_.stage_seconds, metrics);
 }
 
 double Run::MeasureWith(const Teacher& model) const {
@@ -415,15 +380,15 @@ double Run::Measure(StageRun& run) {
   if (run.fading && std::ranges::any_of(run.fading->weight, [](double w) { return w != 0; })) {
     metrics.more["valid_perplexity_fading"] = measure(1, true);
   }
-  Log(metrics);
-  line_.ShowValidation(metrics);
+  journal_.Write(metrics);
+  journal_.line().ShowValidation(metrics);
   for (const std::string& text : samples) {
-    Log({.step = state_.step,
-         .tokens = state_.tokens,
-         .seconds = state_.seconds,
-         .event = "sample",
-         .text = text});
-    line_.ShowSample(text);
+    journal_.Write({.step = state_.step,
+                    .tokens = state_.tokens,
+                    .seconds = state_.seconds,
+                    .event = "sample",
+                    .text = text});
+    journal_.line().ShowSample(text);
   }
   return perplexity;
 }
@@ -463,10 +428,10 @@ void Run::CheckpointIfDue(StageRun& run, bool end) {
   const OptimizerState optimizer = run.optimizer.Collect();
   if (!ranks_.first()) return;
   try {
-    log_->Sync();
+    journal_.Sync();
     SaveCheckpoint(Folder("checkpoints"), state_, run.params, optimizer, recipe_.run.keep);
   } catch (const std::exception& error) {
-    line_.Warn(std::string("checkpoint not written: ") + error.what());
+    journal_.Warn(std::string("checkpoint not written: ") + error.what());
     if (end) throw;
   }
 }
@@ -475,11 +440,11 @@ void Run::RunStage(std::optional<FoundCheckpoint> found) {
   const bool resumed = found.has_value();
   const auto run = StartStage(found);
   const StageOptions& limits = run->stage.limits;
-  Log({.step = state_.step,
-       .tokens = state_.tokens,
-       .seconds = state_.seconds,
-       .event = resumed ? "resume" : "stage",
-       .text = run->stage.name});
+  journal_.Write({.step = state_.step,
+                  .tokens = state_.tokens,
+                  .seconds = state_.seconds,
+                  .event = resumed ? "resume" : "stage",
+                  .text = run->stage.name});
   const auto progress = [&](int64_t step, int64_t tokens, double seconds) {
     return StageProgress(limits, state_.stage_step + step, state_.stage_tokens + tokens,
                          state_.stage_seconds + seconds);
@@ -507,7 +472,9 @@ void Run::RunStage(std::optional<FoundCheckpoint> found) {
     state_.seconds += seconds;
     state_.stage_seconds += seconds;
     Report(*run, value, norm, lr, seconds);
-    WarnOfFullCache();
+    if (cache_ != nullptr && cache_->full()) {
+      journal_.WarnOnce("no room for more of the teacher's tokens in " + recipe_.teacher_cache);
+    }
     const bool end = progress(0, 0, 0) >= 1;
     if (end && run->fading) run->fading->weight.assign(run->fading->weight.size(), 0.0);
     MeasureIfDue(*run, end);
