@@ -1,6 +1,9 @@
 #include "train/fading.h"
 
+#include <algorithm>
+#include <cmath>
 #include <map>
+#include <utility>
 
 #include "rondo/error.h"
 
@@ -29,6 +32,10 @@ at::Tensor ModuleOf(const LayerTensors& layer, const ModelConfig& config, Module
   }
 }
 
+double At(const std::vector<double>& shares, int depth) {
+  return shares[static_cast<size_t>(depth)];
+}
+
 }  // namespace
 
 FadingRest MakeFadingRest(const Model& start, const Teacher& teacher) {
@@ -55,6 +62,41 @@ FadingRest MakeFadingRest(const Model& start, const Teacher& teacher) {
     }
   }
   return fading;
+}
+
+Fading::Fading(FadingRest rest, FadeBy by)
+    : rest_(std::move(rest)), by_(by), shares_(rest_.weight.size(), 1.0) {
+  if (by == FadeBy::kScale) return;
+  const at::NoGradGuard no_grad;
+  for (const auto& [key, matrix] : rest_.rest) {
+    const auto [u, values, v] = at::linalg_svd(matrix, /*full_matrices=*/false);
+    factors_[key] = {.scaled_u = u * values, .v = v, .kept = values.size(0)};
+  }
+}
+
+bool Fading::ended() const {
+  return std::ranges::all_of(shares_, [](double share) { return share == 0; });
+}
+
+void Fading::Set(const std::vector<double>& shares) {
+  shares_ = shares;
+  if (by_ == FadeBy::kScale) {
+    rest_.weight = shares;
+    return;
+  }
+  for (auto& [key, factors] : factors_) {
+    const auto rank = static_cast<double>(factors.v.size(0));
+    Keep(key, factors, static_cast<int64_t>(std::ceil(At(shares, key.first) * rank)));
+  }
+  for (size_t depth = 0; depth < shares.size(); ++depth) rest_.weight[depth] = shares[depth] > 0;
+}
+
+// Always from the factors, so that a resumed run has the same bits.
+void Fading::Keep(const Key& key, Factors& factors, int64_t count) {
+  if (count == factors.kept) return;
+  const at::NoGradGuard no_grad;
+  factors.kept = count;
+  rest_.rest[key] = factors.scaled_u.narrow(1, 0, count).mm(factors.v.narrow(0, 0, count));
 }
 
 std::vector<int> TiedGroups(const SharingPlan& plan) {

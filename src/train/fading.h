@@ -2,6 +2,8 @@
 // student begins as the teacher, and taken away while it learns.
 #pragma once
 
+#include <map>
+#include <utility>
 #include <vector>
 
 #include "rondo/model.h"
@@ -9,6 +11,36 @@
 #include "train/teacher.h"
 
 namespace rondo {
+
+enum class FadeBy {
+  kScale,  // the whole rest shrinks
+  kRank,   // its smallest singular directions go first, until none is left
+};
+
+// The rest of a stage, and how much of it is there.
+class Fading {
+ public:
+  Fading(FadingRest rest, FadeBy by);
+  // Shares [depths] in [0, 1]: of its length, or of its rank (rounded up).
+  void Set(const std::vector<double>& shares);
+  void End() { Set(std::vector<double>(shares_.size(), 0.0)); }
+  bool ended() const;
+  const std::vector<double>& shares() const { return shares_; }
+  const FadingRest& rest() const { return rest_; }
+
+ private:
+  struct Factors {
+    at::Tensor scaled_u, v;  // [out, k] times the singular values, [k, in]
+    int64_t kept;
+  };
+  using Key = std::pair<int, Module>;
+  void Keep(const Key& key, Factors& factors, int64_t count);
+
+  FadingRest rest_;
+  FadeBy by_;
+  std::vector<double> shares_;
+  std::map<Key, Factors> factors_;  // kRank
+};
 
 // rest = W_teacher − (S + R) of `start`, for every linear of every depth; weights all 1. Exact
 // where the student's norms and biases are the teacher's. Throws when the shapes differ.

@@ -90,6 +90,7 @@ struct StageOptions {
   std::vector<double> widths;  // shares of the feed-forward's width
 
   std::string fade = "none";
+  std::string fade_by = "scale";
   double fade_until = 0.8;
   double fade_power = 1;
   double fade_window = 1;

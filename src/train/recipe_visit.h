@@ -96,6 +96,8 @@ void Visit(StageOptions& o, Visitor& v) {
   v("widths", o.widths,
     "shares of the feed-forward's width, of which every step trains one; empty: the whole");
   v("fade", o.fade, "fade out what the fold lacks of the teacher: none, linear, cosine");
+  v("fade_by", o.fade_by,
+    "what goes: scale (all of it shrinks) or rank (smallest directions first)");
   v("fade_until", o.fade_until, "share of the stage at which it is gone");
   v("fade_power", o.fade_power, "exponent of what remains");
   v("fade_window", o.fade_window,

@@ -18,6 +18,7 @@ constexpr std::array<std::string_view, 2> kStageNames = {"distill", "align"};
 constexpr std::array<std::string_view, 4> kKdNames = {"forward-kl", "reverse-kl", "jensen-shannon",
                                                       "total-variation"};
 constexpr std::array<std::string_view, 3> kExitNames = {"none", "weighted", "aggressive"};
+constexpr std::array<std::string_view, 2> kFadeByNames = {"scale", "rank"};
 constexpr std::array<std::string_view, 3> kCheckpointNames = {"none", "loop", "depth"};
 constexpr std::array<std::string_view, 2> kComputeNames = {"f32", "bf16"};
 
@@ -202,6 +203,8 @@ Stage ResolveStage(const Recipe& recipe, size_t index, const ModelConfig& config
                 .power = o.fade_power,
                 .window = o.fade_window,
                 .backward = o.fade_backward};
+  stage.fade_by = place.Named(
+      "fade_by", [&] { return ChoiceFromName<FadeBy>(kFadeByNames, o.fade_by, "ResolveStage"); });
   stage.checkpoint = place.Named("checkpoint", [&] {
     return ChoiceFromName<Checkpoint>(kCheckpointNames, o.checkpoint, "ResolveStage");
   });

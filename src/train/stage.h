@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "train/fading.h"
 #include "train/optimizer.h"
 #include "train/params.h"
 #include "train/recipe.h"
@@ -24,6 +25,7 @@ struct Stage {
   std::vector<double> widths;  // shares of the feed-forward's width; empty: the whole
   LossOptions loss;
   FadeOptions fade;
+  FadeBy fade_by;
   Checkpoint checkpoint;
   ComputeType compute;
   bool NeedsTeacher() const {

@@ -71,7 +71,7 @@ class Run {
     Stage stage;
     Params params;
     Optimizer optimizer;
-    std::optional<FadingRest> fading;
+    std::optional<Fading> fading;
     std::vector<int> fade_groups;
     std::unique_ptr<Student> student;
     StageRun(Stage s, const Model& model, uint64_t seed, const Ranks& ranks)
@@ -218,7 +218,7 @@ TrainResult Run::Go() {
 void Run::StartFading(StageRun& run) {
   if (run.stage.fade.kind == FadeKind::kNone) return;
   const std::string start = StageStart(state_.stage);
-  run.fading = MakeFadingRest(LoadModel(start), *teacher_);
+  run.fading.emplace(MakeFadingRest(LoadModel(start), *teacher_), run.stage.fade_by);
   run.fade_groups = TiedGroups(model_.plan);
 }
 
@@ -244,7 +244,7 @@ std::unique_ptr<Run::StageRun> Run::StartStage(const std::optional<FoundCheckpoi
   StartFading(*run);
   run->student = std::make_unique<Student>(
       run->params, model_.config, model_.plan, recipe_.data.length, run->stage.compute,
-      run->stage.checkpoint, run->fading ? &*run->fading : nullptr, ranks_);
+      run->stage.checkpoint, run->fading ? &run->fading->rest() : nullptr, ranks_);
   run->student->UseCache(cache_.get());
   model_.weights = {};  // the parameters hold them now
   return run;
@@ -331,7 +331,7 @@ void Run::Report(const StageRun& run, const StepValue& value, double norm, doubl
   if (!run.stage.widths.empty()) {
     metrics.more["ffn_width"] = WidthOfStep(run.stage, recipe_.run.seed, state_.step - 1);
   }
-  if (run.fading) metrics.more["fading"] = run.fading->weight.front();
+  if (run.fading) metrics.more["fading"] = run.fading->shares().front();
   for (size_t i = 0; i < value.exit_ce.size(); ++i) {
     metrics.more["exit_ce_" + std::to_string(i + 1)] = value.exit_ce[i];
   }
@@ -377,7 +377,7 @@ double Run::Measure(StageRun& run) {
               at::get_num_threads());
   if (averaged) run.optimizer.SwapAverage();
   metrics.valid_perplexity = perplexity;
-  if (run.fading && std::ranges::any_of(run.fading->weight, [](double w) { return w != 0; })) {
+  if (run.fading && !run.fading->ended()) {
     metrics.more["valid_perplexity_fading"] = measure(1, true);
   }
   journal_.Write(metrics);
@@ -454,7 +454,7 @@ void Run::RunStage(std::optional<FoundCheckpoint> found) {
   while (progress(0, 0, 0) < 1 && !Stopped()) {
     const double start = RunningSeconds();
     if (run->fading) {
-      run->fading->weight = FadeWeights(run->stage.fade, run->fade_groups, progress(0, 0, 0));
+      run->fading->Set(FadeWeights(run->stage.fade, run->fade_groups, progress(0, 0, 0)));
     }
     const StepValue mine = Step(*run);
     double seconds = RunningSeconds() - start;
@@ -476,7 +476,7 @@ void Run::RunStage(std::optional<FoundCheckpoint> found) {
       journal_.WarnOnce("no room for more of the teacher's tokens in " + recipe_.teacher_cache);
     }
     const bool end = progress(0, 0, 0) >= 1;
-    if (end && run->fading) run->fading->weight.assign(run->fading->weight.size(), 0.0);
+    if (end && run->fading) run->fading->End();
     MeasureIfDue(*run, end);
     CheckpointIfDue(*run, end || ended_);
   }

@@ -14,6 +14,7 @@
 #include "rondo/eval.h"
 #include "rondo/ffn_width.h"
 #include "rondo/run_log.h"
+#include "train/fading.h"
 #include "train_testing.h"
 
 namespace rondo {
@@ -115,12 +116,43 @@ TEST_F(Training, ResumedRunsOutliveTheCheckpointTheyCameFrom) {
 }
 
 TEST_F(Training, ResumesInsideALaterStageThatFades) {
-  const std::vector<std::string> stages = {
-      "stages=[{kind=\"align\", steps=2}, {steps=4, fade=\"cosine\", fade_window=0.5}]"};
-  Go("whole", {}, stages);
-  Go("parts", {.stop_after = 5}, stages);
-  Go("parts", {.resume = true}, stages);
-  EXPECT_EQ(Bytes("whole/model/model.safetensors"), Bytes("parts/model/model.safetensors"));
+  for (const std::string by : {"scale", "rank"}) {
+    const std::vector<std::string> stages = {
+        "stages=[{kind=\"align\", steps=2}, {steps=4, fade=\"cosine\", fade_window=0.5, "
+        "fade_by=\"" +
+        by + "\"}]"};
+    Go("whole-" + by, {}, stages);
+    Go("parts-" + by, {.stop_after = 5}, stages);
+    Go("parts-" + by, {.resume = true}, stages);
+    EXPECT_EQ(Bytes("whole-" + by + "/model/model.safetensors"),
+              Bytes("parts-" + by + "/model/model.safetensors"));
+  }
+  EXPECT_NE(Bytes("whole-scale/model/model.safetensors"),
+            Bytes("whole-rank/model/model.safetensors"));
+}
+
+// Of a rest that fades by rank the largest directions stay: the nearest matrix of that rank.
+TEST(Fading, KeepsTheLargestDirections) {
+  const ModelConfig config = SmallConfig();
+  const Model start = RandomModel(config, CyclePlan(config, 2, ResidualKind::kLora, 3));
+  const Teacher teacher(RandomModel(config, IdentityPlan(config), 7), 16);
+  const FadingRest whole = MakeFadingRest(start, teacher);
+  Fading fading(whole, FadeBy::kRank);
+  std::vector<double> shares(static_cast<size_t>(config.layers), 0.5);
+  shares[1] = 0;
+  fading.Set(shares);
+  const auto key = std::pair(0, Module::kO);
+  const at::Tensor left = whole.rest.at(key) - fading.rest().rest.at(key);
+  const at::Tensor values = at::linalg_svdvals(whole.rest.at(key));
+  const int64_t kept = (values.size(0) + 1) / 2;
+  EXPECT_NEAR(left.norm().item<float>(),
+              values.narrow(0, kept, values.size(0) - kept).norm().item<float>(), 1e-4);
+  EXPECT_EQ(fading.rest().weight[0], 1);
+  EXPECT_EQ(fading.rest().weight[1], 0);
+  EXPECT_FALSE(fading.ended());
+  fading.End();
+  EXPECT_TRUE(fading.ended());
+  EXPECT_EQ(fading.rest().weight[0], 0);
 }
 
 // Which width a step trains follows from seed and step.
