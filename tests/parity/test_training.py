@@ -202,6 +202,14 @@ def test_a_suspended_run_has_a_clock_that_stands_still(tmp_path, folded):
 
 # --- full disks -------------------------------------------------------------------------------------
 
+def room_for(size):
+    """Files may not grow beyond `size`; writing more fails, as it does on a full disk."""
+    def limit():
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+    return limit
+
+
 def test_a_full_disk_is_reported_and_loses_nothing(tmp_path, folded):
     """The limit on a file's size lets models through, and not the optimiser's state."""
     whole = train(recipe(tmp_path, folded, "whole"))
@@ -209,8 +217,7 @@ def test_a_full_disk_is_reported_and_loses_nothing(tmp_path, folded):
     full = recipe(tmp_path, folded, "full")
     assert train(full, "--stop-after", "3").returncode == 0  # a checkpoint at step 2
     size = (tmp_path / "full/checkpoints/stage-00-step-00000002.safetensors").stat().st_size
-    result = train(full, "--resume",
-                   preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size // 2, size // 2)))
+    result = train(full, "--resume", preexec_fn=room_for(size // 2))
     assert result.returncode != 0
     assert "checkpoint not written" in result.stderr
     kept = {p.name for p in (tmp_path / "full/checkpoints").iterdir()}
@@ -222,15 +229,13 @@ def test_a_full_disk_is_reported_and_loses_nothing(tmp_path, folded):
 
 
 def test_metrics_wait_for_room(tmp_path, folded):
-    """Room for three lines: training goes on, the end says what is missing, and a resumed run has all."""
-    path = recipe(tmp_path, folded, "run", run="checkpoint_steps = 0".replace("checkpoint_steps = 0", ""))
+    """Without room for a line training goes on, the end says what is missing, and a resumed run has all."""
+    path = recipe(tmp_path, folded, "run")
     assert train(path, "--stop-after", "3").returncode == 0
-    room = (tmp_path / "run/metrics.jsonl").stat().st_size
-    cache = tmp_path / "run"
-    limit = room + 10
-    result = train(path, "--resume", preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)))
+    room = (tmp_path / "run/metrics.jsonl").stat().st_size + 10
+    result = train(path, "--resume", preexec_fn=room_for(room))
     assert result.returncode != 0
     assert "metrics wait to be written" in result.stderr
     again = train(path, "--resume")
     assert again.returncode == 0, again.stderr
-    assert len(losses(cache)) == STEPS
+    assert len(losses(tmp_path / "run")) == STEPS
