@@ -46,9 +46,13 @@ void AddPlan(CLI::App* app, PlanFlags* plan) {
       ->capture_default_str();
   app->add_option("--rank", plan->rank, "residual rank; or q=32,ffn=128,… by module or group")
       ->capture_default_str();
+  app->add_option("--residual-start", plan->residual_start,
+                  "fit: what sharing takes from each layer; zero: nothing, for training from there")
+      ->capture_default_str();
   app->add_option("--norms", plan->norms, "own, absorbed or tied")->capture_default_str();
   app->add_flag("--tie-biases", plan->tie_biases, "tie biases along with the weights");
-  app->add_option("--seed", plan->seed, "seed of --init random")->capture_default_str();
+  app->add_option("--seed", plan->seed, "seed of --init random and --residual-start zero")
+      ->capture_default_str();
 }
 
 // Returns the option that names the text.

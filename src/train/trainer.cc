@@ -16,6 +16,7 @@
 #include "rondo/run_log.h"
 #include "rondo/tokenizer.h"
 #include "train/fading.h"
+#include "train/init.h"
 #include "train/progress_line.h"
 #include "train/run_state.h"
 #include "train/stage.h"
@@ -95,6 +96,7 @@ class Run {
   ProgressLine line_;
   RunState state_;
   Model model_;  // at the beginning of the stage
+  std::string tokenizer_path_;
   std::unique_ptr<Teacher> teacher_;
   std::unique_ptr<RowSampler> sampler_;
   std::vector<int32_t> valid_;
@@ -125,7 +127,8 @@ void Run::CheckResolved() const {
 }
 
 std::string Run::StageStart(int stage) const {
-  return stage == 0 ? recipe_.model : Folder(("stage-" + std::to_string(stage) + "-start").c_str());
+  if (stage == 0 && !recipe_.init) return recipe_.model;
+  return Folder(("stage-" + std::to_string(stage) + "-start").c_str());
 }
 
 void Run::Prepare() {
@@ -136,13 +139,14 @@ void Run::Prepare() {
                  .file = recipe_.file,
                  .field = "run.out"});
   }
-  model_ = LoadModel(recipe_.model);
+  model_ = StartingModel(recipe_);
+  tokenizer_path_ = model_.path;
   bool needs_teacher = false;
   for (size_t i = 0; i < recipe_.stages.size(); ++i) {
     needs_teacher = ResolveStage(recipe_, i, model_.config).NeedsTeacher() || needs_teacher;
   }
   CheckResolved();
-  const auto tokenizer = LoadTokenizer(recipe_.model);
+  const auto tokenizer = LoadTokenizer(tokenizer_path_);
   sampler_ = std::make_unique<RowSampler>(OpenData(recipe_, *tokenizer, options_.quiet),
                                           SamplerOptions{.length = recipe_.data.length,
                                                          .rows = RowKindFromName(recipe_.data.rows),
@@ -204,13 +208,13 @@ void Run::StartFading(StageRun& run) {
 std::unique_ptr<Run::StageRun> Run::StartStage(const std::optional<FoundCheckpoint>& found) {
   if (found) {
     model_ = LoadModel(found->model);
-    model_.path = recipe_.model;  // of the tokenizer: this checkpoint will make room for newer ones
+    model_.path = tokenizer_path_;  // this checkpoint will make room for newer ones
   }
   const auto index = static_cast<size_t>(state_.stage);
   auto run = std::make_unique<StageRun>(ResolveStage(recipe_, index, model_.config), model_);
   if (found) {
     LoadOptimizer(*found, run->optimizer);
-  } else if (state_.stage > 0 && run->stage.fade.kind != FadeKind::kNone) {
+  } else if (StageStart(state_.stage) != recipe_.model && run->stage.fade.kind != FadeKind::kNone) {
     SaveModel(model_, StageStart(state_.stage), DType::kF32);
   }
   StartFading(*run);
