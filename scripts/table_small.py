@@ -2,7 +2,7 @@
 """Remakes the tables of Relaxed Recursive Transformers (Bae et al., ICLR 2025) with a small model trained here:
 every fold of the recipe uptrained on the same tokens, baselines, distillation, exits, repeated seeds.
 
-usage: table_small.py RECIPE.toml [--minutes M] [--report] [--bin FOLDER] [--threads N] [--keep KEY…]
+usage: table_small.py RECIPE.toml [--minutes M] [--only PATTERN…] [--keep KEY…] [--report] [--threads N] [--bin FOLDER]
 
 Every finished run is kept with its settings in models/recipes/NAME/points.jsonl, so an interrupted table goes on where
 it was; with --minutes no run is begun after so many. RECIPE.md and RECIPE.svg are written from what is finished
@@ -11,6 +11,7 @@ it was; with --minutes no run is begun after so many. RECIPE.md and RECIPE.svg a
 
 import argparse
 import concurrent.futures
+import fnmatch
 import json
 import lzma
 import pathlib
@@ -150,7 +151,7 @@ def all_points(recipe: dict) -> list[dict]:
 class Table:
     def __init__(self, recipe: dict, work: pathlib.Path, options: argparse.Namespace):
         self.recipe, self.work, self.keep = recipe, work, {"base", *options.keep}
-        self.base_threads = options.threads
+        self.base_threads, self.only = options.threads, options.only
         self.deadline = time.monotonic() + 60 * options.minutes if options.minutes else float("inf")
         self.log = work / "points.jsonl"
         self.lock = threading.Lock()
@@ -165,6 +166,9 @@ class Table:
     def has(self, entry: dict) -> bool:
         key = entry["key"]
         return key in self.done and (key not in self.keep or self.model(key).exists())
+
+    def is_wanted(self, key: str) -> bool:
+        return any(fnmatch.fnmatchcase(key, pattern) for pattern in self.only)
 
     # Texts and tokenizer
 
@@ -327,7 +331,7 @@ class Table:
         self.base()
         points = all_points(self.recipe)
         self.keep |= {entry["needs"] for entry in points if entry["needs"]}
-        waiting = [entry for entry in points if not self.has(entry)]
+        waiting = [entry for entry in points if not self.has(entry) and self.is_wanted(entry["key"])]
         with concurrent.futures.ThreadPoolExecutor(2) as pool:
             running = {}
             while waiting or running:
@@ -339,7 +343,7 @@ class Table:
                     waiting.remove(ready)
                     running[pool.submit(self.run, ready)] = ready["key"]
                 if not running:
-                    raise Stopped()
+                    raise Stopped()  # no time is left, or runs not wanted now are needed first
                 finished, _ = concurrent.futures.wait(running, return_when=concurrent.futures.FIRST_COMPLETED)
                 for future in finished:
                     del running[future]
@@ -352,6 +356,7 @@ def main() -> None:
     parser.add_argument("recipe", type=pathlib.Path)
     parser.add_argument("--minutes", type=float, default=0, help="begin no run after so many; 0: until all is done")
     parser.add_argument("--report", action="store_true", help="only write the report of what is finished")
+    parser.add_argument("--only", nargs="*", default=["*"], help="patterns of the runs wanted now, as 'B=2 * r=8 *'")
     parser.add_argument("--bin", type=pathlib.Path, default=BIN, help="folder of rondo and rondo-train")
     parser.add_argument("--threads", type=int, default=2, help="of the base; everything else has one")
     parser.add_argument("--keep", nargs="*", default=[], help="runs whose models stay")
@@ -365,7 +370,7 @@ def main() -> None:
         if not options.report:
             table.go()
     except Stopped:
-        print(f"stopped after {options.minutes:g} minutes; call again to go on", flush=True)
+        print("stopped; call again to go on", flush=True)
     wanted = [entry["key"] for entry in all_points(recipe)]
     table_small_report.write(recipe, table.done, wanted, options.recipe)
 
