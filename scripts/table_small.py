@@ -156,9 +156,13 @@ class Table:
         self.log = work / "points.jsonl"
         self.lock = threading.Lock()
         # Runs of other texts or sizes do not count.
-        self.settings = {name: recipe[name] for name in ("text", "init", "base", "uptrain", "valid")}
         lines = self.log.read_text().splitlines() if self.log.exists() else []
-        self.done = {entry["key"]: entry for entry in map(json.loads, lines) if entry["settings"] == self.settings}
+        self.done = {entry["key"]: entry for entry in map(json.loads, lines)
+                     if entry["settings"] == self.settings(entry["key"])}
+
+    def settings(self, key: str) -> dict:
+        names = ["text", "init", "base", "valid"] + ([] if key == "base" else ["uptrain"])
+        return {name: self.recipe[name] for name in names}
 
     def model(self, key: str) -> pathlib.Path:
         return self.work / "runs" / re.sub(r"[^A-Za-z0-9=.-]+", "_", key) / "model"
@@ -314,7 +318,7 @@ class Table:
     def finish(self, entry: dict, result: dict) -> None:
         key = entry["key"]
         with self.lock:
-            self.done[key] = {"key": key, **result, "settings": self.settings}
+            self.done[key] = {"key": key, **result, "settings": self.settings(key)}
             with open(self.log, "a") as file:
                 file.write(json.dumps(self.done[key]) + "\n")
             print(f"{key}: {result['before']:.1f} -> {result['after']:.2f}, {result['tokens_per_s']} tokens/s",

@@ -8,7 +8,7 @@ import table_small_plot
 
 SETTINGS = """\
 Base: {layers} layers of width {width}, {base_parameters:,} non-embedding parameters, vocabulary {vocab}, {base_tokens:,}
-tokens in {base_minutes:.1f} minutes of two threads, seed 0. Uptraining: {tokens:,} tokens in rows of {length}, {batch} rows
+tokens in {base_minutes:.1f} minutes, seed 0. Uptraining: {tokens:,} tokens in rows of {length}, {batch} rows
 a step, learning rate {lr:g}, cosine, all parameters, seed 0 unless said; one thread, two runs at a time, {rate:,} tokens/s
 (median; the machine had other work). {runs} runs, {minutes:.0f} minutes of one thread.
 
@@ -263,7 +263,7 @@ class Report:
             verdicts = [self.verdict(low, high) for _, low, high in pairs]
             count = ", ".join(f"{verdicts.count(v)} {v}" for v in VERDICTS if v in verdicts)
             detail = "; ".join(f"{name}: {perplexity(low)} / {perplexity(high)}, {verdict}"
-                               for (name, low, high), verdict in zip(pairs, verdicts))
+                               for (name, low, high), verdict in zip(pairs, verdicts) if verdict != "not run")
             rows.append([text, source, f"**{count}**", detail])
         return ["## Orderings", "", ORDERINGS, *table(["ordering", "published", "here", "pairs"], rows),
                 *self.exit_cost_lines()]
