@@ -161,8 +161,9 @@ class Table:
                      if entry["settings"] == self.settings(entry["key"])}
 
     def settings(self, key: str) -> dict:
-        names = ["text", "init", "base", "valid"] + ([] if key == "base" else ["uptrain"])
-        return {name: self.recipe[name] for name in names}
+        base = {name: self.recipe[name] for name in ("text", "init", "base", "valid")}
+        own = {"uptrain": self.recipe["uptrain"], "norms": self.recipe["table"]["norms"]}
+        return base if key == "base" else base | own
 
     def model(self, key: str) -> pathlib.Path:
         return self.work / "runs" / re.sub(r"[^A-Za-z0-9=.-]+", "_", key) / "model"

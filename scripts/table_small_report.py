@@ -14,6 +14,9 @@ a step, learning rate {lr:g}, cosine, all parameters, seed 0 unless said; one th
 
 Texts: see the recipe; uptraining and base share no article. Perplexity: the first {valid_tokens:,} tokens of articles that
 no training saw, windows of {context} without overlap.
+
+Base and uptraining are short (published: 15 billion tokens after a full pretraining), so a fold ends near where it began:
+orderings say more about starts than about what long training makes of them.
 """
 
 TABLE = """\
