@@ -67,6 +67,12 @@ enum class InitKind {
   kRandom,    // normal with deviation 0.02; norms 1, biases 0
 };
 
+// What residuals are at first.
+enum class ResidualStart {
+  kFit,   // nearest to what sharing takes from the layer
+  kZero,  // nothing added to the shared tensor: for comparison, and for training from there
+};
+
 struct FoldOptions {
   std::array<TieOrder, 3> order;       // by ModuleGroup; norms are used only with NormPolicy::kTied
   InitKind init = InitKind::kAverage;  // of the shared tensors
@@ -75,8 +81,9 @@ struct FoldOptions {
   ResidualKind residual = ResidualKind::kLora;
   int rank = 64;                       // clipped to min(in, out) of each matrix
   std::map<Module, int> module_ranks;  // overrides `rank`
-  int prefix = 0;                      // prefix vectors of every depth; 0: none
-  uint64_t seed = 0;                   // of InitKind::kRandom and of prefix vectors
+  ResidualStart residual_start = ResidualStart::kFit;
+  int prefix = 0;     // prefix vectors of every depth; 0: none
+  uint64_t seed = 0;  // of InitKind::kRandom, ResidualStart::kZero and prefix vectors
 };
 
 // The plan that `options` describe, without touching weights. Ranks are 0 at depths that share with
@@ -85,10 +92,10 @@ struct FoldOptions {
 SharingPlan MakePlan(const ModelConfig& config, const FoldOptions& options);
 
 // Folds `model` (identity plan) onto `plan`, which also decides norms, biases, residuals and ranks;
-// of `options` only `init` and `seed` are used. Prefix vectors start as small random numbers.
-// Residuals have the least Frobenius error for their kind (exactly for lora, muldiag and kronecker;
-// by alternating fits for lora-diag and dora). Blocks copied from one layer keep its type, computed
-// tensors are f32. Throws if plan or weights do not fit.
+// of `options` only `init`, `residual_start` and `seed` are used. Prefix vectors start as small
+// random numbers. Fitted residuals have the least Frobenius error for their kind (exactly for lora,
+// muldiag and kronecker; by alternating fits for lora-diag and dora). Blocks copied from one layer
+// keep its type, computed tensors are f32. Throws if plan or weights do not fit.
 Model Fold(const Model& model, const SharingPlan& plan, const FoldOptions& options,
            ThreadPool& pool, bool quiet = true);
 

@@ -26,6 +26,20 @@ std::string PointsJson(const ExitCurve& curve) {
   return JsonArray(points);
 }
 
+// If all tokens left after a loop, for each.
+std::string LoopsJson(const ExitCurve& curve) {
+  std::vector<Output> loops;
+  for (int loop = 0; loop < curve.loops; ++loop) {
+    const auto at = static_cast<size_t>(loop);
+    Output entry;
+    entry.Add("loop", loop + 1);
+    entry.Add("perplexity", curve.loop_perplexity[at]);
+    entry.Add("agreement", curve.loop_agreement[at]);
+    loops.push_back(std::move(entry));
+  }
+  return JsonArray(loops);
+}
+
 void PrintTable(const ExitCurve& curve) {
   std::printf("%10s %11s %12s %10s   left after loop\n", "threshold", "mean loops", "perplexity",
               "agreement");
@@ -117,6 +131,7 @@ int RunCalibrateExit(const CalibrateExitOptions& options, const CommonOptions& c
   out.Add("rule", rule);
   out.Add("loops", curve.loops);
   out.Add("tokens", curve.tokens);
+  out.AddJson("after_loop", LoopsJson(curve));
   out.AddJson("points", PointsJson(curve));
   out.Print(common.json);
   return 0;

@@ -46,11 +46,14 @@ void AddPlan(CLI::App* app, PlanFlags* plan) {
       ->capture_default_str();
   app->add_option("--rank", plan->rank, "residual rank; or q=32,ffn=128,… by module or group")
       ->capture_default_str();
+  app->add_option("--residual-start", plan->residual_start,
+                  "fit: what sharing takes from each layer; zero: nothing, for training from there")
+      ->capture_default_str();
   app->add_option("--norms", plan->norms, "own, absorbed or tied")->capture_default_str();
   app->add_flag("--tie-biases", plan->tie_biases, "tie biases along with the weights");
   app->add_option("--prefix", plan->prefix, "trained keys and values of every depth; 0: none")
       ->capture_default_str();
-  app->add_option("--seed", plan->seed, "seed of --init random and --prefix")
+  app->add_option("--seed", plan->seed, "seed of --init random, --residual-start zero and --prefix")
       ->capture_default_str();
 }
 

@@ -19,18 +19,19 @@ struct CommonOptions {
 
 // How to share; text forms are parsed by plan_flags.cc.
 struct PlanFlags {
-  std::string order = "cycle";    // one order, or attention=…,ffn=…,norms=…
-  std::string loops = "2";        // one number, or attention=…,ffn=…,norms=…
-  int keep_first = 1;             // middle-* orders: leading layers of their own
-  int keep_last = 1;              // and trailing ones
-  std::string plan_file;          // JSON plan instead of the above
-  std::string init;               // empty: average with residuals, stepwise without
-  std::string residual = "lora";  // none, lora, lora-diag, dora, muldiag, kronecker
-  std::string rank = "64";        // one number, or q=32,ffn=128,…
-  std::string norms = "own";      // own, absorbed, tied
-  bool tie_biases = false;        // tie biases along with the weights
-  int prefix = 0;                 // prefix vectors of every depth
-  uint64_t seed = 0;              // of --init random and of prefix vectors
+  std::string order = "cycle";         // one order, or attention=…,ffn=…,norms=…
+  std::string loops = "2";             // one number, or attention=…,ffn=…,norms=…
+  int keep_first = 1;                  // middle-* orders: leading layers of their own
+  int keep_last = 1;                   // and trailing ones
+  std::string plan_file;               // JSON plan instead of the above
+  std::string init;                    // empty: average with residuals, stepwise without
+  std::string residual = "lora";       // none, lora, lora-diag, dora, muldiag, kronecker
+  std::string rank = "64";             // one number, or q=32,ffn=128,…
+  std::string residual_start = "fit";  // fit, zero
+  std::string norms = "own";           // own, absorbed, tied
+  bool tie_biases = false;             // tie biases along with the weights
+  int prefix = 0;                      // prefix vectors of every depth
+  uint64_t seed = 0;                   // of --init random, --residual-start zero and --prefix
 };
 
 struct InspectOptions {

@@ -107,6 +107,8 @@ FoldOptions ParseFoldOptions(const PlanFlags& flags) {
   const std::string init = !flags.init.empty() ? flags.init : bare ? "stepwise" : "average";
   options.init =
       Choose<InitKind>("--init", init, {"stepwise", "average", "lower", "upper", "random"});
+  options.residual_start =
+      Choose<ResidualStart>("--residual-start", flags.residual_start, {"fit", "zero"});
   options.norms = Choose<NormPolicy>("--norms", flags.norms, {"own", "absorbed", "tied"});
   options.tie_biases = flags.tie_biases;
   options.prefix = flags.prefix;

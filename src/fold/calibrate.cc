@@ -12,6 +12,7 @@
 #include "fold/calibrate_tied.h"
 #include "fold/drift.h"
 #include "fold/shared_init.h"
+#include "rondo/error.h"
 
 namespace rondo {
 namespace {
@@ -222,6 +223,12 @@ Model FoldCalibrated(const Model& model, const SharingPlan& plan, const FoldOpti
   model.config.Validate();
   plan.Validate(model.config);
   for (const ModulePlan& module : plan.modules) CheckCalibrated(module.residual);
+  if (fold.residual_start == ResidualStart::kZero) {
+    throw Error({.function = "FoldCalibrated",
+                 .problem = "residuals that start at zero",
+                 .expected = "a fold without calibration; calibration fits residuals",
+                 .field = "residual_start"});
+  }
   LayerRunner runner(model.config, tokens, options.context, options.max_tokens, pool);
   const auto wanted = [&](int depth, TapPoint point) {
     const auto modules = ModulesAt(point);

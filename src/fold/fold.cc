@@ -13,6 +13,7 @@
 #include "fold/absorb.h"
 #include "fold/residual.h"
 #include "fold/shared_init.h"
+#include "model/residual_start.h"
 #include "rondo/error.h"
 
 namespace rondo {
@@ -108,12 +109,16 @@ class Folder {
                                        [&](int depth) { return source_.Weight(m, depth); }));
   }
 
-  // The same numbers whatever the order of the threads.
+  // One for each tensor: the same numbers whatever the order of the threads.
+  Rng RngFor(Module m, int index) const {
+    return Rng(options_.seed + 0x100000001b3u * (static_cast<uint64_t>(m) * 8192 + index + 1));
+  }
+
   Tensor RandomWeight(Module m, int block) const {
     const Shape shape = model_.config.ModuleShape(m);
     std::vector<float> values(static_cast<size_t>(ElementCount(shape)), 1.0f);
     if (IsLinear(m)) {
-      Rng rng(options_.seed + 0x100000001b3u * (static_cast<uint64_t>(m) * 4096 + block + 1));
+      Rng rng = RngFor(m, block);
       for (float& value : values) value = static_cast<float>(kRandomDeviation * rng.Normal());
     }
     return Tensor::FromF32(shape, std::move(values));
@@ -158,7 +163,8 @@ class Folder {
     const bool odd = module.residual == ResidualKind::kLora ||
                      module.residual == ResidualKind::kLoraDiag ||
                      module.residual == ResidualKind::kKronecker;
-    return odd && options_.init == InitKind::kAverage && depths.size() == 2 &&
+    return odd && options_.residual_start == ResidualStart::kFit &&
+           options_.init == InitKind::kAverage && depths.size() == 2 &&
            plan_.HasResidual(m, depths[0]) &&
            module.ranks[static_cast<size_t>(depths[0])] ==
                module.ranks[static_cast<size_t>(depths[1])];
@@ -179,6 +185,10 @@ class Folder {
     const ModulePlan& module = plan_[m];
     const int block = module.blocks[static_cast<size_t>(depth)];
     const Tensor shared = SharedTensor(m, block);
+    if (options_.residual_start == ResidualStart::kZero) {
+      Rng rng = RngFor(m, plan_.depths + depth);
+      return ZeroResidual(model_.config, plan_, m, depth, shared, rng);
+    }
     const int rank = module.ranks.empty() ? 0 : module.ranks[static_cast<size_t>(depth)];
     return FitResidual(module.residual, source_.WeightF64(m, depth),
                        Widen(ToF32(shared), shared.rows(), shared.cols()), rank);

@@ -1,21 +1,46 @@
 #include "rondo/weights.h"
 
 #include <algorithm>
+#include <utility>
 
+#include "model/residual_start.h"
 #include "rondo/error.h"
 
 namespace rondo {
 namespace {
 
-void AddResidualSpecs(const ModelConfig& config, const SharingPlan& plan, Module m, int depth,
-                      std::vector<TensorSpec>* specs) {
-  if (!plan.HasResidual(m, depth)) return;
+void AddModuleSpecs(const ModelConfig& config, const SharingPlan& plan, Module m,
+                    std::vector<TensorSpec>* specs) {
+  const ModulePlan& module = plan[m];
+  const Shape shape = config.ModuleShape(m);
+  for (int block = 0; block < module.BlockCount(); ++block) {
+    specs->push_back({BlockTensor(block, m), shape});
+    if (config.HasBias(m) && !module.own_bias) {
+      specs->push_back({BlockTensor(block, m, "bias"), {shape[0]}});
+    }
+  }
+  for (int depth = 0; depth < plan.depths; ++depth) {
+    if (IsLinear(m)) {
+      for (TensorSpec& spec : ResidualSpecs(config, plan, m, depth)) {
+        specs->push_back(std::move(spec));
+      }
+    }
+    if (module.own_bias) specs->push_back({ResidualTensor(depth, m, "bias"), {shape[0]}});
+  }
+}
+
+}  // namespace
+
+std::vector<TensorSpec> ResidualSpecs(const ModelConfig& config, const SharingPlan& plan, Module m,
+                                      int depth) {
+  std::vector<TensorSpec> specs;
+  if (!plan.HasResidual(m, depth)) return specs;
   const ModulePlan& module = plan[m];
   const Shape shape = config.ModuleShape(m);
   const int64_t out = shape[0], in = shape[1];
   const int64_t rank = module.ranks.empty() ? 0 : module.ranks[static_cast<size_t>(depth)];
   const auto add = [&](std::string_view part, Shape s) {
-    specs->push_back({ResidualTensor(depth, m, part), std::move(s)});
+    specs.push_back({ResidualTensor(depth, m, part), std::move(s)});
   };
   switch (module.residual) {
     case ResidualKind::kNone:
@@ -40,25 +65,8 @@ void AddResidualSpecs(const ModelConfig& config, const SharingPlan& plan, Module
       break;
     }
   }
+  return specs;
 }
-
-void AddModuleSpecs(const ModelConfig& config, const SharingPlan& plan, Module m,
-                    std::vector<TensorSpec>* specs) {
-  const ModulePlan& module = plan[m];
-  const Shape shape = config.ModuleShape(m);
-  for (int block = 0; block < module.BlockCount(); ++block) {
-    specs->push_back({BlockTensor(block, m), shape});
-    if (config.HasBias(m) && !module.own_bias) {
-      specs->push_back({BlockTensor(block, m, "bias"), {shape[0]}});
-    }
-  }
-  for (int depth = 0; depth < plan.depths; ++depth) {
-    if (IsLinear(m)) AddResidualSpecs(config, plan, m, depth, specs);
-    if (module.own_bias) specs->push_back({ResidualTensor(depth, m, "bias"), {shape[0]}});
-  }
-}
-
-}  // namespace
 
 std::string BlockTensor(int block, Module module, std::string_view part) {
   return "blocks." + std::to_string(block) + "." + std::string(Name(module)) + "." +

@@ -2,6 +2,7 @@
 
 #include <toml++/toml.h>
 
+#include <algorithm>
 #include <limits>
 #include <set>
 #include <sstream>
@@ -289,8 +290,10 @@ Recipe ParseRecipe(const std::string& text, const std::string& file,
   recipe.file = file;
   Reader reader(root, "", file);
   VisitRoot(recipe, reader);
-  for (const char* section : {"data", "valid", "run", "train", "stages"}) reader.Know(section);
+  for (const char* section : {"init", "data", "valid", "run", "train", "stages"})
+    reader.Know(section);
   reader.RefuseUnknownKeys();
+  if (root.contains("init")) ReadSection(root, "init", file, recipe.init.emplace());
   ReadSection(root, "data", file, recipe.data);
   ReadSection(root, "valid", file, recipe.valid);
   ReadSection(root, "run", file, recipe.run);
@@ -307,6 +310,10 @@ std::string RecipeToToml(const Recipe& recipe) {
   Recipe copy = recipe;
   Writer writer;
   VisitRoot(copy, writer);
+  if (copy.init) {
+    writer.Header("[init]");
+    Visit(*copy.init, writer);
+  }
   writer.Header("[data]");
   Visit(copy.data, writer);
   writer.Header("[valid]");
@@ -323,9 +330,12 @@ std::string RecipeToToml(const Recipe& recipe) {
 
 std::string RecipeHelp() {
   Recipe recipe;
+  InitSection init;
   StageOptions stage;
   Helper helper;
   VisitRoot(recipe, helper);
+  helper.Header("[init]    # instead of model: random weights");
+  Visit(init, helper);
   helper.Header("[data]");
   Visit(recipe.data, helper);
   helper.Header("[valid]");

@@ -7,11 +7,31 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
 namespace rondo {
+
+// A model of random weights instead of Recipe::model.
+struct InitSection {
+  std::string family = "llama";
+  std::string tokenizer;
+  std::string plan;
+  int layers = 12;
+  int d_model = 768;
+  int heads = 12;
+  int kv_heads = 0;
+  int head_dim = 0;
+  int d_ff = 0;
+  int vocab = 0;
+  int max_positions = 1024;
+  double rope_theta = 10000;
+  bool tied_embeddings = true;
+  double deviation = 0.02;
+  uint64_t seed = 0;
+};
 
 struct DataSection {
   std::vector<std::string> files;
@@ -105,6 +125,7 @@ struct Recipe {
   std::string teacher;
   std::string teacher_cache;
   int teacher_top_k = 64;
+  std::optional<InitSection> init;
   DataSection data;
   ValidSection valid;
   RunSection run;

@@ -6,6 +6,25 @@
 namespace rondo {
 
 template <typename Visitor>
+void Visit(InitSection& o, Visitor& v) {
+  v("family", o.family, "llama, qwen3, gpt2");
+  v("tokenizer", o.tokenizer, "a model that has one, or a tokenizer.json");
+  v("plan", o.plan, "sharing plan as JSON (docs/plans.md); empty: every layer its own tensors");
+  v("layers", o.layers, "depths, shared or not");
+  v("d_model", o.d_model, "width");
+  v("heads", o.heads, "of queries");
+  v("kv_heads", o.kv_heads, "0: as many as heads");
+  v("head_dim", o.head_dim, "0: d_model / heads");
+  v("d_ff", o.d_ff, "0: 8/3 of d_model with a gate, in steps of 32; 4 times d_model without");
+  v("vocab", o.vocab, "0: the tokenizer's");
+  v("max_positions", o.max_positions, "longest context");
+  v("rope_theta", o.rope_theta, "of rotary positions");
+  v("tied_embeddings", o.tied_embeddings, "the head is the embedding");
+  v("deviation", o.deviation, "of matrices; o and down: divided by sqrt(2 layers)");
+  v("seed", o.seed, "of the random weights");
+}
+
+template <typename Visitor>
 void Visit(DataSection& o, Visitor& v) {
   v("files", o.files, "texts or JSONL, plain, .xz or .zst");
   v("unit", o.unit, "what a document of a text is: paragraph, heading, line, file");

@@ -19,6 +19,7 @@
 #include "train/balance.h"
 #include "train/fading.h"
 #include "train/gate_loss.h"
+#include "train/init.h"
 #include "train/interrupts.h"
 #include "train/journal.h"
 #include "train/mixture.h"
@@ -106,6 +107,7 @@ class Run {
   Journal journal_;
   RunState state_;
   Model model_;  // at the beginning of the stage
+  std::string tokenizer_path_;
   std::unique_ptr<Teacher> teacher_;
   std::unique_ptr<TeacherCache> cache_;
   std::unique_ptr<RowSampler> sampler_;
@@ -138,7 +140,8 @@ void Run::CheckResolved() const {
 }
 
 std::string Run::StageStart(int stage) const {
-  return stage == 0 ? recipe_.model : Folder(("stage-" + std::to_string(stage) + "-start").c_str());
+  if (stage == 0 && !recipe_.init) return recipe_.model;
+  return Folder(("stage-" + std::to_string(stage) + "-start").c_str());
 }
 
 void Run::Prepare() {
@@ -149,7 +152,8 @@ void Run::Prepare() {
                  .file = recipe_.file,
                  .field = "run.out"});
   }
-  model_ = LoadModel(recipe_.model);
+  model_ = StartingModel(recipe_);
+  tokenizer_path_ = model_.path;
   bool needs_teacher = false;
   for (size_t i = 0; i < recipe_.stages.size(); ++i) {
     const Stage stage = ResolveStage(recipe_, i, model_.config);
@@ -159,7 +163,7 @@ void Run::Prepare() {
   // The first rank makes what is missing, and the others find it.
   if (!ranks_.first()) ranks_.Wait();
   CheckResolved();
-  tokenizer_ = LoadTokenizer(recipe_.model);
+  tokenizer_ = LoadTokenizer(tokenizer_path_);
   sampler_ = std::make_unique<RowSampler>(OpenData(recipe_, *tokenizer_, options_.quiet),
                                           SamplerOptions{.length = recipe_.data.length,
                                                          .rows = RowKindFromName(recipe_.data.rows),
@@ -225,13 +229,13 @@ void Run::StartFading(StageRun& run) {
 std::unique_ptr<Run::StageRun> Run::StartStage(const std::optional<FoundCheckpoint>& found) {
   if (found) {
     model_ = LoadModel(found->model);
-    model_.path = recipe_.model;  // of the tokenizer: this checkpoint will make room for newer ones
+    model_.path = tokenizer_path_;  // this checkpoint will make room for newer ones
   }
   const auto index = static_cast<size_t>(state_.stage);
   Stage stage = ResolveStage(recipe_, index, model_.config);
   CheckBatch(stage);
   if (stage.loss.gate != 0) AddExitGate(model_);
-  if (!found && state_.stage > 0 && stage.fade.kind != FadeKind::kNone) {
+  if (!found && StageStart(state_.stage) != recipe_.model && stage.fade.kind != FadeKind::kNone) {
     if (ranks_.first()) SaveModel(model_, StageStart(state_.stage), DType::kF32);
     ranks_.Wait();
   }

@@ -148,6 +148,9 @@ TEST(FoldCalibrated, RefusesWhatItCannotDo) {
   EXPECT_THROW(FoldCalibrated(model, plan, fold, none, Small(), pool), Error);
   EXPECT_THROW(FoldCalibrated(model, plan, fold, foreign, Small(), pool), Error);
   EXPECT_THROW(FoldCalibrated(model, plan, fold, good, {.context = 0}, pool), Error);
+  fold.residual_start = ResidualStart::kZero;
+  EXPECT_THROW(FoldCalibrated(model, plan, fold, good, Small(), pool), Error);
+  fold.residual_start = ResidualStart::kFit;
   fold.residual = ResidualKind::kKronecker;
   EXPECT_THROW(FoldCalibrated(model, MakePlan(model.config, fold), fold, good, Small(), pool),
                Error);

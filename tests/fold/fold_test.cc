@@ -292,6 +292,44 @@ TEST(FoldTest, PrefixVectorsAreSmallFollowTheSeedAndStayWhenUnrolled) {
   EXPECT_NE(values(FoldBy(model, options), 4, "v"), values(folded, 4, "v"));
 }
 
+// Whatever the kind, zero residuals leave every depth with the shared matrix.
+TEST(FoldTest, ResidualsThatStartAtZeroAddNothing) {
+  const Model model = RandomModel(LlamaConfig(6), 14);
+  const Model plain = UnrollOf(FoldBy(model, Options("cycle", 2, 0)));
+  for (const ResidualKind kind : {ResidualKind::kLora, ResidualKind::kLoraDiag, ResidualKind::kDora,
+                                  ResidualKind::kMulDiag, ResidualKind::kKronecker}) {
+    FoldOptions options = Options("cycle", 2, 4);
+    options.residual = kind;
+    options.residual_start = ResidualStart::kZero;
+    const Model folded = FoldBy(model, options), unrolled = UnrollOf(folded);
+    for (int d = 0; d < 6; ++d) {
+      for (const Module m : {Module::kQ, Module::kK, Module::kDown}) {
+        const std::vector<float> expected = Values(plain, d, m), found = Values(unrolled, d, m);
+        // Only DoRA rounds: a length divided by itself, and the product with it.
+        const double bound = kind == ResidualKind::kDora ? 4 * kEps32 * Largest(expected) : 0;
+        for (size_t i = 0; i < found.size(); ++i) ASSERT_NEAR(found[i], expected[i], bound);
+      }
+    }
+  }
+}
+
+TEST(FoldTest, FactorsThatStartAtZeroCanLearn) {
+  const Model model = RandomModel(LlamaConfig(6), 15);
+  FoldOptions options = Options("cycle", 2, 4);
+  options.residual_start = ResidualStart::kZero;
+  const Model folded = FoldBy(model, options);
+  const auto factor = [&](const Model& m, int depth, const char* part) {
+    return ToF32(m.weights.Get(ResidualTensor(depth, Module::kDown, part)));
+  };
+  EXPECT_THAT(factor(folded, 0, "b"), testing::Each(0.0f));
+  const double largest = Largest(factor(folded, 0, "a"));
+  EXPECT_LE(largest, 1 / std::sqrt(40.0));  // d_ff
+  EXPECT_GT(largest, 0.9 / std::sqrt(40.0));
+  EXPECT_NE(factor(folded, 0, "a"), factor(folded, 3, "a"));
+  options.seed = 1;
+  EXPECT_NE(factor(folded, 0, "a"), factor(FoldBy(model, options), 0, "a"));
+}
+
 TEST(FoldTest, DifferentOrdersForDifferentGroups) {
   const Model model = RandomModel(LlamaConfig(6), 13);
   FoldOptions options = Options("cycle", 2, kFull);

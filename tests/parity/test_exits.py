@@ -49,6 +49,9 @@ def test_the_curve_ends_at_the_model_itself(rondo, looped, tmp_path):
     full = rondo.json("eval", looped, "--text", story, "--context", 128)
     assert (first["mean_loops"], last["mean_loops"]) == (1, 2)
     assert last["perplexity"] == pytest.approx(full["perplexity"], rel=1e-9)
+    # What the table of loops says is what the thresholds at which all or no tokens leave give.
+    by_loop = [loop["perplexity"] for loop in curve["after_loop"]]
+    assert by_loop == pytest.approx([first["perplexity"], last["perplexity"]], rel=1e-9)
     assert picture.read_text().startswith("<svg")
 
 

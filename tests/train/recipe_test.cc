@@ -75,6 +75,19 @@ TEST(Recipe, ResolvedTextReadsBackAsTheSame) {
   EXPECT_EQ(Parse(text).run.seed, 7u);
 }
 
+TEST(Recipe, InitIsThereOnlyWhenTheRecipeHasIt) {
+  EXPECT_FALSE(Parse(kRecipe).init.has_value());
+  EXPECT_THAT(RecipeToToml(Parse(kRecipe)), testing::Not(HasSubstr("[init]")));
+  const Recipe recipe = Parse("[init]\nd_model = 96\n[train]\nsteps = 3\n", {"init.seed=4"});
+  ASSERT_TRUE(recipe.init.has_value());
+  EXPECT_EQ(recipe.init->d_model, 96);
+  EXPECT_EQ(recipe.init->seed, 4u);
+  EXPECT_EQ(RecipeToToml(Parse(RecipeToToml(recipe))), RecipeToToml(recipe));
+  EXPECT_THAT(ErrorOf("[init]\nd_modle = 96\n"),
+              AllOf(HasSubstr("init.d_modle"), HasSubstr("d_model")));
+  EXPECT_THAT(RecipeHelp(), HasSubstr("[init]"));
+}
+
 TEST(Recipe, SettingsOverride) {
   const Recipe recipe = Parse(kRecipe, {"stages.1.lr = 0.5", "data.files=[\"c.txt\"]",
                                         "run.out=runs/b", "stages.0.batch=2"});

@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <filesystem>
 #include <fstream>
 #include <set>
@@ -14,7 +15,9 @@
 #include "rondo/eval.h"
 #include "rondo/ffn_width.h"
 #include "rondo/run_log.h"
+#include "rondo/tokenizer.h"
 #include "train/fading.h"
+#include "train/init.h"
 #include "train_testing.h"
 
 namespace rondo {
@@ -447,6 +450,72 @@ TEST_F(Training, WritesSamples) {
     EXPECT_GT(m.text.size(), std::string("Once upon a time").size());
   }
   EXPECT_EQ(samples, 2);  // at the start and at the end
+}
+
+class TrainingFromNothing : public testing::Test {
+ protected:
+  Recipe Make(const std::string& out, std::vector<std::string> settings = {}) const {
+    const std::string text =
+        "[init]\ntokenizer = \"" + kStories +
+        "\"\nlayers = 4\nd_model = 32\nheads = 2\nmax_positions = 32\n[data]\nfiles = [\"" + kText +
+        "\"]\ncache = \"" + dir_.File("cache") + "\"\nlength = 32\n[run]\nout = \"" +
+        dir_.File(out) +
+        "\"\nthreads = 1\ncheckpoint_steps = 3\n[train]\nsteps = 8\nbatch = 16\nlr = 1e-2\n"
+        "ce = 1\nkd = 0\n";
+    return ParseRecipe(text, "recipe.toml", settings);
+  }
+  TempDir dir_;
+};
+
+TEST_F(TrainingFromNothing, BeginsUniformAndLearns) {
+  const TrainResult result = Train(Make("run", {"train.steps=40"}), {.quiet = true});
+  std::vector<double> losses;
+  for (const RunMetrics& m : ReadRunLog(dir_.File("run/metrics.jsonl"))) {
+    if (m.loss) losses.push_back(*m.loss);
+  }
+  ASSERT_EQ(losses.size(), 40u);
+  EXPECT_NEAR(losses.front(), std::log(512.0), 0.05);  // logits of deviation 0.02 · sqrt(32) = 0.11
+  EXPECT_LT(losses.back(), losses.front() - 1);
+  EXPECT_EQ(LoadTokenizer(result.model)->vocab_size(), 512);
+}
+
+TEST_F(TrainingFromNothing, ResumesToTheSameBits) {
+  Train(Make("whole"), {.quiet = true});
+  Train(Make("parts"), {.quiet = true, .stop_after = 4});
+  Train(Make("parts"), {.resume = true, .quiet = true});
+  EXPECT_EQ(ReadTextFile(dir_.File("whole/model/model.safetensors")),
+            ReadTextFile(dir_.File("parts/model/model.safetensors")));
+}
+
+TEST_F(TrainingFromNothing, AModelAndInitExcludeEachOther) {
+  const auto message = [&](Recipe recipe) -> std::string {
+    try {
+      Train(recipe, {.quiet = true});
+    } catch (const Error& error) {
+      return error.what();
+    }
+    return "no error";
+  };
+  EXPECT_THAT(message(Make("run", {"model=" + kStories})), HasSubstr("both model and [init]"));
+  Recipe neither = Make("run");
+  neither.init.reset();
+  EXPECT_THAT(message(neither), HasSubstr("neither model nor [init]"));
+}
+
+// Fading needs the start again when it is resumed; without a model on disk the run keeps it.
+TEST_F(TrainingFromNothing, FadesFromItsOwnStart) {
+  // The teacher is another seed of the same sizes, so that its norms are the student's.
+  const Recipe shape = Make("run");
+  InitSection other = *shape.init;
+  other.seed = 1;
+  SaveModel(InitialModel(other, ""), dir_.File("teacher"), DType::kF32);
+  const std::vector<std::string> settings = {"teacher=" + dir_.File("teacher"), "train.kd=1",
+                                             "train.fade=linear"};
+  Train(Make("whole", settings), {.quiet = true});
+  Train(Make("parts", settings), {.quiet = true, .stop_after = 4});
+  Train(Make("parts", settings), {.resume = true, .quiet = true});
+  EXPECT_EQ(ReadTextFile(dir_.File("whole/model/model.safetensors")),
+            ReadTextFile(dir_.File("parts/model/model.safetensors")));
 }
 
 }  // namespace
