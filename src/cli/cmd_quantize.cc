@@ -57,7 +57,7 @@ bool WritesNative(const std::string& layout, const SharingPlan& plan) {
   if (layout != "llama.cpp") Fail("--layout", "'" + layout + "'", "auto, rondo or llama.cpp");
   if (shares) {
     Fail("--layout", "a model with shared layers, residuals or prefix vectors",
-         "rondo, or a plain model");
+         "rondo, or what `rondo export` unrolled");
   }
   return false;
 }
