@@ -96,6 +96,40 @@ TEST(Gradient, OfHiddenStatesAndWeightedExits) {
   ExpectFiniteDifferencesAgree(setup);
 }
 
+// A first and a last layer around one that runs twice, without residuals.
+SharingPlan MiddlePlan(const ModelConfig& config) {
+  SharingPlan plan = IdentityPlan(config);
+  for (const Module m : kAllModules) {
+    if (!plan[m].blocks.empty()) plan[m].blocks = {0, 1, 1, 2};
+  }
+  return plan;
+}
+
+// What stands behind the loops runs for a token that leaves them, in the engine and here: the exit
+// is the model without the second pass.
+TEST(Gradient, OfExitsBeforeALastLayer) {
+  ModelConfig config = SmallConfig();
+  Case setup = MakeCase(config, MiddlePlan(config));
+  setup.loss.exits = ExitLoss::kWeighted;
+  ExpectFiniteDifferencesAgree(setup);
+
+  const TokenBatch batch = RandomBatch(2, kLength, config.vocab);
+  const LossOptions ce = {.vocab = {.ce = 1}, .exits = ExitLoss::kWeighted};
+  Params params = AllTrained(setup.model);
+  const StepValue value = MakeStudent(params, setup.model).AddGradients(batch, nullptr, ce, 1);
+  Model without = setup.model;
+  without.config.layers = without.plan.depths = 3;
+  for (const Module m : kAllModules) {
+    if (!without.plan[m].blocks.empty()) without.plan[m].blocks = {0, 1, 2};
+  }
+  Params others = AllTrained(without);
+  const StepValue expected =
+      MakeStudent(others, without).AddGradients(batch, nullptr, {.vocab = {.ce = 1}}, 1);
+  ASSERT_EQ(value.exit_ce.size(), 1u);
+  EXPECT_NEAR(value.exit_ce[0], expected.ce, 1e-5);
+  EXPECT_GT(std::abs(value.exit_ce[0] - value.ce), 1e-3);
+}
+
 TEST(Gradient, OfDocumentsKeptApart) {
   const ModelConfig config = SmallConfig();
   Case setup = MakeCase(config, CyclePlan(config, 2, ResidualKind::kLora, 3));
