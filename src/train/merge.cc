@@ -19,10 +19,18 @@ struct LinearParts {
   double rest_weight = 0;
 };
 
+// A tensor of a block as a depth uses it.
+at::Tensor SharedTensor(const Params& params, Module m, int depth, const std::string& name,
+                        const CutGradients& cut) {
+  const bool is_cut = !cut.empty() && cut[static_cast<size_t>(depth)][static_cast<size_t>(m)];
+  return is_cut ? params.Get(name).detach() : params.Get(name);
+}
+
 LinearParts FindParts(const Params& params, const SharingPlan& plan, Module m, int depth,
-                      const FadingRest* fading) {
+                      const FadingRest* fading, const CutGradients& cut) {
   const auto at = static_cast<size_t>(depth);
-  LinearParts parts{.shared = params.Get(BlockTensor(plan[m].blocks[at], m))};
+  LinearParts parts{
+      .shared = SharedTensor(params, m, depth, BlockTensor(plan[m].blocks[at], m), cut)};
   if (plan.HasResidual(m, depth)) {
     parts.kind = plan[m].residual;
     const auto find = [&](std::string_view part) {
@@ -131,11 +139,11 @@ bool IsLowRank(const LinearParts& p) {
 }
 
 at::Tensor MergeGroup(const Params& params, const SharingPlan& plan, std::span<const Module> group,
-                      int depth, const FadingRest* fading) {
+                      int depth, const FadingRest* fading, const CutGradients& cut) {
   std::vector<LinearParts> linears;
   bool low_rank = true;
   for (const Module m : group) {
-    linears.push_back(FindParts(params, plan, m, depth, fading));
+    linears.push_back(FindParts(params, plan, m, depth, fading, cut));
     low_rank = low_rank && IsLowRank(linears.back());
   }
   if (linears.size() == 1 && linears[0].kind == ResidualKind::kNone && !linears[0].rest.defined()) {
@@ -156,21 +164,23 @@ at::Tensor MergeGroup(const Params& params, const SharingPlan& plan, std::span<c
   return merged.size() == 1 ? merged[0] : at::cat(merged);
 }
 
-at::Tensor BiasOf(const Params& params, const SharingPlan& plan, Module m, int depth) {
+at::Tensor BiasOf(const Params& params, const SharingPlan& plan, Module m, int depth,
+                  const CutGradients& cut) {
   const int block = plan[m].blocks[static_cast<size_t>(depth)];
   if (block == kAbsorbed) return {};
-  return params.Get(plan[m].own_bias ? ResidualTensor(depth, m, "bias")
-                                     : BlockTensor(block, m, "bias"));
+  return plan[m].own_bias
+             ? params.Get(ResidualTensor(depth, m, "bias"))
+             : SharedTensor(params, m, depth, BlockTensor(block, m, "bias"), cut);
 }
 
 // Biases of a group, one behind the other, zeros for a linear without one.
 at::Tensor GroupBias(const Params& params, const ModelConfig& config, const SharingPlan& plan,
-                     std::span<const Module> group, int depth) {
+                     std::span<const Module> group, int depth, const CutGradients& cut) {
   std::vector<at::Tensor> biases;
   bool any = false;
   for (const Module m : group) {
     any = any || config.HasBias(m);
-    biases.push_back(config.HasBias(m) ? BiasOf(params, plan, m, depth)
+    biases.push_back(config.HasBias(m) ? BiasOf(params, plan, m, depth, cut)
                                        : at::zeros({config.ModuleShape(m)[0]}, at::kFloat));
   }
   if (!any) return {};
@@ -178,18 +188,18 @@ at::Tensor GroupBias(const Params& params, const ModelConfig& config, const Shar
 }
 
 NormTensors NormOf(const Params& params, const ModelConfig& config, const SharingPlan& plan,
-                   Module m, int depth) {
+                   Module m, int depth, const CutGradients& cut) {
   if (!config.HasModule(m)) return {};
   const int block = plan[m].blocks[static_cast<size_t>(depth)];
   if (block == kAbsorbed) return {};
-  return {.gain = params.Get(BlockTensor(block, m)),
-          .bias = config.HasBias(m) ? BiasOf(params, plan, m, depth) : at::Tensor()};
+  return {.gain = SharedTensor(params, m, depth, BlockTensor(block, m), cut),
+          .bias = config.HasBias(m) ? BiasOf(params, plan, m, depth, cut) : at::Tensor()};
 }
 
 }  // namespace
 
 LayerTensors MergeLayer(const Params& params, const ModelConfig& config, const SharingPlan& plan,
-                        int depth, const FadingRest* fading) {
+                        int depth, const FadingRest* fading, const CutGradients& cut) {
   constexpr Module kQkv[] = {Module::kQ, Module::kK, Module::kV};
   constexpr Module kO[] = {Module::kO};
   constexpr Module kGateUp[] = {Module::kGate, Module::kUp};
@@ -197,12 +207,12 @@ LayerTensors MergeLayer(const Params& params, const ModelConfig& config, const S
   const std::span<const Module> up =
       config.gated_ffn ? std::span(kGateUp) : std::span(kGateUp).subspan(1);
   const auto merge = [&](std::span<const Module> group) {
-    return MergeGroup(params, plan, group, depth, fading);
+    return MergeGroup(params, plan, group, depth, fading, cut);
   };
   const auto bias = [&](std::span<const Module> group) {
-    return GroupBias(params, config, plan, group, depth);
+    return GroupBias(params, config, plan, group, depth, cut);
   };
-  const auto norm = [&](Module m) { return NormOf(params, config, plan, m, depth); };
+  const auto norm = [&](Module m) { return NormOf(params, config, plan, m, depth, cut); };
   const auto prefix = [&](const char* part) {
     return plan.prefix > 0 ? params.Get(PrefixTensor(depth, part)) : at::Tensor();
   };
@@ -237,7 +247,7 @@ void NarrowFfn(const ModelConfig& config, int64_t width, LayerTensors& layer) {
 }
 
 at::Tensor MergeLinear(const Params& params, const SharingPlan& plan, Module m, int depth) {
-  return Compose(FindParts(params, plan, m, depth, nullptr));
+  return Compose(FindParts(params, plan, m, depth, nullptr, {}));
 }
 
 }  // namespace rondo

@@ -4,6 +4,7 @@
 // T · (out + in) · r multiply-adds.
 #pragma once
 
+#include <bitset>
 #include <map>
 #include <span>
 #include <string>
@@ -34,9 +35,13 @@ struct FadingRest {
   std::vector<double> weight;                         // [depths]
 };
 
-// Differentiable by all trained parameters. `fading` may be null.
+// By depth, the modules whose shared tensors get no gradient from there; empty: all get theirs.
+using CutGradients = std::vector<std::bitset<kModuleCount>>;
+
+// Differentiable by all trained parameters but for what is cut. `fading` may be null.
 LayerTensors MergeLayer(const Params& params, const ModelConfig& config, const SharingPlan& plan,
-                        int depth, const FadingRest* fading = nullptr);
+                        int depth, const FadingRest* fading = nullptr,
+                        const CutGradients& cut = {});
 
 // Leaves the first `width` channels of the feed-forward; the others' parameters get a gradient of
 // zero.

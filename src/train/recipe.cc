@@ -290,10 +290,11 @@ Recipe ParseRecipe(const std::string& text, const std::string& file,
   recipe.file = file;
   Reader reader(root, "", file);
   VisitRoot(recipe, reader);
-  for (const char* section : {"init", "data", "valid", "run", "train", "stages"})
+  for (const char* section : {"init", "tying", "data", "valid", "run", "train", "stages"})
     reader.Know(section);
   reader.RefuseUnknownKeys();
   if (root.contains("init")) ReadSection(root, "init", file, recipe.init.emplace());
+  if (root.contains("tying")) ReadSection(root, "tying", file, recipe.tying.emplace());
   ReadSection(root, "data", file, recipe.data);
   ReadSection(root, "valid", file, recipe.valid);
   ReadSection(root, "run", file, recipe.run);
@@ -314,6 +315,10 @@ std::string RecipeToToml(const Recipe& recipe) {
     writer.Header("[init]");
     Visit(*copy.init, writer);
   }
+  if (copy.tying) {
+    writer.Header("[tying]");
+    Visit(*copy.tying, writer);
+  }
   writer.Header("[data]");
   Visit(copy.data, writer);
   writer.Header("[valid]");
@@ -331,11 +336,14 @@ std::string RecipeToToml(const Recipe& recipe) {
 std::string RecipeHelp() {
   Recipe recipe;
   InitSection init;
+  TyingSection tying;
   StageOptions stage;
   Helper helper;
   VisitRoot(recipe, helper);
   helper.Header("[init]    # instead of model: random weights");
   Visit(init, helper);
+  helper.Header("[tying]    # layers that tie themselves while training");
+  Visit(tying, helper);
   helper.Header("[data]");
   Visit(recipe.data, helper);
   helper.Header("[valid]");

@@ -14,6 +14,7 @@
 #include "rondo/token_data.h"
 #include "train/optimizer.h"
 #include "train/params.h"
+#include "train/tying.h"
 
 namespace rondo {
 
@@ -30,15 +31,16 @@ struct RunState {
   SamplerState sampler;
 };
 
-// Writes one checkpoint and removes all but the newest `keep`. Throws on a full disk; older
-// checkpoints are then still there.
+// Writes one checkpoint and removes all but the newest `keep`. `tying` may be null. Throws on a
+// full disk; older checkpoints are then still there.
 void SaveCheckpoint(const std::string& folder, const RunState& state, const Params& params,
-                    const OptimizerState& optimizer, int keep);
+                    const OptimizerState& optimizer, const Tying* tying, int keep);
 
 struct FoundCheckpoint {
   RunState state;
   std::string model;    // directory
   std::string tensors;  // file of the optimiser's state
+  std::string numbers;  // file of what is no tensor
 };
 
 // The newest whole checkpoint.
@@ -46,6 +48,9 @@ std::optional<FoundCheckpoint> FindCheckpoint(const std::string& folder);
 
 // Puts the stored copies of parameters (see mixture.h) into fresh ones.
 void LoadCopies(const FoundCheckpoint& checkpoint, Params& params);
+
+// Puts the stored ties and their agent into fresh ones.
+void LoadTies(const FoundCheckpoint& checkpoint, Tying& tying);
 
 // What was stored of the optimiser of `elements` values. Throws if there are others.
 OptimizerState LoadOptimizer(const FoundCheckpoint& checkpoint, int64_t elements);

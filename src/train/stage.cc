@@ -6,10 +6,10 @@
 
 #include "base/choice.h"
 #include "base/rng.h"
-#include "base/with_file.h"
 #include "rondo/error.h"
 #include "rondo/ffn_width.h"
 #include "train/mixture.h"
+#include "train/place.h"
 
 namespace rondo {
 namespace {
@@ -21,27 +21,6 @@ constexpr std::array<std::string_view, 3> kExitNames = {"none", "weighted", "agg
 constexpr std::array<std::string_view, 2> kFadeByNames = {"scale", "rank"};
 constexpr std::array<std::string_view, 3> kCheckpointNames = {"none", "loop", "depth"};
 constexpr std::array<std::string_view, 2> kComputeNames = {"f32", "bf16"};
-
-// Where a stage stands in its file, for errors.
-struct Place {
-  std::string file, section;
-
-  void Check(bool good, const char* field, double value, const char* expected) const {
-    if (good) return;
-    std::string text = std::to_string(value);
-    text.erase(text.find_last_not_of('0') + 1);
-    if (text.ends_with('.')) text.pop_back();
-    throw Error({.function = "ResolveStage",
-                 .problem = "value " + text,
-                 .expected = expected,
-                 .file = file,
-                 .field = section + "." + field});
-  }
-  template <typename Work>
-  auto Named(const char* field, Work&& work) const {
-    return WithFile(file, std::forward<Work>(work), section + "." + field);
-  }
-};
 
 TrainGroup ParseGroup(const std::string& text, const Place& place) {
   const size_t colon = text.rfind(':');
