@@ -25,7 +25,7 @@ struct Curve {
 };
 
 // Numbers of decisions about ties that are no course of anything.
-const std::set<std::string> kNoCurves = {"action", "decision", "depth",  "episode",
+const std::set<std::string> kNoCurves = {"action", "decision", "depth", "episode",
                                          "unit",   "explored", "value", "target"};
 
 std::vector<Curve> Curves(const std::vector<RunData>& runs) {

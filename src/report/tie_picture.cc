@@ -45,15 +45,17 @@ std::string Color(int owner) {
 class Picture {
  public:
   Picture(const std::string& unit, const std::vector<Moment>& moments, int64_t end)
-      : unit_(unit), moments_(moments), begin_(moments.front().step),
+      : unit_(unit),
+        moments_(moments),
+        begin_(moments.front().step),
         end_(std::max(end, begin_ + 1)),
         row_(moments.front().owners.size() > kManyLayers ? kLowRow : kTallRow) {}
 
   std::string Draw() const {
     const size_t layers = moments_.front().owners.size();
     const int height = kTop + static_cast<int>(layers) * row_ + kBottom;
-    std::string out = svg::Open(kLeft + kWidth + kRight, height,
-                                "Whose weights layers use (" + unit_ + ")");
+    std::string out =
+        svg::Open(kLeft + kWidth + kRight, height, "Whose weights layers use (" + unit_ + ")");
     for (size_t layer = 0; layer < layers; ++layer) {
       out += Row(layer);
       const int middle = kTop + static_cast<int>(layer) * row_ + row_ / 2 + 4;
@@ -79,7 +81,8 @@ class Picture {
       const int owner = moments_[i].owners[layer];
       size_t next = i + 1;
       while (next < moments_.size() && moments_[next].owners[layer] == owner) ++next;
-      const int64_t from = moments_[i].step, to = next < moments_.size() ? moments_[next].step : end_;
+      const int64_t from = moments_[i].step,
+                    to = next < moments_.size() ? moments_[next].step : end_;
       if (owner >= 0 && At(to) > At(from)) {
         out += svg::Rect(At(from), kTop + static_cast<int>(layer) * row_, At(to) - At(from),
                          row_ - 1, Color(owner),

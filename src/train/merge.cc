@@ -29,8 +29,8 @@ at::Tensor SharedTensor(const Params& params, Module m, int depth, const std::st
 LinearParts FindParts(const Params& params, const SharingPlan& plan, Module m, int depth,
                       const FadingRest* fading, const CutGradients& cut) {
   const auto at = static_cast<size_t>(depth);
-  LinearParts parts{
-      .shared = SharedTensor(params, m, depth, BlockTensor(plan[m].blocks[at], m), cut)};
+  LinearParts parts{.shared =
+                        SharedTensor(params, m, depth, BlockTensor(plan[m].blocks[at], m), cut)};
   if (plan.HasResidual(m, depth)) {
     parts.kind = plan[m].residual;
     const auto find = [&](std::string_view part) {
@@ -168,9 +168,8 @@ at::Tensor BiasOf(const Params& params, const SharingPlan& plan, Module m, int d
                   const CutGradients& cut) {
   const int block = plan[m].blocks[static_cast<size_t>(depth)];
   if (block == kAbsorbed) return {};
-  return plan[m].own_bias
-             ? params.Get(ResidualTensor(depth, m, "bias"))
-             : SharedTensor(params, m, depth, BlockTensor(block, m, "bias"), cut);
+  return plan[m].own_bias ? params.Get(ResidualTensor(depth, m, "bias"))
+                          : SharedTensor(params, m, depth, BlockTensor(block, m, "bias"), cut);
 }
 
 // Biases of a group, one behind the other, zeros for a linear without one.

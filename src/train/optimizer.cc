@@ -126,9 +126,7 @@ void Optimizer::Retie(const std::vector<ParamMove>& moves) {
   std::map<std::string, int64_t> born;
   for (const ParamMove& move : moves) {
     const auto old = born_.find(move.from);
-    const int64_t updates = move.old_offset < 0   ? updates_
-                            : old == born_.end() ? 0
-                                                  : old->second;
+    const int64_t updates = move.old_offset < 0 ? updates_ : old == born_.end() ? 0 : old->second;
     if (updates > 0) born[move.to] = updates;
   }
   born_ = std::move(born);

@@ -94,8 +94,7 @@ class Params {
   // Goes on with the tensors of another plan: values are taken from `sources` (by the new names),
   // gradients become zero, and nothing of what is gone stays in memory. `groups` decide what is
   // trained; a pattern may match nothing. Not with copies. Returns the moves of trained parameters.
-  std::vector<ParamMove> Retie(const SharingPlan& plan,
-                               std::map<std::string, ParamSource> sources,
+  std::vector<ParamMove> Retie(const SharingPlan& plan, std::map<std::string, ParamSource> sources,
                                std::span<const TrainGroup> groups);
 
   // The model with the present values (or those of another flat array); its tensors share memory

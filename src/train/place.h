@@ -9,24 +9,31 @@
 
 namespace rondo {
 
-// Where a section stands in its file.
+// A section of a file; "": its top level.
 struct Place {
   std::string file, section;
+
+  std::string Field(const std::string& key) const {
+    return section.empty() ? key : section + "." + key;
+  }
+  [[noreturn]] void Fail(const char* key, std::string problem, std::string expected) const {
+    throw Error({.function = "Train",
+                 .problem = std::move(problem),
+                 .expected = std::move(expected),
+                 .file = file,
+                 .field = Field(key)});
+  }
 
   void Check(bool good, const char* field, double value, const char* expected) const {
     if (good) return;
     std::string text = std::to_string(value);
     text.erase(text.find_last_not_of('0') + 1);
     if (text.ends_with('.')) text.pop_back();
-    throw Error({.function = "Train",
-                 .problem = "value " + text,
-                 .expected = expected,
-                 .file = file,
-                 .field = section + "." + field});
+    Fail(field, "value " + text, expected);
   }
   template <typename Work>
   auto Named(const char* field, Work&& work) const {
-    return WithFile(file, std::forward<Work>(work), section + "." + field);
+    return WithFile(file, std::forward<Work>(work), Field(field));
   }
 };
 

@@ -19,8 +19,8 @@ constexpr std::array<const char*, 4> kNames = {"w1", "b1", "w2", "b2"};
 constexpr uint64_t kChoose = 1, kReplay = 2;
 
 Rng RngOf(uint64_t seed, uint64_t purpose, int64_t decision) {
-  return Rng(CombineHash(CombineHash(CombineHash(0, seed), purpose),
-                         static_cast<uint64_t>(decision)));
+  return Rng(
+      CombineHash(CombineHash(CombineHash(0, seed), purpose), static_cast<uint64_t>(decision)));
 }
 
 // Weight and bias of a layer as PyTorch begins them: uniform within ±1/√inputs.
@@ -61,12 +61,9 @@ Transition Unpack(std::span<const float> in) {
 
 }  // namespace
 
-std::vector<at::Tensor*> QAgent::Tensors(Net& net) {
-  return {&net.w1, &net.b1, &net.w2, &net.b2};
-}
+std::vector<at::Tensor*> QAgent::Tensors(Net& net) { return {&net.w1, &net.b1, &net.w2, &net.b2}; }
 
-QAgent::QAgent(const QAgentOptions& options, int inputs, int outputs)
-    : options_(options) {
+QAgent::QAgent(const QAgentOptions& options, int inputs, int outputs) : options_(options) {
   Rng rng(options.seed);
   net_ = {.w1 = Uniform({options.hidden, inputs}, inputs, rng),
           .b1 = Uniform({options.hidden}, inputs, rng),

@@ -30,7 +30,8 @@ void VisitTies(TyingSection& o, Visitor& v) {
   v("stage", o.stage, "name of the stage in which layers are tied; empty: the first");
   v("unit", o.unit, "what a decision is about: layer, half (attention, feed-forward), module");
   v("norms", o.norms, "tied (with their layer or half), own");
-  v("start", o.start, "of layers: frozen (until the first decision), independent, tied (to the first)");
+  v("start", o.start,
+    "of layers: frozen (until the first decision), independent, tied (to the first)");
   v("untie", o.untie, "a layer that becomes independent gets: copy, alias, restore");
   v("gradients", o.gradients, "of shared tensors: owner (the independent layer's), sum (all)");
   v("residual", o.residual, "of tied layers: none, lora, lora-diag, dora");

@@ -10,6 +10,7 @@
 #include "rondo/ffn_width.h"
 #include "train/mixture.h"
 #include "train/place.h"
+#include "train/step_key.h"
 
 namespace rondo {
 namespace {
@@ -29,11 +30,7 @@ TrainGroup ParseGroup(const std::string& text, const Place& place) {
   const char* end = text.data() + text.size();
   const auto [stop, error] = std::from_chars(text.data() + colon + 1, end, group.lr_scale);
   if (error != std::errc() || stop != end || !(group.lr_scale >= 0 && group.lr_scale <= 1e6)) {
-    throw Error({.function = "ResolveStage",
-                 .problem = "'" + text + "'",
-                 .expected = "pattern or pattern:factor, such as residual.*:2",
-                 .file = place.file,
-                 .field = place.section + ".parameters"});
+    place.Fail("parameters", "'" + text + "'", "pattern or pattern:factor, such as residual.*:2");
   }
   return group;
 }
@@ -141,10 +138,11 @@ LossOptions Losses(const StageOptions& o, const DataSection& data, const ModelCo
 // What can be learned from the most probable tokens alone.
 void CheckCache(const Recipe& recipe, const LossOptions& loss, const Place& place) {
   if (recipe.teacher_cache.empty() || loss.vocab.kd == 0) return;
-  const Place root = {place.file, "recipe"};
+  const Place root = {place.file, ""};
   root.Check(recipe.teacher_top_k > 0, "teacher_top_k", recipe.teacher_top_k, "1 or more");
-  place.Check(loss.vocab.kind == KdKind::kForwardKl, "divergence", 0,
-              "forward-kl, the one divergence that teacher_cache serves");
+  if (loss.vocab.kind != KdKind::kForwardKl) {
+    place.Fail("divergence", "another divergence", "forward-kl, the one that teacher_cache serves");
+  }
   place.Check(loss.vocab.temperature == 1, "temperature", loss.vocab.temperature,
               "1 with teacher_cache");
   place.Check(loss.hidden == 0, "hidden", loss.hidden,
@@ -192,18 +190,15 @@ Stage ResolveStage(const Recipe& recipe, size_t index, const ModelConfig& config
   });
   CheckCache(recipe, stage.loss, place);
   if (stage.NeedsTeacher() && recipe.teacher.empty()) {
-    throw Error({.function = "ResolveStage",
-                 .problem = "no teacher, but stage '" + o.name + "' learns from one",
-                 .expected = "a model, or kd = 0, hidden = 0, fade = \"none\"",
-                 .file = recipe.file,
-                 .field = "teacher"});
+    Place{recipe.file, ""}.Fail("teacher", "no teacher, but stage '" + o.name + "' learns from one",
+                                "a model, or kd = 0, hidden = 0, fade = \"none\"");
   }
   return stage;
 }
 
 double WidthOfStep(const Stage& stage, uint64_t seed, int64_t step) {
   if (stage.widths.empty()) return 1;
-  Rng rng(seed ^ (0x9e3779b97f4a7c15u * static_cast<uint64_t>(step + 1)));
+  Rng rng(HashOfStep({.seed = seed, .step = step}, Choice::kWidth));
   return stage.widths[rng.Next() % stage.widths.size()];
 }
 

@@ -108,8 +108,8 @@ TyingOptions ResolveTying(const Recipe& recipe, const Model& model) {
       .summed = named("gradients", kGradientNames, s.gradients, int{}) == 1,
       .reward = named("reward", kRewardNames, s.reward, TieReward{}),
       .residual = {place.Named("residual", [&] { return ResidualKindFromName(s.residual); }),
-                   s.rank, named("residual_start", kResidualStartNames, s.residual_start,
-                                 ResidualStart{})},
+                   s.rank,
+                   named("residual_start", kResidualStartNames, s.residual_start, ResidualStart{})},
       .agent = AgentOf(s, recipe.run.seed),
       .policy = {.kind = named("policy", kPolicyNames, s.policy, TiePolicy{}),
                  .keep = s.keep,
@@ -119,18 +119,11 @@ TyingOptions ResolveTying(const Recipe& recipe, const Model& model) {
   if (options.mode == TyingMode::kFixed) options.start = TieStart::kIndependent;
   const ResidualKind kind = options.residual.kind;
   if (kind == ResidualKind::kMulDiag || kind == ResidualKind::kKronecker) {
-    throw Error({.function = "ResolveTying",
-                 .problem = "'" + s.residual + "'",
-                 .expected = "none, lora, lora-diag or dora",
-                 .file = recipe.file,
-                 .field = "tying.residual"});
+    place.Fail("residual", "'" + s.residual + "'", "none, lora, lora-diag or dora");
   }
   if (!(model.plan == IdentityPlan(model.config))) {
-    throw Error({.function = "ResolveTying",
-                 .problem = "a model whose layers share tensors or have residuals",
-                 .expected = "one that shares nothing",
-                 .file = recipe.file,
-                 .field = "tying"});
+    Place{recipe.file, ""}.Fail("tying", "a model whose layers share tensors or have residuals",
+                                "one that shares nothing");
   }
   return options;
 }
@@ -140,11 +133,7 @@ void CheckTyingStage(const Recipe& recipe, size_t index, int ranks) {
   const Place place = {recipe.file, "stages." + std::to_string(index)};
   const auto refuse = [&](bool bad, const char* field, const std::string& value) {
     if (!bad) return;
-    throw Error({.function = "CheckTyingStage",
-                 .problem = "'" + value + "' in a stage whose layers are tied",
-                 .expected = "another stage for that",
-                 .file = recipe.file,
-                 .field = place.section + "." + field});
+    place.Fail(field, "'" + value + "' in a stage whose layers are tied", "another stage for that");
   };
   refuse(o.kind != "distill", "kind", o.kind);
   refuse(o.fade != "none", "fade", o.fade);
@@ -152,11 +141,8 @@ void CheckTyingStage(const Recipe& recipe, size_t index, int ranks) {
   refuse(o.mixture != 0, "mixture", std::to_string(o.mixture));
   refuse(o.gate != 0, "gate", std::to_string(o.gate));
   if (ranks == 1) return;
-  throw Error({.function = "CheckTyingStage",
-               .problem = std::to_string(ranks) + " processes",
-               .expected = "one: layers tie themselves in single processes only",
-               .file = recipe.file,
-               .field = "tying"});
+  Place{recipe.file, ""}.Fail("tying", std::to_string(ranks) + " processes",
+                              "one: layers tie themselves in single processes only");
 }
 
 Tying::Tying(const Recipe& recipe, const Model& model)
@@ -241,8 +227,7 @@ std::vector<RunMetrics> Tying::Decide(double progress, const TieProbeStart& prob
   if (options_.mode == TyingMode::kFixed) {
     std::vector<RunMetrics> events;
     for (TieUnit& unit : state.units) {
-      const std::vector<int> choices =
-          ChoicesOfPolicy(options_.policy, unit, params, ties_.plan);
+      const std::vector<int> choices = ChoicesOfPolicy(options_.policy, unit, params, ties_.plan);
       for (int d = 1; d < config_.layers; ++d) {
         unit.Act(d, choices[static_cast<size_t>(d)], options_.untie);
       }
@@ -256,13 +241,12 @@ std::vector<RunMetrics> Tying::Decide(double progress, const TieProbeStart& prob
   }
   const Position at = PositionOf(decisions_);
   const TyingSection& s = options_.section;
-  const double epsilon =
-      std::max(s.epsilon_floor,
-               s.epsilon * std::pow(s.epsilon_decay, static_cast<double>(at.episode)));
+  const double epsilon = std::max(
+      s.epsilon_floor, s.epsilon * std::pow(s.epsilon_decay, static_cast<double>(at.episode)));
   QAgent::Chosen chosen;
   if (agent_) {
-    chosen = agent_->Choose(state.Vector(), SliceOf(at), Allowed(at, progress), epsilon,
-                            decisions_);
+    chosen =
+        agent_->Choose(state.Vector(), SliceOf(at), Allowed(at, progress), epsilon, decisions_);
   } else {
     if (decisions_ >= static_cast<int64_t>(recorded_.size())) {
       FailLog(s.decisions, std::to_string(recorded_.size()) + " decisions, and one more is due");

@@ -214,7 +214,8 @@ TEST(Retie, OwnersAloneMoveSharedTensors) {
   TieState state = StartTies(config, TieUnits::kLayer, TieStart::kIndependent, false);
   state.units[0].Act(2, 1, Untie::kCopy);
   state.units[0].Act(3, 1, Untie::kCopy);
-  const Ties ties = {.state = state, .residual = {}, .plan = PlanOfTies(config, identity, state, {})};
+  const Ties ties = {
+      .state = state, .residual = {}, .plan = PlanOfTies(config, identity, state, {})};
   const Model tied = RandomModel(config, ties.plan);
   // The same function with copies of block 1 at depths 2 and 3.
   Model copies = RandomModel(config, identity);
@@ -242,8 +243,8 @@ TEST(Retie, OwnersAloneMoveSharedTensors) {
   Student sum = MakeStudent(summed, tied);
   sum.set_cut_gradients(GradientsOfTies(ties, true));
   sum.AddGradients(batch, nullptr, {.vocab = {.ce = 1}}, 1);
-  EXPECT_FALSE(at::equal(summed.Get("blocks.1.q.weight").grad(),
-                         params.Get("blocks.1.q.weight").grad()));
+  EXPECT_FALSE(
+      at::equal(summed.Get("blocks.1.q.weight").grad(), params.Get("blocks.1.q.weight").grad()));
 }
 
 // Values and moments of what stays in use move along; what is new begins without moments.
