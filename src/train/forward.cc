@@ -168,7 +168,8 @@ at::Tensor Forward::Convolution(const LayerTensors& layer, const at::Tensor& x,
   const at::Tensor padded = at::constant_pad_nd(
       gated.view({shape.rows, shape.length, d}).transpose(1, 2), {kernel - 1, 0});
   const at::Tensor mixed = at::conv1d(padded, layer.conv_depth.unsqueeze(1), layer.conv_depth_bias,
-                                      /*stride=*/1, /*padding=*/0, /*dilation=*/1, /*groups=*/d)
+                                      /*stride=*/at::IntArrayRef{1}, /*padding=*/at::IntArrayRef{0},
+                                      /*dilation=*/at::IntArrayRef{1}, /*groups=*/d)
                                .transpose(1, 2)
                                .reshape({-1, d});
   return Linear(at::silu(Norm(layer.conv_mid_norm, mixed)), layer.conv_out, layer.conv_out_bias);

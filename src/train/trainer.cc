@@ -24,8 +24,10 @@
 #include "train/journal.h"
 #include "train/mixture.h"
 #include "train/ranks.h"
+#include "train/resolved.h"
 #include "train/run_state.h"
 #include "train/samples.h"
+#include "train/speech_trainer.h"
 #include "train/stage.h"
 #include "train/validation.h"
 
@@ -82,7 +84,6 @@ class Run {
   };
 
   void Prepare();
-  void CheckResolved() const;
   void RunStage(std::optional<FoundCheckpoint> found);
   std::unique_ptr<StageRun> StartStage(const std::optional<FoundCheckpoint>& found);
   void StartFading(StageRun& run);
@@ -119,26 +120,6 @@ class Run {
   int skipped_ = 0;                        // steps in a row
 };
 
-// A run may only go on as it was begun.
-void Run::CheckResolved() const {
-  const std::string path = Folder("resolved.toml"), text = RecipeToToml(recipe_);
-  if (!fs::exists(path)) {
-    fs::create_directories(recipe_.run.out);
-    AtomicFile file(path);
-    file.Write(text);
-    return file.Commit();
-  }
-  const std::string before = ReadTextFile(path);
-  if (before == text) return;
-  const auto at = std::ranges::mismatch(before, text).in1 - before.begin();
-  const size_t begin = before.rfind('\n', static_cast<size_t>(at)) + 1;
-  throw Error({.function = "Train",
-               .problem = "the folder holds a run of another recipe, which has '" +
-                          before.substr(begin, before.find('\n', begin) - begin) + "'",
-               .expected = "the same recipe, or another run.out",
-               .file = path});
-}
-
 std::string Run::StageStart(int stage) const {
   if (stage == 0 && !recipe_.init) return recipe_.model;
   return Folder(("stage-" + std::to_string(stage) + "-start").c_str());
@@ -162,7 +143,7 @@ void Run::Prepare() {
   }
   // The first rank makes what is missing, and the others find it.
   if (!ranks_.first()) ranks_.Wait();
-  CheckResolved();
+  CheckResolved(recipe_);
   tokenizer_ = LoadTokenizer(tokenizer_path_);
   sampler_ = std::make_unique<RowSampler>(OpenData(recipe_, *tokenizer_, options_.quiet),
                                           SamplerOptions{.length = recipe_.data.length,
@@ -496,7 +477,7 @@ void Run::RunStage(std::optional<FoundCheckpoint> found) {
 }  // namespace
 
 TrainResult Train(const Recipe& recipe, const TrainOptions& options) {
-  return Run(recipe, options).Go();
+  return recipe.speech ? TrainSpeech(recipe, options) : Run(recipe, options).Go();
 }
 
 }  // namespace rondo
