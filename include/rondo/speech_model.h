@@ -9,7 +9,7 @@
 // attention sees, the units of text and the heads. Whisper fits too: two convolutions of strides 1
 // and 2, learned positions, no head but the decoder.
 //
-//   features [frames, mel_bins] → (x + shift) · scale → convolutions → encoder [positions, d_model]
+//   features [frames, mel_bins] → (x − shift) · scale → convolutions → encoder [positions, d_model]
 //     → ctc: units at every position · transducer: units between positions · decoder: a text
 //
 // Tensors on disk and in training; those of encoder and decoder as in weights.h behind a prefix:

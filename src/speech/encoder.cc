@@ -66,7 +66,7 @@ void SpeechEncoder::Normalize(float* frames, int64_t count) const {
   const auto width = static_cast<int64_t>(shift_.size());
   for (int64_t i = 0; i < count * width; ++i) {
     const auto bin = static_cast<size_t>(i % width);
-    frames[i] = (frames[i] + shift_[bin]) * scale_[bin];
+    frames[i] = (frames[i] - shift_[bin]) * scale_[bin];
   }
 }
 

@@ -11,6 +11,15 @@ using torch::autograd::AutogradContext;
 using torch::autograd::Variable;
 using torch::autograd::variable_list;
 
+// The parameters whose names begin with a scope, by the rest of their names.
+struct Scoped {
+  const Params& params;
+  std::string_view scope;
+  std::string NameOf(std::string_view name) const { return std::string(scope).append(name); }
+  const at::Tensor& Get(std::string_view name) const { return params.Get(NameOf(name)); }
+  bool Has(std::string_view name) const { return params.Has(NameOf(name)); }
+};
+
 // One linear of a group: where its tensors are.
 struct LinearParts {
   ResidualKind kind = ResidualKind::kNone;
@@ -19,7 +28,7 @@ struct LinearParts {
   double rest_weight = 0;
 };
 
-LinearParts FindParts(const Params& params, const SharingPlan& plan, Module m, int depth,
+LinearParts FindParts(const Scoped& params, const SharingPlan& plan, Module m, int depth,
                       const FadingRest* fading) {
   const auto at = static_cast<size_t>(depth);
   LinearParts parts{.shared = params.Get(BlockTensor(plan[m].blocks[at], m))};
@@ -130,7 +139,7 @@ bool IsLowRank(const LinearParts& p) {
   return p.kind == ResidualKind::kNone || p.kind == ResidualKind::kLora;
 }
 
-at::Tensor MergeGroup(const Params& params, const SharingPlan& plan, std::span<const Module> group,
+at::Tensor MergeGroup(const Scoped& params, const SharingPlan& plan, std::span<const Module> group,
                       int depth, const FadingRest* fading) {
   std::vector<LinearParts> linears;
   bool low_rank = true;
@@ -156,7 +165,7 @@ at::Tensor MergeGroup(const Params& params, const SharingPlan& plan, std::span<c
   return merged.size() == 1 ? merged[0] : at::cat(merged);
 }
 
-at::Tensor BiasOf(const Params& params, const SharingPlan& plan, Module m, int depth) {
+at::Tensor BiasOf(const Scoped& params, const SharingPlan& plan, Module m, int depth) {
   const int block = plan[m].blocks[static_cast<size_t>(depth)];
   if (block == kAbsorbed) return {};
   return params.Get(plan[m].own_bias ? ResidualTensor(depth, m, "bias")
@@ -164,7 +173,7 @@ at::Tensor BiasOf(const Params& params, const SharingPlan& plan, Module m, int d
 }
 
 // Biases of a group, one behind the other, zeros for a linear without one.
-at::Tensor GroupBias(const Params& params, const ModelConfig& config, const SharingPlan& plan,
+at::Tensor GroupBias(const Scoped& params, const ModelConfig& config, const SharingPlan& plan,
                      std::span<const Module> group, int depth) {
   std::vector<at::Tensor> biases;
   bool any = false;
@@ -177,7 +186,7 @@ at::Tensor GroupBias(const Params& params, const ModelConfig& config, const Shar
   return biases.size() == 1 ? biases[0] : at::cat(biases);
 }
 
-NormTensors NormOf(const Params& params, const ModelConfig& config, const SharingPlan& plan,
+NormTensors NormOf(const Scoped& params, const ModelConfig& config, const SharingPlan& plan,
                    Module m, int depth) {
   if (!config.HasModule(m)) return {};
   const int block = plan[m].blocks[static_cast<size_t>(depth)];
@@ -186,10 +195,47 @@ NormTensors NormOf(const Params& params, const ModelConfig& config, const Sharin
           .bias = config.HasBias(m) ? BiasOf(params, plan, m, depth) : at::Tensor()};
 }
 
+template <typename Merge, typename Bias, typename Norm>
+void AddCross(const Merge& merge, const Bias& bias, const Norm& norm, LayerTensors& layer) {
+  constexpr Module kQuery[] = {Module::kCrossQ}, kOut[] = {Module::kCrossO};
+  constexpr Module kKeys[] = {Module::kCrossK, Module::kCrossV};
+  layer.cross_q = merge(kQuery);
+  layer.cross_q_bias = bias(kQuery);
+  layer.cross_kv = merge(kKeys);
+  layer.cross_kv_bias = bias(kKeys);
+  layer.cross_o = merge(kOut);
+  layer.cross_o_bias = bias(kOut);
+  layer.cross_norm = norm(Module::kCrossNorm);
+}
+
+template <typename Merge, typename Bias, typename Norm>
+void AddConformer(const Scoped& params, const SharingPlan& plan, int depth, const Merge& merge,
+                  const Bias& bias, const Norm& norm, LayerTensors& layer) {
+  constexpr Module kPreUp[] = {Module::kPreUp}, kPreDown[] = {Module::kPreDown};
+  constexpr Module kConvIn[] = {Module::kConvIn}, kConvOut[] = {Module::kConvOut};
+  constexpr Module kDepth = Module::kConvDepth;
+  layer.pre_up = merge(kPreUp);
+  layer.pre_up_bias = bias(kPreUp);
+  layer.pre_down = merge(kPreDown);
+  layer.pre_down_bias = bias(kPreDown);
+  layer.conv_in = merge(kConvIn);
+  layer.conv_in_bias = bias(kConvIn);
+  layer.conv_out = merge(kConvOut);
+  layer.conv_out_bias = bias(kConvOut);
+  layer.conv_depth =
+      params.Get(BlockTensor(plan[kDepth].blocks[static_cast<size_t>(depth)], kDepth));
+  layer.conv_depth_bias = BiasOf(params, plan, kDepth, depth);
+  layer.pre_ffn_norm = norm(Module::kPreFfnNorm);
+  layer.conv_norm = norm(Module::kConvNorm);
+  layer.conv_mid_norm = norm(Module::kConvMidNorm);
+  layer.out_norm = norm(Module::kOutNorm);
+}
+
 }  // namespace
 
-LayerTensors MergeLayer(const Params& params, const ModelConfig& config, const SharingPlan& plan,
-                        int depth, const FadingRest* fading) {
+LayerTensors MergeLayer(const Params& all, const ModelConfig& config, const SharingPlan& plan,
+                        int depth, const FadingRest* fading, std::string_view scope) {
+  const Scoped params{all, scope};
   constexpr Module kQkv[] = {Module::kQ, Module::kK, Module::kV};
   constexpr Module kO[] = {Module::kO};
   constexpr Module kGateUp[] = {Module::kGate, Module::kUp};
@@ -206,22 +252,25 @@ LayerTensors MergeLayer(const Params& params, const ModelConfig& config, const S
   const auto prefix = [&](const char* part) {
     return plan.prefix > 0 ? params.Get(PrefixTensor(depth, part)) : at::Tensor();
   };
-  return {.qkv = merge(kQkv),
-          .o = merge(kO),
-          .up = merge(up),
-          .down = merge(kDown),
-          .qkv_bias = bias(kQkv),
-          .o_bias = bias(kO),
-          .up_bias = bias(up),
-          .down_bias = bias(kDown),
-          .attn_norm = norm(Module::kAttnNorm),
-          .ffn_norm = norm(Module::kFfnNorm),
-          .q_norm = norm(Module::kQNorm),
-          .k_norm = norm(Module::kKNorm),
-          .post_attn_norm = norm(Module::kPostAttnNorm),
-          .post_ffn_norm = norm(Module::kPostFfnNorm),
-          .prefix_k = prefix("k"),
-          .prefix_v = prefix("v")};
+  LayerTensors layer = {.qkv = merge(kQkv),
+                        .o = merge(kO),
+                        .up = merge(up),
+                        .down = merge(kDown),
+                        .qkv_bias = bias(kQkv),
+                        .o_bias = bias(kO),
+                        .up_bias = bias(up),
+                        .down_bias = bias(kDown),
+                        .attn_norm = norm(Module::kAttnNorm),
+                        .ffn_norm = norm(Module::kFfnNorm),
+                        .q_norm = norm(Module::kQNorm),
+                        .k_norm = norm(Module::kKNorm),
+                        .post_attn_norm = norm(Module::kPostAttnNorm),
+                        .post_ffn_norm = norm(Module::kPostFfnNorm),
+                        .prefix_k = prefix("k"),
+                        .prefix_v = prefix("v")};
+  if (config.cross_attention) AddCross(merge, bias, norm, layer);
+  if (config.conv_kernel > 0) AddConformer(params, plan, depth, merge, bias, norm, layer);
+  return layer;
 }
 
 void NarrowFfn(const ModelConfig& config, int64_t width, LayerTensors& layer) {
@@ -237,7 +286,7 @@ void NarrowFfn(const ModelConfig& config, int64_t width, LayerTensors& layer) {
 }
 
 at::Tensor MergeLinear(const Params& params, const SharingPlan& plan, Module m, int depth) {
-  return Compose(FindParts(params, plan, m, depth, nullptr));
+  return Compose(FindParts({params, {}}, plan, m, depth, nullptr));
 }
 
 }  // namespace rondo

@@ -12,6 +12,8 @@
 #include <string>
 #include <vector>
 
+#include "train/speech_section.h"
+
 namespace rondo {
 
 // A model of random weights instead of Recipe::model.
@@ -126,6 +128,7 @@ struct Recipe {
   std::string teacher_cache;
   int teacher_top_k = 64;
   std::optional<InitSection> init;
+  std::optional<SpeechSection> speech;  // a speech model instead of a language model
   DataSection data;
   ValidSection valid;
   RunSection run;

@@ -107,7 +107,7 @@ at::Tensor FlatArray(const TensorMap& tensors, const std::string& file, const st
 }  // namespace
 
 void SaveCheckpoint(const std::string& folder, const RunState& state, const Params& params,
-                    const OptimizerState& optimizer, int keep) {
+                    const OptimizerState& optimizer, int keep, const ModelWriter& write) {
   fs::create_directories(folder);
   const std::string base = (fs::path(folder) / NameOf(state)).string();
   if (fs::exists(base)) return;
@@ -123,7 +123,11 @@ void SaveCheckpoint(const std::string& folder, const RunState& state, const Para
   AtomicFile file(base + ".json");
   file.Write(json.dump(1));
   file.Commit();
-  SaveModel(params.ToModel(), base, DType::kF32);
+  if (write) {
+    write(params.ToModel(), base);
+  } else {
+    SaveModel(params.ToModel(), base, DType::kF32);
+  }
   std::vector<std::string> names = WholeCheckpoints(folder);
   const size_t surplus = names.size() - std::min(names.size(), static_cast<size_t>(keep));
   for (size_t i = 0; i < surplus; ++i) RemoveCheckpoint(folder, names[i]);

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 
@@ -30,10 +31,13 @@ struct RunState {
   SamplerState sampler;
 };
 
+// Writes a model of a run's parameters into a directory.
+using ModelWriter = std::function<void(const Model& model, const std::string& directory)>;
+
 // Writes one checkpoint and removes all but the newest `keep`. Throws on a full disk; older
-// checkpoints are then still there.
+// checkpoints are then still there. `write`: of models that SaveModel is not for.
 void SaveCheckpoint(const std::string& folder, const RunState& state, const Params& params,
-                    const OptimizerState& optimizer, int keep);
+                    const OptimizerState& optimizer, int keep, const ModelWriter& write = {});
 
 struct FoundCheckpoint {
   RunState state;
