@@ -23,6 +23,7 @@
 // Immutable after loading; may be read from any number of threads.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -90,6 +91,15 @@ struct TransducerConfig {
   bool operator==(const TransducerConfig&) const = default;
 };
 
+// What Whisper's decoder needs to know beside its vocabulary.
+struct WhisperConfig {
+  std::vector<int> suppress;        // tokens that are never chosen
+  std::vector<int> suppress_first;  // … as the first of a text
+  // Depth and head of cross-attention that follow the time; word times need them.
+  std::vector<std::array<int, 2>> alignment_heads;
+  bool operator==(const WhisperConfig&) const = default;
+};
+
 struct SpeechConfig {
   static constexpr int kFormat = 1;
 
@@ -98,6 +108,7 @@ struct SpeechConfig {
   UnitConfig units;
   bool ctc = true;
   std::optional<TransducerConfig> transducer;
+  std::optional<WhisperConfig> whisper;
   // Frames that become one position.
   int Subsampling() const;
   // Positions of so many frames.
@@ -115,7 +126,8 @@ struct SpeechModel {
   std::string path;              // where it came from; empty for a model made in memory
 };
 
-// Whether `path` is a directory whose config.json has a "speech" section.
+// Whether `path` is a directory that LoadSpeechModel reads: config.json with a "speech" section, or
+// Whisper as Hugging Face (model_type "whisper") or CTranslate2 (model.bin) keep it.
 bool IsSpeechModel(const std::string& path);
 
 // Throws rondo::Error naming file, field, value and what was expected.

@@ -249,6 +249,7 @@ void CrossBranch(const LayerContext& c, const Batch& batch, const float* x, floa
                      .q = q + row * width,
                      .out = attended + row * width,
                      .keys = {0, span.memory.length}});
+    if (span.memory.queries) std::copy_n(q + row * width, span.count * width, span.memory.queries);
     row += span.count;
   }
   Attention(spans, c.pool);

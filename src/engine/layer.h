@@ -16,6 +16,7 @@ class ThreadPool;
 struct MemoryView {
   KvView kv;
   int length = 0;
+  float* queries = nullptr;  // [count, heads · head_dim] what attended to it is copied here
 };
 
 // Rows of one sequence at one depth. The pages are writable for these positions.

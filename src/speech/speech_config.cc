@@ -116,6 +116,21 @@ UnitConfig UnitsFromJson(JsonObject object) {
   return units;
 }
 
+Json WhisperToJson(const WhisperConfig& whisper) {
+  return {{"suppress", whisper.suppress},
+          {"suppress_first", whisper.suppress_first},
+          {"alignment_heads", whisper.alignment_heads}};
+}
+
+WhisperConfig WhisperFromJson(JsonObject object) {
+  WhisperConfig whisper;
+  whisper.suppress = object.Ints("suppress");
+  whisper.suppress_first = object.Ints("suppress_first");
+  whisper.alignment_heads = IntPairs(object, "alignment_heads");
+  object.RefuseUnknownKeys();
+  return whisper;
+}
+
 Json SpeechToJson(const SpeechModel& model) {
   const SpeechConfig& c = model.config;
   Json json = {
@@ -128,6 +143,7 @@ Json SpeechToJson(const SpeechModel& model) {
   if (c.transducer) {
     json["transducer"] = {{"width", c.transducer->width}, {"context", c.transducer->context}};
   }
+  if (c.whisper) json["whisper"] = WhisperToJson(*c.whisper);
   if (model.decoder) {
     json["decoder"] = TransformerToJson(model.decoder->config);
     json["decoder_plan"] = Json::parse(PlanToJson(model.decoder->plan));
@@ -154,6 +170,7 @@ void ReadSpeech(JsonObject object, const nlohmann::json& raw, const std::string&
     c.transducer = {transducer.Int("width"), transducer.Int("context")};
     transducer.RefuseUnknownKeys();
   }
+  if (object.Contains("whisper")) c.whisper = WhisperFromJson(object.Object("whisper"));
   if (object.Contains("decoder")) {
     model.decoder.emplace();
     model.decoder->config = TransformerFromJson(object.Object("decoder"), true);
@@ -164,6 +181,20 @@ void ReadSpeech(JsonObject object, const nlohmann::json& raw, const std::string&
 }
 
 }  // namespace
+
+std::vector<std::array<int, 2>> IntPairs(JsonObject& object, const char* key) {
+  const nlohmann::json* list = object.Find(key);
+  std::vector<std::array<int, 2>> pairs;
+  if (list == nullptr) return pairs;
+  if (!list->is_array()) object.Fail(key, JsonExcerpt(*list), "a list of pairs");
+  for (const nlohmann::json& pair : *list) {
+    const bool good = pair.is_array() && pair.size() == 2 && pair[0].is_number_unsigned() &&
+                      pair[1].is_number_unsigned() && pair[0] < 10000 && pair[1] < 10000;
+    if (!good) object.Fail(key, JsonExcerpt(pair), "a pair of numbers");
+    pairs.push_back({pair[0].get<int>(), pair[1].get<int>()});
+  }
+  return pairs;
+}
 
 std::string SpeechConfigText(const SpeechModel& model, DType store) {
   Json json = {{"architectures", {"RondoForSpeech"}},

@@ -11,6 +11,7 @@
 #include "rondo/error.h"
 #include "rondo/tokenizer.h"
 #include "speech/speech_config.h"
+#include "speech/whisper_files.h"
 
 namespace rondo {
 namespace {
@@ -43,6 +44,19 @@ void ValidateUnits(const UnitConfig& units) {
   Require(listed == units.count, "speech.units.list", std::to_string(units.list.size()) + " units",
           std::to_string(units.count - kFirstTextUnit) + ", all but the first " +
               std::to_string(kFirstTextUnit) + " of count");
+}
+
+void ValidateWhisper(const WhisperConfig& whisper, const ModelConfig& decoder) {
+  for (const int token : whisper.suppress) {
+    RequireRange(token, 0, decoder.vocab - 1, "speech.whisper.suppress");
+  }
+  for (const int token : whisper.suppress_first) {
+    RequireRange(token, 0, decoder.vocab - 1, "speech.whisper.suppress_first");
+  }
+  for (const auto& [depth, head] : whisper.alignment_heads) {
+    RequireRange(depth, 0, decoder.layers - 1, "speech.whisper.alignment_heads");
+    RequireRange(head, 0, decoder.heads - 1, "speech.whisper.alignment_heads");
+  }
 }
 
 std::string ConfigPath(const std::string& directory) {
@@ -82,9 +96,11 @@ void ValidateParts(const SpeechModel& model) {
   model.encoder.plan.Validate(model.encoder.config);
   const bool heads = model.config.ctc || model.config.transducer || model.decoder;
   Require(heads, "speech", "no head", "ctc, transducer or decoder");
+  Require(!model.config.whisper || model.decoder, "speech.whisper", "no decoder", "a decoder");
   if (!model.decoder) return;
   const ModelConfig& decoder = model.decoder->config;
   decoder.Validate();
+  if (model.config.whisper) ValidateWhisper(*model.config.whisper, decoder);
   model.decoder->plan.Validate(decoder);
   Require(decoder.cross_attention, "speech.decoder", "no cross-attention", "a decoder with it");
   Require(decoder.d_model == model.encoder.config.d_model, "speech.decoder.d_model",
@@ -190,6 +206,7 @@ SpeechModel SplitWeights(const SpeechModel& shape, const Weights& weights) {
 bool IsSpeechModel(const std::string& path) {
   const std::string file = ConfigPath(path);
   if (!fs::is_directory(path) || !fs::exists(file)) return false;
+  if (IsWhisper(path)) return true;
   const nlohmann::json json = ParseJsonChecked(ReadTextFile(file, kMaxConfigBytes), file);
   return json.is_object() && json.contains("speech");
 }
@@ -202,6 +219,7 @@ SpeechModel LoadSpeechModel(const std::string& path, LoadParts parts) {
                  .expected = "a directory with config.json and model.safetensors",
                  .file = path});
   }
+  if (IsWhisper(path)) return LoadWhisper(path, parts);
   SpeechModel model = ParseSpeechConfig(ReadTextFile(file, kMaxConfigBytes), file);
   model.path = path;
   WithFile(file, [&] { ValidateParts(model); });
