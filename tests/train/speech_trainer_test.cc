@@ -85,8 +85,10 @@ TEST(SpeechTrainerTest, SentencePieceUnitsAreTrainedAndTravelWithTheModel) {
 
 TEST(SpeechTrainerTest, ErrorsNameTheField) {
   const TempDir dir;
+  int runs = 0;
   const auto fails = [&](const std::string& more, const std::string& expected) {
-    EXPECT_THAT([&] { RunText(RecipeText(dir.File("e" + more), more), {.quiet = true}); },
+    const std::string out = dir.File(std::to_string(++runs));
+    EXPECT_THAT([&] { RunText(RecipeText(out, more), {.quiet = true}); },
                 testing::ThrowsMessage<Error>(HasSubstr(expected)))
         << more;
   };
