@@ -44,7 +44,7 @@ struct FoldCommandOptions {
   std::string model;
   std::string out;
   PlanFlags plan;
-  std::string calibrate;  // text file
+  std::string calibrate;  // text file; manifest for a speech model
   int64_t calibrate_tokens = 16384;
   int calibrate_context = 512;
   bool suggest = false;
@@ -186,6 +186,7 @@ struct ReportCommandOptions {
 
 int RunInspect(const InspectOptions& options, const CommonOptions& common);
 int RunFold(const FoldCommandOptions& options, const CommonOptions& common);
+int RunFoldSpeech(const FoldCommandOptions& options, const CommonOptions& common);
 int RunEval(const EvalOptions& options, const CommonOptions& common);
 int RunEvalTasks(const EvalOptions& options, const CommonOptions& common);
 int RunCalibrateExit(const CalibrateExitOptions& options, const CommonOptions& common);
