@@ -114,6 +114,16 @@ std::vector<float> SpeechEncoder::Run(std::span<const float> features,
   return hidden;
 }
 
+std::vector<float> SpeechEncoder::LayerInput(std::span<const float> features) const {
+  EncoderStream stream(*this, {});
+  std::vector<float> frames(features.begin(), features.end());
+  Normalize(frames.data(), static_cast<int64_t>(frames.size()) / speech_.front.mel_bins);
+  stream.RunConvs(0, frames, false);
+  stream.RunConvs(0, {}, true);
+  AddPositions(stream.waiting_.data(), 0, std::ssize(stream.waiting_) / config_.d_model);
+  return std::move(stream.waiting_);
+}
+
 EncoderStream::EncoderStream(const SpeechEncoder& encoder, const AttentionContext& context)
     : encoder_(encoder),
       context_(context),

@@ -32,6 +32,9 @@ class SpeechEncoder {
   // hidden[Positions(frames), d_model] of features[frames, mel_bins].
   std::vector<float> Run(std::span<const float> features, const AttentionContext& context) const;
 
+  // What enters the first layer: [Positions(frames), d_model].
+  std::vector<float> LayerInput(std::span<const float> features) const;
+
   const SpeechConfig& speech() const { return speech_; }
   const ModelConfig& config() const { return config_; }
   ThreadPool& pool() const { return pool_; }
@@ -82,6 +85,7 @@ class EncoderStream {
   uint64_t bytes() const;
 
  private:
+  friend class SpeechEncoder;
   // Frames before a convolution that has not used them up.
   struct ConvState {
     std::vector<float> frames;  // from frame `first` on
