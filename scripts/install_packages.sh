@@ -4,7 +4,8 @@ set -euo pipefail
 
 packages=(g++ make cmake ninja-build pkg-config git xz-utils python3 python3-venv
           nlohmann-json3-dev libcli11-dev libpcre2-dev libutf8proc-dev libhwy-dev libtomlplusplus-dev
-          liblzma-dev libzstd-dev libopenblas-dev liblapacke-dev libgtest-dev libgmock-dev)
+          liblzma-dev libzstd-dev libopenblas-dev liblapacke-dev libsndfile1-dev libsoxr-dev libkissfft-dev libsentencepiece-dev
+          libgtest-dev libgmock-dev)
 
 missing=()
 for package in "${packages[@]}"; do

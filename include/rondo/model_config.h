@@ -1,4 +1,4 @@
-// What a transformer decoder is, as data. Families (Llama, Gemma, Qwen, …) differ only in the
+// What a transformer is, as data: a decoder of text, or a speech model's encoder or decoder. Families (Llama, Gemma, Qwen, …) differ only in the
 // values of these fields; nothing downstream branches on `family`, which is kept to write files
 // back.
 //
@@ -17,7 +17,8 @@
 namespace rondo {
 
 enum class NormKind { kRms, kLayer };  // RMSNorm (gain), LayerNorm (gain and bias)
-enum class PositionKind { kRope, kLearned };
+// kSinusoidal: the table of SinusoidalPositions (speech_model.h), added to the input and not stored.
+enum class PositionKind { kRope, kLearned, kSinusoidal };
 enum class Activation { kSilu, kGelu, kGeluTanh, kRelu };  // kGelu is the exact erf form
 enum class RopeScalingKind { kNone, kLinear, kLlama3 };
 
@@ -41,7 +42,7 @@ struct ModelConfig {
   int heads = 0;
   int kv_heads = 0;
   int head_dim = 0;
-  int vocab = 0;
+  int vocab = 0;  // 0: an encoder, which has neither embedding nor head
   int max_positions = 0;
 
   NormKind norm = NormKind::kRms;
@@ -72,6 +73,13 @@ struct ModelConfig {
   bool ffn_bias = false;
   bool tied_embeddings = false;  // head = embedding
   bool head_bias = false;
+
+  // Speech (speech_model.h).
+  bool causal = true;            // false: an encoder, whose positions see later ones too
+  bool cross_attention = false;  // a decoder that attends to an encoder's output
+  // Above 0: Conformer layers (Gulati et al. 2020): half a feed-forward, attention, a convolution
+  // over so many positions, half a feed-forward, a norm.
+  int conv_kernel = 0;
 
   int bos_token = -1;
   std::vector<int> eos_tokens;

@@ -1,7 +1,10 @@
-// The modules of a transformer layer that a sharing plan can tie: seven linears, up to six norms.
+// The modules of a transformer layer that a sharing plan can tie: linears, norms and the
+// Conformer's depthwise convolution. Those behind kPostFfnNorm and kDown are in speech models
+// alone.
 #pragma once
 
 #include <array>
+#include <cstddef>
 #include <string_view>
 
 namespace rondo {
@@ -15,6 +18,17 @@ enum class Module {
   kGate,
   kUp,
   kDown,
+  // Attention over an encoder's output (decoders of speech models).
+  kCrossQ,
+  kCrossK,
+  kCrossV,
+  kCrossO,
+  // The Conformer's feed-forward before attention, and the pointwise halves of its convolution:
+  // [2 d_model, d_model] with a gate behind, [d_model, d_model].
+  kPreUp,
+  kPreDown,
+  kConvIn,
+  kConvOut,
   // Norms before attention and feed-forward, weight [d_model].
   kAttnNorm,
   kFfnNorm,
@@ -24,21 +38,32 @@ enum class Module {
   // Norms of a branch's output before the residual sum (Gemma 3), weight [d_model].
   kPostAttnNorm,
   kPostFfnNorm,
+  // Norms before cross-attention, the first feed-forward and the convolution, inside the
+  // convolution, and at the end of a Conformer layer.
+  kCrossNorm,
+  kPreFfnNorm,
+  kConvNorm,
+  kConvMidNorm,
+  kOutNorm,
+  // Depthwise kernel of the Conformer's convolution, weight [d_model, conv_kernel].
+  kConvDepth,
 };
 
-inline constexpr int kModuleCount = 13;
-inline constexpr int kLinearCount = 7;
+inline constexpr int kModuleCount = 27;
+inline constexpr int kLinearCount = 15;
 
-inline constexpr std::array<Module, kModuleCount> kAllModules = {
-    Module::kQ,          Module::kK,     Module::kV,     Module::kO,
-    Module::kGate,       Module::kUp,    Module::kDown,  Module::kAttnNorm,
-    Module::kFfnNorm,    Module::kQNorm, Module::kKNorm, Module::kPostAttnNorm,
-    Module::kPostFfnNorm};
+inline constexpr std::array<Module, kModuleCount> kAllModules = [] {
+  std::array<Module, kModuleCount> all{};
+  for (int i = 0; i < kModuleCount; ++i) all[static_cast<size_t>(i)] = static_cast<Module>(i);
+  return all;
+}();
 
 inline constexpr bool IsLinear(Module m) { return static_cast<int>(m) < kLinearCount; }
 
-// "q", "k", "v", "o", "gate", "up", "down", "attn_norm", "ffn_norm", "q_norm", "k_norm",
-// "post_attn_norm", "post_ffn_norm".
+// "q", "k", "v", "o", "gate", "up", "down", "cross_q", …, "cross_o", "pre_up", "pre_down",
+// "conv_in", "conv_out", "attn_norm", "ffn_norm", "q_norm", "k_norm", "post_attn_norm",
+// "post_ffn_norm", "cross_norm", "pre_ffn_norm", "conv_norm", "conv_mid_norm", "out_norm",
+// "conv_depth".
 std::string_view Name(Module module);
 // Throws on an unknown name and suggests the nearest.
 Module ModuleFromName(std::string_view name);

@@ -1,6 +1,6 @@
 // The unique tensors of a model by canonical name, each stored once.
 //
-//   embed.weight [vocab, d_model]        positions.weight [max_positions, d_model] (GPT-2)
+//   embed.weight [vocab, d_model] (decoders)        positions.weight [max_positions, d_model] (GPT-2)
 //   blocks.<k>.<module>.weight / .bias   residual.<depth>.<module>.<a|b|diag|scale|magnitude|bias>
 //   final_norm.weight / .bias            head.weight / .bias (absent when tied to the embedding)
 //   exit_gate.<loop>.weight / .bias      for each loop but the last, where the plan has gates

@@ -11,6 +11,7 @@
 #include "report/plan_picture.h"
 #include "rondo/calibrate.h"
 #include "rondo/fold.h"
+#include "rondo/speech_model.h"
 
 namespace rondo::cli {
 namespace {
@@ -25,6 +26,7 @@ Model FoldAsAsked(const Model& model, const SharingPlan& plan, const FoldOptions
 }  // namespace
 
 int RunFold(const FoldCommandOptions& options, const CommonOptions& common) {
+  if (IsSpeechModel(options.model)) return RunFoldSpeech(options, common);
   const Stopwatch watch;
   ThreadPool pool(common.threads);
   const DType store = ParseStoredType("--store", options.store);

@@ -155,6 +155,7 @@ struct AllOptions {
   QuantizeCommandOptions quantize;
   ExportCommandOptions export_model;
   BenchCommandOptions bench;
+  TranscribeCommandOptions transcribe;
   ReportCommandOptions report;
 };
 
@@ -358,6 +359,41 @@ void AddBench(CLI::App& app, AllOptions& all, std::function<int()>* run) {
   command->callback([&all, run] { *run = [&all] { return RunBench(all.bench, all.common); }; });
 }
 
+void AddTranscribe(CLI::App& app, AllOptions& all, std::function<int()>* run) {
+  TranscribeCommandOptions& o = all.transcribe;
+  CLI::App* command = app.add_subcommand("transcribe", "speech to text, with times of words");
+  AddModel(command, &o.model);
+  command
+      ->add_option("audio", o.audio,
+                   "sound files, members as archive.tar:name, or - for 16-bit mono samples from "
+                   "standard input")
+      ->required();
+  command->add_flag("--stream", o.stream, "report text that may still change");
+  command
+      ->add_option("--partial", o.partial, "--stream: each time so many seconds of audio have come")
+      ->check(CLI::Range(0.1, 3600.0))
+      ->capture_default_str();
+  command->add_option("--pcm-rate", o.pcm_rate, "sampling rate of standard input in Hz")
+      ->check(CLI::Range(1000, 768000))
+      ->capture_default_str();
+  command
+      ->add_option("--type", o.type, "weights in memory: f32, bf16, q8_0, q4_0, …; auto: as stored")
+      ->capture_default_str();
+  command->add_option("--language", o.language,
+                      "Whisper: code of the language spoken, as en; default: detected");
+  command->add_flag("--translate", o.translate, "into the model's other language");
+  command->add_flag("--no-words", o.no_words, "no times of words");
+  command->add_flag("--no-timestamps", o.no_timestamps, "Whisper: one segment for each window");
+  command->add_option("--search", o.search, "others: auto, ctc, transducer, attention or joint")
+      ->capture_default_str();
+  command->add_option("--beam", o.beam, "others: texts kept by the search; 1: greedy")
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str();
+  AddCommon(command, &all.common);
+  command->callback(
+      [&all, run] { *run = [&all] { return RunTranscribe(all.transcribe, all.common); }; });
+}
+
 void AddReport(CLI::App& app, AllOptions& all, std::function<int()>* run) {
   CLI::App* command = app.add_subcommand("report", "training runs side by side");
   command->add_option("runs", all.report.runs, "run folders or metrics.jsonl files")->required();
@@ -391,6 +427,7 @@ int ParseAndRun(int argc, char** argv) {
   AddQuantize(app, all, &run);
   AddExport(app, all, &run);
   AddBench(app, all, &run);
+  AddTranscribe(app, all, &run);
   AddReport(app, all, &run);
   AddTrain(app, &run);
   CLI::App* doctor = app.add_subcommand("doctor", "what this machine has and what is missing");

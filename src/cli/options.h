@@ -44,7 +44,7 @@ struct FoldCommandOptions {
   std::string model;
   std::string out;
   PlanFlags plan;
-  std::string calibrate;  // text file
+  std::string calibrate;  // text file; manifest for a speech model
   int64_t calibrate_tokens = 16384;
   int calibrate_context = 512;
   bool suggest = false;
@@ -164,6 +164,21 @@ struct BenchCommandOptions {
   std::string skipped_kv = "last-loop";
 };
 
+struct TranscribeCommandOptions {
+  std::string model;
+  std::vector<std::string> audio;  // files, members "archive.tar:name", or "-" for standard input
+  bool stream = false;             // report text that may still change
+  double partial = 2;              // … each time so many seconds of audio have come
+  int pcm_rate = 16000;            // of standard input
+  std::string type = "f32";        // of the matrices in memory; auto: as stored
+  std::string language;            // Whisper; empty: detected
+  bool translate = false;
+  bool no_words = false;
+  bool no_timestamps = false;
+  std::string search = "auto";
+  int beam = 1;
+};
+
 struct ReportCommandOptions {
   std::vector<std::string> runs;
   std::string out;  // HTML page to write; empty: none
@@ -171,6 +186,7 @@ struct ReportCommandOptions {
 
 int RunInspect(const InspectOptions& options, const CommonOptions& common);
 int RunFold(const FoldCommandOptions& options, const CommonOptions& common);
+int RunFoldSpeech(const FoldCommandOptions& options, const CommonOptions& common);
 int RunEval(const EvalOptions& options, const CommonOptions& common);
 int RunEvalTasks(const EvalOptions& options, const CommonOptions& common);
 int RunCalibrateExit(const CalibrateExitOptions& options, const CommonOptions& common);
@@ -180,6 +196,7 @@ int RunChat(const ChatCommandOptions& options, const CommonOptions& common);
 int RunQuantize(const QuantizeCommandOptions& options, const CommonOptions& common);
 int RunExport(const ExportCommandOptions& options, const CommonOptions& common);
 int RunBench(const BenchCommandOptions& options, const CommonOptions& common);
+int RunTranscribe(const TranscribeCommandOptions& options, const CommonOptions& common);
 int RunReport(const ReportCommandOptions& options, const CommonOptions& common);
 // Becomes rondo-train with these arguments; does not return.
 int RunTrain(const std::vector<std::string>& arguments);

@@ -1,6 +1,7 @@
 #include "engine/layer.h"
 
 #include <algorithm>
+#include <cmath>
 #include <initializer_list>
 #include <vector>
 
@@ -22,7 +23,8 @@ struct Segment {
 struct Batch {
   std::span<const LayerSpan> spans;
   std::vector<Segment> segments;
-  std::vector<int> positions;  // [rows]
+  std::vector<int> positions;  // [rows] in the pages
+  std::vector<int> turns;      // [rows] in the sequence, for rotary embedding
   int64_t rows = 0;
 
   explicit Batch(std::span<const LayerSpan> all) : spans(all) {
@@ -32,7 +34,10 @@ struct Batch {
       }
       segments.back().rows += span.count;
       rows += span.count;
-      for (int i = 0; i < span.count; ++i) positions.push_back(span.first_position + i);
+      for (int i = 0; i < span.count; ++i) {
+        positions.push_back(span.first_position + i);
+        turns.push_back(span.first_stored + span.first_position + i);
+      }
     }
   }
 };
@@ -170,8 +175,8 @@ void FinishQkv(const LayerContext& c, const Batch& batch, const Qkv& qkv) {
     if (qkv.q) Norm(c, batch, Module::kQNorm, qkv.q, config.heads, config.head_dim, qkv.q);
     Norm(c, batch, Module::kKNorm, qkv.k, config.kv_heads, config.head_dim, qkv.k);
   }
-  const auto angles = c.space.angles.Get(batch.positions, c.rope_frequencies);
-  const auto local_angles = c.space.local_angles.Get(batch.positions, c.local_rope_frequencies);
+  const auto angles = c.space.angles.Get(batch.turns, c.rope_frequencies);
+  const auto local_angles = c.space.local_angles.Get(batch.turns, c.local_rope_frequencies);
   std::vector<const LayerSpan*> owners;
   for (const LayerSpan& span : batch.spans) {
     owners.insert(owners.end(), static_cast<size_t>(span.count), &span);
@@ -203,7 +208,8 @@ void Attend(const LayerContext& c, const Batch& batch, const float* q, float* at
                      .count = span.count,
                      .q = q + row * width,
                      .out = attended + row * width,
-                     .prefix = span.layer->prefix});
+                     .prefix = span.layer->prefix,
+                     .keys = span.keys});
     row += span.count;
   }
   Attention(spans, c.pool);
@@ -226,32 +232,106 @@ void AttentionBranch(const LayerContext& c, const Batch& batch, const float* x, 
   Linears(c, batch, attended, q_width, {{Module::kO, out}});
 }
 
+// out[rows, d_model] = cross_o(attention(cross_q x, the spans' memory)).
+void CrossBranch(const LayerContext& c, const Batch& batch, const float* x, float* out) {
+  const ModelConfig& config = c.config;
+  const int64_t width = int64_t{config.heads} * config.head_dim;
+  float* q = c.space.q.Get(batch.rows * width);
+  Linears(c, batch, x, config.d_model, {{Module::kCrossQ, q}});
+  float* attended = c.space.attended.Get(batch.rows * width);
+  std::vector<AttentionSpan> spans;
+  int64_t row = 0;
+  for (const LayerSpan& span : batch.spans) {
+    spans.push_back({.shape = ShapeOfAttention(config, false),
+                     .kv = span.memory.kv,
+                     .first_position = span.first_position,
+                     .count = span.count,
+                     .q = q + row * width,
+                     .out = attended + row * width,
+                     .keys = {0, span.memory.length}});
+    if (span.memory.queries) std::copy_n(q + row * width, span.count * width, span.memory.queries);
+    row += span.count;
+  }
+  Attention(spans, c.pool);
+  Linears(c, batch, attended, width, {{Module::kCrossO, out}});
+}
+
+struct FfnModules {
+  Module up, down;
+  bool gated;
+};
+
 // out[rows, d_model] = down(act(gate x) ⊙ up x), or down(act(up x)).
-void FfnBranch(const LayerContext& c, const Batch& batch, const float* x, float* out) {
+void FfnBranch(const LayerContext& c, const Batch& batch, const FfnModules& ffn, const float* x,
+               float* out) {
   const ModelConfig& config = c.config;
   const int64_t width = config.d_ff;
   float* up = c.space.up.Get(batch.rows * width);
-  float* inner = config.gated_ffn ? c.space.gate.Get(batch.rows * width) : up;
+  float* inner = ffn.gated ? c.space.gate.Get(batch.rows * width) : up;
   CallTap(c, batch, TapPoint::kFfnInput, x, config.d_model);
-  if (config.gated_ffn) {
-    Linears(c, batch, x, config.d_model, {{Module::kGate, inner}, {Module::kUp, up}});
+  if (ffn.gated) {
+    Linears(c, batch, x, config.d_model, {{Module::kGate, inner}, {ffn.up, up}});
   } else {
-    Linears(c, batch, x, config.d_model, {{Module::kUp, up}});
+    Linears(c, batch, x, config.d_model, {{ffn.up, up}});
   }
   ForRows(c.pool, batch.rows, width, [&](int64_t r) {
-    if (config.gated_ffn) {
+    if (ffn.gated) {
       ActivateGated(config.activation, inner + r * width, up + r * width, width);
     } else {
       Activate(config.activation, inner + r * width, width);
     }
   });
   CallTap(c, batch, TapPoint::kDownInput, inner, width);
-  Linears(c, batch, inner, width, {{Module::kDown, out}});
+  Linears(c, batch, inner, width, {{ffn.down, out}});
 }
 
-void AddRows(const LayerContext& c, float* hidden, const float* branch, int64_t rows) {
+// y[rows, d] = the depthwise convolution of x, whose last kernel − 1 rows become the history.
+void DepthwiseConv(const NormUse& kernel, int size, int64_t rows, int64_t d, const float* x,
+                   float* history, float* y) {
+  std::vector<float> joined(static_cast<size_t>((rows + size - 1) * d));
+  std::copy_n(history, (size - 1) * d, joined.begin());
+  std::copy_n(x, rows * d, joined.begin() + (size - 1) * d);
+  for (int64_t r = 0; r < rows; ++r) {
+    const float* seen = joined.data() + r * d;
+    for (int64_t i = 0; i < d; ++i) {
+      float sum = kernel.bias[i];
+      for (int64_t k = 0; k < size; ++k) sum += kernel.gain[i * size + k] * seen[k * d + i];
+      y[r * d + i] = sum;
+    }
+  }
+  std::copy_n(joined.end() - (size - 1) * d, (size - 1) * d, history);
+}
+
+// out[rows, d_model] = conv_out(silu(norm(depthwise(a ⊙ sigmoid(b))))) with a | b = conv_in x. The
+// convolution sees a position and those before it, so that it can run on a stream.
+void ConvBranch(const LayerContext& c, const Batch& batch, const float* x, float* out) {
   const int64_t d = c.config.d_model;
-  ForRows(c.pool, rows, d, [&](int64_t r) { AddTo(hidden + r * d, branch + r * d, d); });
+  float* inner = c.space.up.Get(batch.rows * 2 * d);
+  float* gated = c.space.gate.Get(batch.rows * d);
+  float* mixed = c.space.attended.Get(batch.rows * d);
+  Linears(c, batch, x, d, {{Module::kConvIn, inner}});
+  ForRows(c.pool, batch.rows, 2 * d, [&](int64_t r) {
+    const float* row = inner + r * 2 * d;
+    for (int64_t i = 0; i < d; ++i) gated[r * d + i] = row[i] / (1 + std::exp(-row[d + i]));
+  });
+  int64_t row = 0;
+  for (const LayerSpan& span : batch.spans) {
+    DepthwiseConv(span.layer->norm(Module::kConvDepth), c.config.conv_kernel, span.count, d,
+                  gated + row * d, span.conv_history, mixed + row * d);
+    row += span.count;
+  }
+  Norm(c, batch, Module::kConvMidNorm, mixed, 1, d, mixed);
+  ForRows(c.pool, batch.rows, d, [&](int64_t r) { Activate(Activation::kSilu, mixed + r * d, d); });
+  Linears(c, batch, mixed, d, {{Module::kConvOut, out}});
+}
+
+// hidden += share · branch.
+void AddRows(const LayerContext& c, float* hidden, float* branch, int64_t rows, float share = 1) {
+  const int64_t d = c.config.d_model;
+  ForRows(c.pool, rows, d, [&](int64_t r) {
+    if (share != 1) Scale(branch + r * d, share, d);
+    AddTo(hidden + r * d, branch + r * d, d);
+  });
 }
 
 }  // namespace
@@ -290,21 +370,49 @@ void RunNorm(const ModelConfig& config, const NormUse& norm, const float* x, int
 void RunLayer(const LayerContext& c, std::span<const LayerSpan> spans, float* hidden) {
   const ModelConfig& config = c.config;
   const int64_t d = config.d_model;
+  const bool conformer = config.conv_kernel > 0;
+  const float ffn_share = conformer ? 0.5f : 1.0f;
   const Batch batch(spans);
   float* normed = c.space.normed.Get(batch.rows * d);
   float* branch = c.space.branch.Get(batch.rows * d);
   const auto norm = [&](Module m, const float* x, float* y) { Norm(c, batch, m, x, 1, d, y); };
+  const auto add = [&](float share) { AddRows(c, hidden, branch, batch.rows, share); };
 
+  if (conformer) {
+    norm(Module::kPreFfnNorm, hidden, normed);
+    FfnBranch(c, batch, {Module::kPreUp, Module::kPreDown, false}, normed, branch);
+    add(ffn_share);
+  }
   norm(Module::kAttnNorm, hidden, normed);
   AttentionBranch(c, batch, normed, branch);
   if (config.post_norms) norm(Module::kPostAttnNorm, branch, branch);
   // In a parallel layer both branches read the layer's input.
   if (config.parallel_residual) norm(Module::kFfnNorm, hidden, normed);
-  AddRows(c, hidden, branch, batch.rows);
+  add(1);
+  if (config.cross_attention) {
+    norm(Module::kCrossNorm, hidden, normed);
+    CrossBranch(c, batch, normed, branch);
+    add(1);
+  }
+  if (conformer) {
+    norm(Module::kConvNorm, hidden, normed);
+    ConvBranch(c, batch, normed, branch);
+    add(1);
+  }
   if (!config.parallel_residual) norm(Module::kFfnNorm, hidden, normed);
-  FfnBranch(c, batch, normed, branch);
+  FfnBranch(c, batch, {Module::kUp, Module::kDown, config.gated_ffn}, normed, branch);
   if (config.post_norms) norm(Module::kPostFfnNorm, branch, branch);
-  AddRows(c, hidden, branch, batch.rows);
+  add(ffn_share);
+  if (conformer) norm(Module::kOutNorm, hidden, hidden);
+}
+
+void FillMemory(const LayerContext& c, const LayerSpan& span, const float* memory) {
+  const Batch batch({&span, 1});
+  const int64_t width = int64_t{c.config.kv_heads} * c.config.head_dim;
+  float *k = c.space.k.Get(batch.rows * width), *v = c.space.v.Get(batch.rows * width);
+  Linears(c, batch, memory, c.config.d_model, {{Module::kCrossK, k}, {Module::kCrossV, v}});
+  ForRows(c.pool, batch.rows, 2 * width,
+          [&](int64_t r) { StoreKv(span.kv, static_cast<int>(r), k + r * width, v + r * width); });
 }
 
 void FillKv(const LayerContext& c, std::span<const LayerSpan> spans, const float* hidden) {

@@ -12,6 +12,13 @@ namespace rondo {
 
 class ThreadPool;
 
+// An encoder's output as a decoder's depth attends to it: see FillMemory.
+struct MemoryView {
+  KvView kv;
+  int length = 0;
+  float* queries = nullptr;  // [count, heads · head_dim] what attended to it is copied here
+};
+
 // Rows of one sequence at one depth. The pages are writable for these positions.
 struct LayerSpan {
   const LayerUse* layer;
@@ -19,6 +26,15 @@ struct LayerSpan {
   KvView kv;
   int first_position;
   int count;
+  // Speech models. What all rows see instead of the keys up to their own (attention.h): all keys of
+  // the spans of a call are stored before the first of them attends.
+  KeyRange keys = {};
+  // Position 0 of the pages is this one of the sequence; a multiple of kPagePositions.
+  int first_stored = 0;
+  MemoryView memory = {};
+  // [conv_kernel − 1, d_model] what the Conformer's depthwise convolution saw before these rows, at
+  // first zeros; moved on by the call. Spans of one sequence share it and come in order.
+  float* conv_history = nullptr;
 };
 
 struct LayerContext {
@@ -33,6 +49,10 @@ struct LayerContext {
 // hidden[rows, d_model] becomes the layers' output; keys and values go into the spans' pages. All
 // spans use the same shared linears.
 void RunLayer(const LayerContext& context, std::span<const LayerSpan> spans, float* hidden);
+
+// Writes the keys and values of cross-attention for memory[rows, d_model] into pages from position
+// 0 on; of the span, `layer`, `kv` and `count` matter.
+void FillMemory(const LayerContext& context, const LayerSpan& span, const float* memory);
 
 // Writes only the keys and values of hidden[rows, d_model].
 void FillKv(const LayerContext& context, std::span<const LayerSpan> spans, const float* hidden);

@@ -12,7 +12,7 @@ PackedModel::PackedModel(const Model& model, std::optional<DType> type, ThreadPo
   model.plan.Validate(config);
   CheckWeights(config, model.plan, model.weights, model.path);
 
-  embedding_ = model.weights.Get("embed.weight");
+  if (config.vocab > 0) embedding_ = model.weights.Get("embed.weight");
   if (const Tensor* positions = model.weights.Find("positions.weight")) positions_ = *positions;
   PackBlocks(model, type, pool);
   layers_.resize(static_cast<size_t>(config.layers));
@@ -55,6 +55,7 @@ void PackedModel::PackBlocks(const Model& model, std::optional<DType> type, Thre
   PanelMemory memory;
   pool.ParallelFor(count + 1, [&](int64_t t) {
     if (t == 0) {
+      if (model.config.vocab == 0) return;
       const bool tied = model.config.tied_embeddings;
       const Tensor& head = model.weights.Get(tied ? "embed.weight" : "head.weight");
       head_ = PackedMatrix(head, PackedType(head, type), &memory);

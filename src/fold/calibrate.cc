@@ -217,9 +217,21 @@ Model FoldMeasured(const Model& model, const SharingPlan& plan, const FoldOption
   return folded;
 }
 
-Model FoldCalibrated(const Model& model, const SharingPlan& plan, const FoldOptions& fold,
-                     std::span<const int32_t> tokens, const CalibrateOptions& options,
-                     ThreadPool& pool, bool quiet) {
+namespace {
+
+Model FoldOn(const Model& model, const SharingPlan& plan, const FoldOptions& fold,
+             LayerRunner& runner, const CalibrateOptions& options, ThreadPool& pool, bool quiet) {
+  const auto wanted = [&](int depth, TapPoint point) {
+    const auto modules = ModulesAt(point);
+    return std::any_of(modules.begin(), modules.end(), [&](Module m) {
+      return model.config.HasModule(m) && IsTied(plan, m, depth);
+    });
+  };
+  const auto statistics = MeasureDepths(model, plan, wanted, runner, pool, quiet);
+  return FoldMeasured(model, plan, fold, statistics, runner, options, pool, quiet);
+}
+
+void CheckPlan(const Model& model, const SharingPlan& plan, const FoldOptions& fold) {
   model.config.Validate();
   plan.Validate(model.config);
   for (const ModulePlan& module : plan.modules) CheckCalibrated(module.residual);
@@ -229,15 +241,24 @@ Model FoldCalibrated(const Model& model, const SharingPlan& plan, const FoldOpti
                  .expected = "a fold without calibration; calibration fits residuals",
                  .field = "residual_start"});
   }
+}
+
+}  // namespace
+
+Model FoldCalibrated(const Model& model, const SharingPlan& plan, const FoldOptions& fold,
+                     std::span<const int32_t> tokens, const CalibrateOptions& options,
+                     ThreadPool& pool, bool quiet) {
+  CheckPlan(model, plan, fold);
   LayerRunner runner(model.config, tokens, options.context, options.max_tokens, pool);
-  const auto wanted = [&](int depth, TapPoint point) {
-    const auto modules = ModulesAt(point);
-    return std::any_of(modules.begin(), modules.end(), [&](Module m) {
-      return model.config.HasModule(m) && IsTied(plan, m, depth);
-    });
-  };
-  const auto statistics = MeasureDepths(model, plan, wanted, runner, pool, quiet);
-  return FoldMeasured(model, plan, fold, statistics, runner, options, pool, quiet);
+  return FoldOn(model, plan, fold, runner, options, pool, quiet);
+}
+
+Model FoldEncoderCalibrated(const Model& model, const SharingPlan& plan, const FoldOptions& fold,
+                            std::vector<float> rows, const CalibrateOptions& options,
+                            ThreadPool& pool, bool quiet) {
+  CheckPlan(model, plan, fold);
+  LayerRunner runner(model.config, std::move(rows), options.context, pool);
+  return FoldOn(model, plan, fold, runner, options, pool, quiet);
 }
 
 }  // namespace rondo

@@ -154,16 +154,47 @@ LayerRunner::LayerRunner(const ModelConfig& config, std::span<const int32_t> tok
   if (config.max_positions > 0) length = std::min<int64_t>(length, config.max_positions);
   context_ = static_cast<int>(length);
   const int64_t count = used / length;
-  const int64_t pages = PagesFor(length);
-  const auto page_pool =
-      std::make_shared<KvPagePool>(LayoutOfKv(config, KvType::kF32), 1, count * pages);
-  sequences_.reserve(static_cast<size_t>(count));
   for (int64_t i = 0; i < count; ++i) {
     const int64_t start = count == 1 ? 0 : i * (total - length) / (count - 1);
     const auto sequence = tokens.subspan(static_cast<size_t>(start), static_cast<size_t>(length));
     tokens_.insert(tokens_.end(), sequence.begin(), sequence.end());
+  }
+  MakeSpans(count);
+}
+
+LayerRunner::LayerRunner(const ModelConfig& config, std::vector<float> rows, int context,
+                         ThreadPool& pool)
+    : config_(config), pool_(pool), context_(context), rows_(std::move(rows)) {
+  const auto fail = [](std::string problem, std::string expected) {
+    throw Error({.function = "LayerRunner",
+                 .problem = std::move(problem),
+                 .expected = std::move(expected)});
+  };
+  if (config.causal || config.conv_kernel > 0) {
+    fail(config.causal ? "a decoder" : "Conformer layers", "an encoder of plain layers");
+  }
+  const int64_t count = context < 2 ? 0 : std::ssize(rows_) / config.d_model / context;
+  if (count == 0 || count * context * config.d_model != std::ssize(rows_)) {
+    fail(std::to_string(rows_.size()) + " values in sequences of " + std::to_string(context),
+         "whole sequences of at least 2 rows");
+  }
+  MakeSpans(count);
+}
+
+void LayerRunner::MakeSpans(int64_t count) {
+  const ModelConfig& config = config_;
+  const auto page_pool =
+      std::make_shared<KvPagePool>(LayoutOfKv(config, KvType::kF32), 1, count * PagesFor(context_));
+  sequences_.reserve(static_cast<size_t>(count));
+  for (int64_t i = 0; i < count; ++i) {
     sequences_.emplace_back(page_pool).Reserve(0, context_);
-    spans_.push_back({nullptr, 0, sequences_.back().At(0), 0, context_});
+    LayerSpan& span = spans_.emplace_back();
+    span = {.layer = nullptr,
+            .depth = 0,
+            .kv = sequences_.back().At(0),
+            .first_position = 0,
+            .count = context_};
+    if (!config.causal) span.keys = {0, context_};
   }
   if (config.positions == PositionKind::kRope) {
     frequencies_ = RopeFrequencies(config, false);
@@ -172,6 +203,7 @@ LayerRunner::LayerRunner(const ModelConfig& config, std::span<const int32_t> tok
 }
 
 std::vector<float> LayerRunner::Embed(const Model& model) const {
+  if (!rows_.empty()) return rows_;
   const Tensor& embedding = model.weights.Get("embed.weight");
   const int64_t d = config_.d_model;
   std::vector<float> hidden(tokens_.size() * static_cast<size_t>(d));

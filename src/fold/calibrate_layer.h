@@ -57,7 +57,10 @@ class LayerRunner {
   LayerRunner(const ModelConfig& config, std::span<const int32_t> tokens, int context,
               int64_t max_tokens, ThreadPool& pool);
 
-  int64_t rows() const { return static_cast<int64_t>(tokens_.size()); }
+  // An encoder's: rows [sequences · context, d_model] as they enter depth 0, which Embed() gives.
+  LayerRunner(const ModelConfig& config, std::vector<float> rows, int context, ThreadPool& pool);
+
+  int64_t rows() const { return std::ssize(spans_) * context_; }
   // hidden [rows, d_model] as it enters depth 0.
   std::vector<float> Embed(const Model& model) const;
   // hidden becomes the layer's output. `tap` is called once a point, with all rows, before the
@@ -68,7 +71,10 @@ class LayerRunner {
   const ModelConfig& config_;
   ThreadPool& pool_;
   int context_;
+  void MakeSpans(int64_t count);
+
   std::vector<int32_t> tokens_;  // all sequences, one after the other
+  std::vector<float> rows_;      // instead of tokens
   std::vector<KvSequence> sequences_;
   std::vector<LayerSpan> spans_;
   std::vector<float> frequencies_, local_frequencies_;

@@ -116,9 +116,11 @@ std::string_view GgufName(Module module) {
     case Module::kPostAttnNorm:
       return "post_attention_norm";
     case Module::kPostFfnNorm:
+      return "post_ffw_norm";
+    default:
       break;
   }
-  return "post_ffw_norm";
+  return Name(module);
 }
 
 std::string LayerTensor(int depth, std::string_view name, std::string_view part) {

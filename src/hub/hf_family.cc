@@ -8,11 +8,20 @@ namespace {
 
 using ModuleNames = std::array<std::string_view, kModuleCount>;
 
-// In the order of Module: q k v o gate up down attn_norm ffn_norm q_norm k_norm post_attn post_ffn.
-constexpr ModuleNames kLlamaModules = {
-    "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj",
-    "self_attn.o_proj", "mlp.gate_proj",    "mlp.up_proj",
-    "mlp.down_proj",    "input_layernorm",  "post_attention_layernorm"};
+// Linears q k v o gate up down, and the norms before attention and feed-forward.
+constexpr ModuleNames Names(const std::array<std::string_view, 7>& linears,
+                            std::string_view attn_norm, std::string_view ffn_norm) {
+  ModuleNames names;
+  for (size_t i = 0; i < linears.size(); ++i) names[i] = linears[i];
+  names[static_cast<size_t>(Module::kAttnNorm)] = attn_norm;
+  names[static_cast<size_t>(Module::kFfnNorm)] = ffn_norm;
+  return names;
+}
+
+constexpr ModuleNames kLlamaModules =
+    Names({"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj",
+           "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"},
+          "input_layernorm", "post_attention_layernorm");
 
 constexpr ModuleNames kQwen3Modules = [] {
   ModuleNames names = kLlamaModules;
@@ -29,18 +38,12 @@ constexpr ModuleNames kGemma3Modules = [] {
   return names;
 }();
 
-constexpr ModuleNames kNeoxModules = {"",
-                                      "",
-                                      "",
-                                      "attention.dense",
-                                      "",
-                                      "mlp.dense_h_to_4h",
-                                      "mlp.dense_4h_to_h",
-                                      "input_layernorm",
-                                      "post_attention_layernorm"};
+constexpr ModuleNames kNeoxModules =
+    Names({"", "", "", "attention.dense", "", "mlp.dense_h_to_4h", "mlp.dense_4h_to_h"},
+          "input_layernorm", "post_attention_layernorm");
 
-constexpr ModuleNames kGpt2Modules = {"",         "",           "",     "attn.c_proj", "",
-                                      "mlp.c_fc", "mlp.c_proj", "ln_1", "ln_2"};
+constexpr ModuleNames kGpt2Modules =
+    Names({"", "", "", "attn.c_proj", "", "mlp.c_fc", "mlp.c_proj"}, "ln_1", "ln_2");
 
 constexpr std::string_view kRotaryBuffer = "rotary_emb.inv_freq";
 

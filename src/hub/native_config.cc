@@ -52,6 +52,11 @@ ConfigFile ParseConfigFile(std::string_view text, const std::string& file) {
   nlohmann::json json = ParseJsonChecked(text, file);
   JsonObject object(json, "ParseConfigFile", file);
   ConfigFile result;
+  if (object.Contains("speech")) {
+    object.Fail("speech", "a speech model",
+                "a language model; inspect, eval --speech and "
+                "transcribe take speech models");
+  }
   if (!object.Contains(kPlanKey)) {
     if (object.String("model_type") == kModelType) object.Fail(kPlanKey, "missing", "the plan");
     result.config = HfConfigFromJson(json, file);

@@ -31,14 +31,11 @@ struct AttentionJob {
 HWY_BEFORE_NAMESPACE();
 namespace rondo::HWY_NAMESPACE {
 
-// Keys [begin, end) that a query at `position` sees.
-struct KeyRange {
-  int64_t begin;
-  int64_t end;
-};
-
-inline KeyRange KeysOf(const AttentionShape& shape, int64_t position) {
-  const int64_t begin = shape.window > 0 ? position - shape.window + 1 : 0;
+// Keys that a query at `position` sees.
+inline KeyRange KeysOf(const AttentionSpan& span, int64_t position) {
+  if (span.keys.end > 0) return span.keys;
+  const int window = span.shape.window;
+  const int64_t begin = window > 0 ? position - window + 1 : 0;
   return {std::max<int64_t>(begin, 0), position + 1};
 }
 
@@ -148,8 +145,8 @@ void RunTile(const AttentionJob& job, int64_t first_query, int64_t rows,
     return query / group * row_width + (job.kv_head * group + query % group) * shape.head_dim;
   };
   // Union of what the rows see, from a panel border on.
-  const KeyRange low = KeysOf(shape, position(first_query));
-  const int64_t end = position(first_query + rows - 1) + 1;
+  const KeyRange low = KeysOf(span, position(first_query));
+  const int64_t end = KeysOf(span, position(first_query + rows - 1)).end;
   const int64_t first = low.begin / kPanelWidth * kPanelWidth;
   const int64_t width = PanelCount(end - first) * kPanelWidth;
   // Scores of the prefix stand before those of the window, on whole panels: the same for all rows.
@@ -170,7 +167,7 @@ void RunTile(const AttentionJob& job, int64_t first_query, int64_t rows,
             stride);
   HWY_ALIGN float inverse[kTileRows];
   for (int64_t r = 0; r < rows; ++r) {
-    const KeyRange seen = KeysOf(shape, position(first_query + r));
+    const KeyRange seen = KeysOf(span, position(first_query + r));
     float* row = scores + r * stride;
     PanelVec max = hn::Set(PanelTag(), std::numeric_limits<float>::lowest());
     max = FinishScores(shape, {0, prefix.count}, 0, prefix_width, max, row);
@@ -222,7 +219,9 @@ void Attention(std::span<const AttentionSpan> spans, ThreadPool& pool) {
   for (const AttentionSpan& span : spans) {
     const AttentionShape& shape = span.shape;
     const int64_t queries = int64_t{span.count} * (shape.heads / shape.kv_heads);
-    const int64_t keys = int64_t{span.prefix.count} + span.first_position + span.count;
+    const int64_t own = span.keys.end > 0 ? span.keys.end - span.keys.begin
+                                          : int64_t{span.first_position} + span.count;
+    const int64_t keys = span.prefix.count + own;
     work += span.count * keys * shape.heads * shape.head_dim;
     for (int h = 0; h < shape.kv_heads; ++h) {
       for (int64_t first = 0; first < queries; first += kJobQueries) {

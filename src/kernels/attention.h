@@ -1,4 +1,4 @@
-// Causal attention of many query rows over cached keys and values. A row's result does not depend
+// Attention of many query rows over cached keys and values, causal or over given keys. A row's result does not depend
 // on which rows share its step.
 #pragma once
 
@@ -26,6 +26,11 @@ struct AttentionPrefix {
   int count = 0;
 };
 
+// Positions [begin, end).
+struct KeyRange {
+  int64_t begin = 0, end = 0;
+};
+
 // `count` consecutive positions of one sequence; their keys and values are already stored.
 struct AttentionSpan {
   AttentionShape shape;
@@ -35,9 +40,12 @@ struct AttentionSpan {
   const float* q;  // [count, heads * head_dim]
   float* out;      // the same shape
   AttentionPrefix prefix = {};
+  // What every query sees instead of the keys up to its own position: all positions of an encoder,
+  // those of a chunk and its left context, an encoder's output. Empty: causal.
+  KeyRange keys = {};
 };
 
-// out = softmax(scale · q·K) · V per head, over the prefix and each query's own window.
+// out = softmax(scale · q·K) · V per head, over the prefix and each query's own keys.
 void Attention(std::span<const AttentionSpan> spans, ThreadPool& pool);
 
 }  // namespace rondo

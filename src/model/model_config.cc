@@ -38,6 +38,22 @@ bool ModelConfig::HasModule(Module m) const {
     case Module::kPostAttnNorm:
     case Module::kPostFfnNorm:
       return post_norms;
+    case Module::kCrossQ:
+    case Module::kCrossK:
+    case Module::kCrossV:
+    case Module::kCrossO:
+    case Module::kCrossNorm:
+      return cross_attention;
+    case Module::kPreUp:
+    case Module::kPreDown:
+    case Module::kPreFfnNorm:
+    case Module::kConvIn:
+    case Module::kConvOut:
+    case Module::kConvNorm:
+    case Module::kConvMidNorm:
+    case Module::kConvDepth:
+    case Module::kOutNorm:
+      return conv_kernel > 0;
     default:
       return true;
   }
@@ -49,12 +65,21 @@ bool ModelConfig::HasBias(Module m) const {
     case Module::kQ:
     case Module::kK:
     case Module::kV:
+    case Module::kCrossQ:
+    case Module::kCrossK:
+    case Module::kCrossV:
       return qkv_bias;
     case Module::kO:
+    case Module::kCrossO:
       return o_bias;
     case Module::kGate:
     case Module::kUp:
     case Module::kDown:
+    case Module::kPreUp:
+    case Module::kPreDown:
+    case Module::kConvIn:
+    case Module::kConvOut:
+    case Module::kConvDepth:
       return ffn_bias;
     default:
       return norm == NormKind::kLayer;
@@ -65,17 +90,29 @@ Shape ModelConfig::ModuleShape(Module m) const {
   const int64_t d = d_model, q = int64_t{heads} * head_dim, kv = int64_t{kv_heads} * head_dim;
   switch (m) {
     case Module::kQ:
+    case Module::kCrossQ:
       return {q, d};
     case Module::kK:
     case Module::kV:
+    case Module::kCrossK:
+    case Module::kCrossV:
       return {kv, d};
     case Module::kO:
+    case Module::kCrossO:
       return {d, q};
     case Module::kGate:
     case Module::kUp:
+    case Module::kPreUp:
       return {d_ff, d};
     case Module::kDown:
+    case Module::kPreDown:
       return {d, d_ff};
+    case Module::kConvIn:
+      return {2 * d, d};
+    case Module::kConvOut:
+      return {d, d};
+    case Module::kConvDepth:
+      return {d, conv_kernel};
     case Module::kQNorm:
     case Module::kKNorm:
       return {head_dim};
@@ -92,7 +129,14 @@ void ModelConfig::Validate() const {
   RequirePositive(heads, "heads");
   RequirePositive(kv_heads, "kv_heads");
   RequirePositive(head_dim, "head_dim");
-  RequirePositive(vocab, "vocab");
+  if (causal) {
+    RequirePositive(vocab, "vocab");
+  } else {
+    Require(vocab == 0, "vocab", std::to_string(vocab), "0: an encoder has no embedding");
+    Require(!cross_attention, "cross_attention", "true", "false for an encoder");
+  }
+  Require(conv_kernel == 0 || (conv_kernel > 0 && conv_kernel < 1024 && conv_kernel % 2 == 1),
+          "conv_kernel", std::to_string(conv_kernel), "0, or an odd number up to 1023");
   RequirePositive(max_positions, "max_positions");
   Require(heads % kv_heads == 0, "kv_heads", std::to_string(kv_heads), "a divisor of heads");
   Require(int64_t{heads} * head_dim <= (1 << 24), "head_dim", std::to_string(head_dim),

@@ -8,9 +8,34 @@
 
 namespace rondo {
 namespace {
-constexpr std::string_view kNames[kModuleCount] = {
-    "q",         "k",        "v",      "o",      "gate",           "up",           "down",
-    "attn_norm", "ffn_norm", "q_norm", "k_norm", "post_attn_norm", "post_ffn_norm"};
+constexpr std::string_view kNames[] = {"q",
+                                       "k",
+                                       "v",
+                                       "o",
+                                       "gate",
+                                       "up",
+                                       "down",
+                                       "cross_q",
+                                       "cross_k",
+                                       "cross_v",
+                                       "cross_o",
+                                       "pre_up",
+                                       "pre_down",
+                                       "conv_in",
+                                       "conv_out",
+                                       "attn_norm",
+                                       "ffn_norm",
+                                       "q_norm",
+                                       "k_norm",
+                                       "post_attn_norm",
+                                       "post_ffn_norm",
+                                       "cross_norm",
+                                       "pre_ffn_norm",
+                                       "conv_norm",
+                                       "conv_mid_norm",
+                                       "out_norm",
+                                       "conv_depth"};
+static_assert(std::size(kNames) == kModuleCount);
 }  // namespace
 
 std::string_view Name(Module module) { return kNames[static_cast<int>(module)]; }
@@ -27,7 +52,9 @@ Module ModuleFromName(std::string_view name) {
 
 ModuleGroup GroupOf(Module module) {
   if (!IsLinear(module)) return ModuleGroup::kNorms;
-  return module <= Module::kO ? ModuleGroup::kAttention : ModuleGroup::kFfn;
+  const bool attention =
+      module <= Module::kO || (module >= Module::kCrossQ && module <= Module::kCrossO);
+  return attention ? ModuleGroup::kAttention : ModuleGroup::kFfn;
 }
 
 std::string_view Name(ModuleGroup group) {

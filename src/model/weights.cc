@@ -120,7 +120,8 @@ uint64_t Weights::bytes() const {
 
 std::vector<TensorSpec> ExpectedTensors(const ModelConfig& config, const SharingPlan& plan) {
   const int64_t d = config.d_model;
-  std::vector<TensorSpec> specs = {{"embed.weight", {config.vocab, d}}};
+  std::vector<TensorSpec> specs;
+  if (config.vocab > 0) specs.push_back({"embed.weight", {config.vocab, d}});
   if (config.positions == PositionKind::kLearned) {
     specs.push_back({"positions.weight", {config.max_positions, d}});
   }
@@ -138,7 +139,7 @@ std::vector<TensorSpec> ExpectedTensors(const ModelConfig& config, const Sharing
   }
   specs.push_back({"final_norm.weight", {d}});
   if (config.norm == NormKind::kLayer) specs.push_back({"final_norm.bias", {d}});
-  if (!config.tied_embeddings) specs.push_back({"head.weight", {config.vocab, d}});
+  if (config.vocab > 0 && !config.tied_embeddings) specs.push_back({"head.weight", {config.vocab, d}});
   if (config.head_bias) specs.push_back({"head.bias", {config.vocab}});
   return specs;
 }

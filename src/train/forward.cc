@@ -95,12 +95,14 @@ at::Tensor Forward::Attend(const Heads& heads, int64_t prefix, bool local,
   if (config_.attn_softcap == 0) {
     return at::scaled_dot_product_attention(
         heads.q, heads.k, heads.v, plain ? std::optional<at::Tensor>() : mask, /*dropout_p=*/0,
-        /*is_causal=*/plain, static_cast<double>(config_.attn_scale));
+        /*is_causal=*/plain && config_.causal, static_cast<double>(config_.attn_scale));
   }
   at::Tensor scores = heads.q.matmul(heads.k.transpose(2, 3)) * config_.attn_scale;
   scores = at::tanh(scores / config_.attn_softcap) * config_.attn_softcap;
-  if (plain) mask = CausalMask(shape.length, 0);
-  scores = scores.masked_fill(mask.logical_not(), -std::numeric_limits<float>::infinity());
+  if (plain && config_.causal) mask = CausalMask(shape.length, 0);
+  if (mask.defined()) {
+    scores = scores.masked_fill(mask.logical_not(), -std::numeric_limits<float>::infinity());
+  }
   return at::softmax(scores, -1).matmul(heads.v);
 }
 
@@ -135,15 +137,64 @@ at::Tensor Forward::Ffn(const LayerTensors& layer, const at::Tensor& x) const {
   return Linear(inner, layer.down, layer.down_bias);
 }
 
+at::Tensor Forward::PreFfn(const LayerTensors& layer, const at::Tensor& x) const {
+  const at::Tensor inner =
+      ActivationOp(Linear(x, layer.pre_up, layer.pre_up_bias), config_.activation, false);
+  return Linear(inner, layer.pre_down, layer.pre_down_bias);
+}
+
+at::Tensor Forward::CrossAttention(const LayerTensors& layer, const at::Tensor& x,
+                                   const RowsShape& shape) const {
+  const int64_t width = int64_t{config_.heads} * config_.head_dim;
+  const auto heads = [&](const at::Tensor& t, int64_t length) {
+    return t.view({shape.rows, length, config_.heads, config_.head_dim}).transpose(1, 2);
+  };
+  const at::Tensor q = Linear(x, layer.cross_q, layer.cross_q_bias);
+  const at::Tensor kv = Linear(shape.memory, layer.cross_kv, layer.cross_kv_bias);
+  const at::Tensor k = kv.narrow(1, 0, width).contiguous(),
+                   v = kv.narrow(1, width, width).contiguous();
+  const at::Tensor attended = at::scaled_dot_product_attention(
+      heads(q, shape.length), heads(k, shape.memory_length), heads(v, shape.memory_length),
+      shape.memory_visible, /*dropout_p=*/0, /*is_causal=*/false,
+      static_cast<double>(config_.attn_scale));
+  return Linear(attended.transpose(1, 2).reshape({-1, width}), layer.cross_o, layer.cross_o_bias);
+}
+
+at::Tensor Forward::Convolution(const LayerTensors& layer, const at::Tensor& x,
+                                const RowsShape& shape) const {
+  const int64_t d = config_.d_model, kernel = config_.conv_kernel;
+  const at::Tensor gated = at::glu(Linear(x, layer.conv_in, layer.conv_in_bias), 1);
+  // A position sees itself and those before it.
+  const at::Tensor padded = at::constant_pad_nd(
+      gated.view({shape.rows, shape.length, d}).transpose(1, 2), {kernel - 1, 0});
+  const at::Tensor mixed = at::conv1d(padded, layer.conv_depth.unsqueeze(1), layer.conv_depth_bias,
+                                      /*stride=*/at::IntArrayRef{1}, /*padding=*/at::IntArrayRef{0},
+                                      /*dilation=*/at::IntArrayRef{1}, /*groups=*/d)
+                               .transpose(1, 2)
+                               .reshape({-1, d});
+  return Linear(at::silu(Norm(layer.conv_mid_norm, mixed)), layer.conv_out, layer.conv_out_bias);
+}
+
 at::Tensor Forward::Layer(const LayerTensors& layer, int depth, const at::Tensor& hidden,
                           const RowsShape& shape) const {
-  at::Tensor attention = Attention(layer, depth, Norm(layer.attn_norm, hidden), shape);
+  const auto drop = [&](const at::Tensor& branch) {
+    return shape.dropout > 0 ? at::dropout(branch, shape.dropout, /*train=*/true) : branch;
+  };
+  const bool conformer = config_.conv_kernel > 0;
+  at::Tensor x = hidden;
+  if (conformer) x = x + 0.5 * drop(PreFfn(layer, Norm(layer.pre_ffn_norm, x)));
+  at::Tensor attention = Attention(layer, depth, Norm(layer.attn_norm, x), shape);
   if (config_.post_norms) attention = Norm(layer.post_attn_norm, attention);
-  const at::Tensor middle = hidden + attention;
+  at::Tensor middle = x + drop(attention);
+  if (config_.cross_attention) {
+    middle = middle + drop(CrossAttention(layer, Norm(layer.cross_norm, middle), shape));
+  }
+  if (conformer) middle = middle + drop(Convolution(layer, Norm(layer.conv_norm, middle), shape));
   const at::Tensor& ffn_input = config_.parallel_residual ? hidden : middle;
   at::Tensor ffn = Ffn(layer, Norm(layer.ffn_norm, ffn_input));
   if (config_.post_norms) ffn = Norm(layer.post_ffn_norm, ffn);
-  return middle + ffn;
+  if (!conformer) return middle + drop(ffn);
+  return Norm(layer.out_norm, middle + 0.5 * drop(ffn));
 }
 
 at::Tensor EmbedTokens(const ModelConfig& config, const at::Tensor& embedding,

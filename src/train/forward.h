@@ -22,6 +22,11 @@ struct RowsShape {
   // bool [rows, 1, length, length], true where a query sees a key of an earlier or the same
   // position; undefined when every row is one document. Sliding windows come on top.
   at::Tensor visible;
+  // Speech models. What cross-attention reads, [rows · memory_length, d_model], and which of it:
+  // bool [rows, 1, 1, memory_length].
+  at::Tensor memory, memory_visible;
+  int64_t memory_length = 0;
+  double dropout = 0;  // of the branches, drawn from LibTorch's generator
 };
 
 // `document` [rows, length]: positions see only their own document's.
@@ -31,7 +36,8 @@ class Forward {
  public:
   Forward(const ModelConfig& config, int64_t max_length, ComputeType compute = ComputeType::kF32);
 
-  // hidden[tokens, d_model] behind one layer.
+  // hidden[tokens, d_model] behind one layer. Without `visible` every position of a model that is
+  // not causal sees all of its row.
   at::Tensor Layer(const LayerTensors& layer, int depth, const at::Tensor& hidden,
                    const RowsShape& shape) const;
   at::Tensor Norm(const NormTensors& norm, const at::Tensor& x) const;
@@ -48,6 +54,11 @@ class Forward {
   at::Tensor WithPrefix(const at::Tensor& prefix, const at::Tensor& heads) const;
   at::Tensor WithHeadNorms(const LayerTensors& layer, const at::Tensor& qkv) const;
   at::Tensor Ffn(const LayerTensors& layer, const at::Tensor& x) const;
+  at::Tensor PreFfn(const LayerTensors& layer, const at::Tensor& x) const;
+  at::Tensor CrossAttention(const LayerTensors& layer, const at::Tensor& x,
+                            const RowsShape& shape) const;
+  at::Tensor Convolution(const LayerTensors& layer, const at::Tensor& x,
+                         const RowsShape& shape) const;
 
   ModelConfig config_;
   int64_t max_length_;

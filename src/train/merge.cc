@@ -11,6 +11,22 @@ using torch::autograd::AutogradContext;
 using torch::autograd::Variable;
 using torch::autograd::variable_list;
 
+// The parameters whose names begin with a scope, by the rest of their names.
+struct Scoped {
+  const Params& params;
+  std::string_view scope = {};
+  const CutGradients* cut = nullptr;
+  std::string NameOf(std::string_view name) const { return std::string(scope).append(name); }
+  const at::Tensor& Get(std::string_view name) const { return params.Get(NameOf(name)); }
+  bool Has(std::string_view name) const { return params.Has(NameOf(name)); }
+  // A tensor of a block as a depth uses it.
+  at::Tensor Shared(Module m, int depth, std::string_view name) const {
+    const bool is_cut = cut != nullptr && !cut->empty() &&
+                        (*cut)[static_cast<size_t>(depth)][static_cast<size_t>(m)];
+    return is_cut ? Get(name).detach() : Get(name);
+  }
+};
+
 // One linear of a group: where its tensors are.
 struct LinearParts {
   ResidualKind kind = ResidualKind::kNone;
@@ -19,18 +35,10 @@ struct LinearParts {
   double rest_weight = 0;
 };
 
-// A tensor of a block as a depth uses it.
-at::Tensor SharedTensor(const Params& params, Module m, int depth, const std::string& name,
-                        const CutGradients& cut) {
-  const bool is_cut = !cut.empty() && cut[static_cast<size_t>(depth)][static_cast<size_t>(m)];
-  return is_cut ? params.Get(name).detach() : params.Get(name);
-}
-
-LinearParts FindParts(const Params& params, const SharingPlan& plan, Module m, int depth,
-                      const FadingRest* fading, const CutGradients& cut) {
+LinearParts FindParts(const Scoped& params, const SharingPlan& plan, Module m, int depth,
+                      const FadingRest* fading) {
   const auto at = static_cast<size_t>(depth);
-  LinearParts parts{.shared =
-                        SharedTensor(params, m, depth, BlockTensor(plan[m].blocks[at], m), cut)};
+  LinearParts parts{.shared = params.Shared(m, depth, BlockTensor(plan[m].blocks[at], m))};
   if (plan.HasResidual(m, depth)) {
     parts.kind = plan[m].residual;
     const auto find = [&](std::string_view part) {
@@ -138,12 +146,12 @@ bool IsLowRank(const LinearParts& p) {
   return p.kind == ResidualKind::kNone || p.kind == ResidualKind::kLora;
 }
 
-at::Tensor MergeGroup(const Params& params, const SharingPlan& plan, std::span<const Module> group,
-                      int depth, const FadingRest* fading, const CutGradients& cut) {
+at::Tensor MergeGroup(const Scoped& params, const SharingPlan& plan, std::span<const Module> group,
+                      int depth, const FadingRest* fading) {
   std::vector<LinearParts> linears;
   bool low_rank = true;
   for (const Module m : group) {
-    linears.push_back(FindParts(params, plan, m, depth, fading, cut));
+    linears.push_back(FindParts(params, plan, m, depth, fading));
     low_rank = low_rank && IsLowRank(linears.back());
   }
   if (linears.size() == 1 && linears[0].kind == ResidualKind::kNone && !linears[0].rest.defined()) {
@@ -164,41 +172,77 @@ at::Tensor MergeGroup(const Params& params, const SharingPlan& plan, std::span<c
   return merged.size() == 1 ? merged[0] : at::cat(merged);
 }
 
-at::Tensor BiasOf(const Params& params, const SharingPlan& plan, Module m, int depth,
-                  const CutGradients& cut) {
+at::Tensor BiasOf(const Scoped& params, const SharingPlan& plan, Module m, int depth) {
   const int block = plan[m].blocks[static_cast<size_t>(depth)];
   if (block == kAbsorbed) return {};
   return plan[m].own_bias ? params.Get(ResidualTensor(depth, m, "bias"))
-                          : SharedTensor(params, m, depth, BlockTensor(block, m, "bias"), cut);
+                          : params.Shared(m, depth, BlockTensor(block, m, "bias"));
 }
 
 // Biases of a group, one behind the other, zeros for a linear without one.
-at::Tensor GroupBias(const Params& params, const ModelConfig& config, const SharingPlan& plan,
-                     std::span<const Module> group, int depth, const CutGradients& cut) {
+at::Tensor GroupBias(const Scoped& params, const ModelConfig& config, const SharingPlan& plan,
+                     std::span<const Module> group, int depth) {
   std::vector<at::Tensor> biases;
   bool any = false;
   for (const Module m : group) {
     any = any || config.HasBias(m);
-    biases.push_back(config.HasBias(m) ? BiasOf(params, plan, m, depth, cut)
+    biases.push_back(config.HasBias(m) ? BiasOf(params, plan, m, depth)
                                        : at::zeros({config.ModuleShape(m)[0]}, at::kFloat));
   }
   if (!any) return {};
   return biases.size() == 1 ? biases[0] : at::cat(biases);
 }
 
-NormTensors NormOf(const Params& params, const ModelConfig& config, const SharingPlan& plan,
-                   Module m, int depth, const CutGradients& cut) {
+NormTensors NormOf(const Scoped& params, const ModelConfig& config, const SharingPlan& plan,
+                   Module m, int depth) {
   if (!config.HasModule(m)) return {};
   const int block = plan[m].blocks[static_cast<size_t>(depth)];
   if (block == kAbsorbed) return {};
-  return {.gain = SharedTensor(params, m, depth, BlockTensor(block, m), cut),
-          .bias = config.HasBias(m) ? BiasOf(params, plan, m, depth, cut) : at::Tensor()};
+  return {.gain = params.Shared(m, depth, BlockTensor(block, m)),
+          .bias = config.HasBias(m) ? BiasOf(params, plan, m, depth) : at::Tensor()};
+}
+
+template <typename Merge, typename Bias, typename Norm>
+void AddCross(const Merge& merge, const Bias& bias, const Norm& norm, LayerTensors& layer) {
+  constexpr Module kQuery[] = {Module::kCrossQ}, kOut[] = {Module::kCrossO};
+  constexpr Module kKeys[] = {Module::kCrossK, Module::kCrossV};
+  layer.cross_q = merge(kQuery);
+  layer.cross_q_bias = bias(kQuery);
+  layer.cross_kv = merge(kKeys);
+  layer.cross_kv_bias = bias(kKeys);
+  layer.cross_o = merge(kOut);
+  layer.cross_o_bias = bias(kOut);
+  layer.cross_norm = norm(Module::kCrossNorm);
+}
+
+template <typename Merge, typename Bias, typename Norm>
+void AddConformer(const Scoped& params, const SharingPlan& plan, int depth, const Merge& merge,
+                  const Bias& bias, const Norm& norm, LayerTensors& layer) {
+  constexpr Module kPreUp[] = {Module::kPreUp}, kPreDown[] = {Module::kPreDown};
+  constexpr Module kConvIn[] = {Module::kConvIn}, kConvOut[] = {Module::kConvOut};
+  constexpr Module kDepth = Module::kConvDepth;
+  layer.pre_up = merge(kPreUp);
+  layer.pre_up_bias = bias(kPreUp);
+  layer.pre_down = merge(kPreDown);
+  layer.pre_down_bias = bias(kPreDown);
+  layer.conv_in = merge(kConvIn);
+  layer.conv_in_bias = bias(kConvIn);
+  layer.conv_out = merge(kConvOut);
+  layer.conv_out_bias = bias(kConvOut);
+  layer.conv_depth =
+      params.Get(BlockTensor(plan[kDepth].blocks[static_cast<size_t>(depth)], kDepth));
+  layer.conv_depth_bias = BiasOf(params, plan, kDepth, depth);
+  layer.pre_ffn_norm = norm(Module::kPreFfnNorm);
+  layer.conv_norm = norm(Module::kConvNorm);
+  layer.conv_mid_norm = norm(Module::kConvMidNorm);
+  layer.out_norm = norm(Module::kOutNorm);
 }
 
 }  // namespace
 
-LayerTensors MergeLayer(const Params& params, const ModelConfig& config, const SharingPlan& plan,
-                        int depth, const FadingRest* fading, const CutGradients& cut) {
+LayerTensors MergeLayer(const Params& all, const ModelConfig& config, const SharingPlan& plan,
+                        int depth, const MergeOptions& options) {
+  const Scoped params{all, options.scope, options.cut};
   constexpr Module kQkv[] = {Module::kQ, Module::kK, Module::kV};
   constexpr Module kO[] = {Module::kO};
   constexpr Module kGateUp[] = {Module::kGate, Module::kUp};
@@ -206,31 +250,34 @@ LayerTensors MergeLayer(const Params& params, const ModelConfig& config, const S
   const std::span<const Module> up =
       config.gated_ffn ? std::span(kGateUp) : std::span(kGateUp).subspan(1);
   const auto merge = [&](std::span<const Module> group) {
-    return MergeGroup(params, plan, group, depth, fading, cut);
+    return MergeGroup(params, plan, group, depth, options.fading);
   };
   const auto bias = [&](std::span<const Module> group) {
-    return GroupBias(params, config, plan, group, depth, cut);
+    return GroupBias(params, config, plan, group, depth);
   };
-  const auto norm = [&](Module m) { return NormOf(params, config, plan, m, depth, cut); };
+  const auto norm = [&](Module m) { return NormOf(params, config, plan, m, depth); };
   const auto prefix = [&](const char* part) {
     return plan.prefix > 0 ? params.Get(PrefixTensor(depth, part)) : at::Tensor();
   };
-  return {.qkv = merge(kQkv),
-          .o = merge(kO),
-          .up = merge(up),
-          .down = merge(kDown),
-          .qkv_bias = bias(kQkv),
-          .o_bias = bias(kO),
-          .up_bias = bias(up),
-          .down_bias = bias(kDown),
-          .attn_norm = norm(Module::kAttnNorm),
-          .ffn_norm = norm(Module::kFfnNorm),
-          .q_norm = norm(Module::kQNorm),
-          .k_norm = norm(Module::kKNorm),
-          .post_attn_norm = norm(Module::kPostAttnNorm),
-          .post_ffn_norm = norm(Module::kPostFfnNorm),
-          .prefix_k = prefix("k"),
-          .prefix_v = prefix("v")};
+  LayerTensors layer = {.qkv = merge(kQkv),
+                        .o = merge(kO),
+                        .up = merge(up),
+                        .down = merge(kDown),
+                        .qkv_bias = bias(kQkv),
+                        .o_bias = bias(kO),
+                        .up_bias = bias(up),
+                        .down_bias = bias(kDown),
+                        .attn_norm = norm(Module::kAttnNorm),
+                        .ffn_norm = norm(Module::kFfnNorm),
+                        .q_norm = norm(Module::kQNorm),
+                        .k_norm = norm(Module::kKNorm),
+                        .post_attn_norm = norm(Module::kPostAttnNorm),
+                        .post_ffn_norm = norm(Module::kPostFfnNorm),
+                        .prefix_k = prefix("k"),
+                        .prefix_v = prefix("v")};
+  if (config.cross_attention) AddCross(merge, bias, norm, layer);
+  if (config.conv_kernel > 0) AddConformer(params, plan, depth, merge, bias, norm, layer);
+  return layer;
 }
 
 void NarrowFfn(const ModelConfig& config, int64_t width, LayerTensors& layer) {
@@ -246,7 +293,7 @@ void NarrowFfn(const ModelConfig& config, int64_t width, LayerTensors& layer) {
 }
 
 at::Tensor MergeLinear(const Params& params, const SharingPlan& plan, Module m, int depth) {
-  return Compose(FindParts(params, plan, m, depth, nullptr, {}));
+  return Compose(FindParts({params}, plan, m, depth, nullptr));
 }
 
 }  // namespace rondo

@@ -8,6 +8,7 @@
 #include <map>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "rondo/model.h"
@@ -26,6 +27,11 @@ struct LayerTensors {
   at::Tensor qkv_bias, o_bias, up_bias, down_bias;  // undefined: none
   NormTensors attn_norm, ffn_norm, q_norm, k_norm, post_attn_norm, post_ffn_norm;
   at::Tensor prefix_k, prefix_v;  // [prefix, kv_heads · head_dim]; undefined: none
+  // Speech models; undefined where the configuration has none. cross_kv holds k above v.
+  at::Tensor cross_q, cross_kv, cross_o, pre_up, pre_down, conv_in, conv_out, conv_depth;
+  at::Tensor cross_q_bias, cross_kv_bias, cross_o_bias, pre_up_bias, pre_down_bias, conv_in_bias,
+      conv_out_bias, conv_depth_bias;
+  NormTensors cross_norm, pre_ffn_norm, conv_norm, conv_mid_norm, out_norm;
 };
 
 // A part of every linear that fades: the matrix used at a depth is merged + weight · rest, with
@@ -38,10 +44,16 @@ struct FadingRest {
 // By depth, the modules whose shared tensors get no gradient from there; empty: all get theirs.
 using CutGradients = std::vector<std::bitset<kModuleCount>>;
 
-// Differentiable by all trained parameters but for what is cut. `fading` may be null.
+struct MergeOptions {
+  const FadingRest* fading = nullptr;
+  const CutGradients* cut = nullptr;
+  // Stands before the names of parameters: a speech model's encoder and decoder are among the same.
+  std::string_view scope = {};
+};
+
+// Differentiable by all trained parameters but for what is cut.
 LayerTensors MergeLayer(const Params& params, const ModelConfig& config, const SharingPlan& plan,
-                        int depth, const FadingRest* fading = nullptr,
-                        const CutGradients& cut = {});
+                        int depth, const MergeOptions& options = {});
 
 // Leaves the first `width` channels of the feed-forward; the others' parameters get a gradient of
 // zero.

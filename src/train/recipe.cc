@@ -290,11 +290,12 @@ Recipe ParseRecipe(const std::string& text, const std::string& file,
   recipe.file = file;
   Reader reader(root, "", file);
   VisitRoot(recipe, reader);
-  for (const char* section : {"init", "tying", "data", "valid", "run", "train", "stages"})
+  for (const char* section : {"init", "tying", "speech", "data", "valid", "run", "train", "stages"})
     reader.Know(section);
   reader.RefuseUnknownKeys();
   if (root.contains("init")) ReadSection(root, "init", file, recipe.init.emplace());
   if (root.contains("tying")) ReadSection(root, "tying", file, recipe.tying.emplace());
+  if (root.contains("speech")) ReadSection(root, "speech", file, recipe.speech.emplace());
   ReadSection(root, "data", file, recipe.data);
   ReadSection(root, "valid", file, recipe.valid);
   ReadSection(root, "run", file, recipe.run);
@@ -319,6 +320,10 @@ std::string RecipeToToml(const Recipe& recipe) {
     writer.Header("[tying]");
     Visit(*copy.tying, writer);
   }
+  if (copy.speech) {
+    writer.Header("[speech]");
+    Visit(*copy.speech, writer);
+  }
   writer.Header("[data]");
   Visit(copy.data, writer);
   writer.Header("[valid]");
@@ -337,6 +342,7 @@ std::string RecipeHelp() {
   Recipe recipe;
   InitSection init;
   TyingSection tying;
+  SpeechSection speech;
   StageOptions stage;
   Helper helper;
   VisitRoot(recipe, helper);
@@ -344,6 +350,8 @@ std::string RecipeHelp() {
   Visit(init, helper);
   helper.Header("[tying]    # layers that tie themselves while training");
   Visit(tying, helper);
+  helper.Header("[speech]    # instead of model, [init], [data] and [valid].text: docs/speech.md");
+  Visit(speech, helper);
   helper.Header("[data]");
   Visit(recipe.data, helper);
   helper.Header("[valid]");

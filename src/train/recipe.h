@@ -12,6 +12,8 @@
 #include <string>
 #include <vector>
 
+#include "train/speech_section.h"
+
 namespace rondo {
 
 // A model of random weights instead of Recipe::model.
@@ -167,6 +169,7 @@ struct Recipe {
   int teacher_top_k = 64;
   std::optional<InitSection> init;
   std::optional<TyingSection> tying;
+  std::optional<SpeechSection> speech;  // a speech model instead of a language model
   DataSection data;
   ValidSection valid;
   RunSection run;

@@ -107,7 +107,7 @@ at::Tensor FlatArray(const TensorMap& tensors, const std::string& file, const st
 }  // namespace
 
 void SaveCheckpoint(const std::string& folder, const RunState& state, const Params& params,
-                    const OptimizerState& optimizer, const Tying* tying, int keep) {
+                    const OptimizerState& optimizer, int keep, const CheckpointExtras& extras) {
   fs::create_directories(folder);
   const std::string base = (fs::path(folder) / NameOf(state)).string();
   if (fs::exists(base)) return;
@@ -120,15 +120,19 @@ void SaveCheckpoint(const std::string& folder, const RunState& state, const Para
   nlohmann::json json = ToJson(state);
   json["updates"] = optimizer.updates;
   if (!optimizer.born.empty()) json["born"] = optimizer.born;
-  if (tying != nullptr) {
-    json["tying"] = tying->Save();
-    for (auto& tensor : tying->SaveTensors()) tensors.push_back(std::move(tensor));
+  if (extras.tying != nullptr) {
+    json["tying"] = extras.tying->Save();
+    for (auto& tensor : extras.tying->SaveTensors()) tensors.push_back(std::move(tensor));
   }
   WriteSafetensors(base + ".safetensors", tensors);
   AtomicFile file(base + ".json");
   file.Write(json.dump(1));
   file.Commit();
-  SaveModel(params.ToModel(), base, DType::kF32);
+  if (extras.write) {
+    extras.write(params.ToModel(), base);
+  } else {
+    SaveModel(params.ToModel(), base, DType::kF32);
+  }
   std::vector<std::string> names = WholeCheckpoints(folder);
   const size_t surplus = names.size() - std::min(names.size(), static_cast<size_t>(keep));
   for (size_t i = 0; i < surplus; ++i) RemoveCheckpoint(folder, names[i]);

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 
@@ -31,10 +32,18 @@ struct RunState {
   SamplerState sampler;
 };
 
-// Writes one checkpoint and removes all but the newest `keep`. `tying` may be null. Throws on a
-// full disk; older checkpoints are then still there.
+// Writes a model of a run's parameters into a directory.
+using ModelWriter = std::function<void(const Model& model, const std::string& directory)>;
+
+struct CheckpointExtras {
+  const Tying* tying = nullptr;  // of a stage whose layers are tied
+  ModelWriter write = {};        // of models that SaveModel is not for
+};
+
+// Writes one checkpoint and removes all but the newest `keep`. Throws on a full disk; older
+// checkpoints are then still there.
 void SaveCheckpoint(const std::string& folder, const RunState& state, const Params& params,
-                    const OptimizerState& optimizer, const Tying* tying, int keep);
+                    const OptimizerState& optimizer, int keep, const CheckpointExtras& extras = {});
 
 struct FoundCheckpoint {
   RunState state;

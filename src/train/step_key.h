@@ -16,7 +16,14 @@ struct StepKey {
 };
 
 // What a choice of a step is for; no two share their random numbers.
-enum class Choice : uint64_t { kLayerDropout = 1, kMixture = 2, kWidth = 3 };
+enum class Choice : uint64_t {
+  kLayerDropout = 1,
+  kMixture = 2,
+  kDropout = 3,
+  kChunk = 4,
+  kMasks = 5,
+  kWidth = 6,
+};
 
 // Every forward pass of a step chooses alike.
 inline uint64_t HashOfStep(const StepKey& key, Choice choice) {

@@ -100,7 +100,8 @@ at::Tensor Student::RunDepths(int first, int end, at::Tensor hidden, const RowsS
   for (int depth = first; depth < end; ++depth) {
     const auto kept = dropout_.KeptRows(depth, forward_.config().layers, shape.rows);
     if (kept.empty()) continue;
-    LayerTensors layer = MergeLayer(params_, forward_.config(), plan_, depth, fading_, cut_);
+    LayerTensors layer =
+        MergeLayer(params_, forward_.config(), plan_, depth, {.fading = fading_, .cut = &cut_});
     NarrowFfn(forward_.config(), ffn_width_, layer);
     hidden = OnRows(kept, hidden, shape, [&](const at::Tensor& rows, const RowsShape& part) {
       return forward_.Layer(layer, depth, rows, part);

@@ -22,8 +22,10 @@
 #include "train/interrupts.h"
 #include "train/journal.h"
 #include "train/ranks.h"
+#include "train/resolved.h"
 #include "train/run_state.h"
 #include "train/samples.h"
+#include "train/speech_trainer.h"
 #include "train/stage.h"
 #include "train/stage_run.h"
 #include "train/validation.h"
@@ -67,7 +69,6 @@ class Run {
 
  private:
   void Prepare();
-  void CheckResolved() const;
   void RunStage(std::optional<FoundCheckpoint> found);
   std::unique_ptr<StageRun> StartStage(const std::optional<FoundCheckpoint>& found);
   void StartFading(StageRun& run);
@@ -107,26 +108,6 @@ class Run {
   int skipped_ = 0;                        // steps in a row
 };
 
-// A run may only go on as it was begun.
-void Run::CheckResolved() const {
-  const std::string path = Folder("resolved.toml"), text = RecipeToToml(recipe_);
-  if (!fs::exists(path)) {
-    fs::create_directories(recipe_.run.out);
-    AtomicFile file(path);
-    file.Write(text);
-    return file.Commit();
-  }
-  const std::string before = ReadTextFile(path);
-  if (before == text) return;
-  const auto at = std::ranges::mismatch(before, text).in1 - before.begin();
-  const size_t begin = before.rfind('\n', static_cast<size_t>(at)) + 1;
-  throw Error({.function = "Train",
-               .problem = "the folder holds a run of another recipe, which has '" +
-                          before.substr(begin, before.find('\n', begin) - begin) + "'",
-               .expected = "the same recipe, or another run.out",
-               .file = path});
-}
-
 std::string Run::StageStart(int stage) const {
   if (stage == 0 && !recipe_.init) return recipe_.model;
   return Folder(("stage-" + std::to_string(stage) + "-start").c_str());
@@ -155,7 +136,7 @@ void Run::Prepare() {
   }
   // The first rank makes what is missing, and the others find it.
   if (!ranks_.first()) ranks_.Wait();
-  CheckResolved();
+  CheckResolved(recipe_);
   tokenizer_ = LoadTokenizer(tokenizer_path_);
   sampler_ = std::make_unique<RowSampler>(OpenData(recipe_, *tokenizer_, options_.quiet),
                                           SamplerOptions{.length = recipe_.data.length,
@@ -470,8 +451,8 @@ void Run::CheckpointIfDue(StageRun& run, bool end) {
   if (!ranks_.first()) return;
   try {
     journal_.Sync();
-    SaveCheckpoint(Folder("checkpoints"), state_, run.params, optimizer, run.tying,
-                   recipe_.run.keep);
+    SaveCheckpoint(Folder("checkpoints"), state_, run.params, optimizer, recipe_.run.keep,
+                   {.tying = run.tying});
   } catch (const std::exception& error) {
     journal_.Warn(std::string("checkpoint not written: ") + error.what());
     if (end) throw;
@@ -536,7 +517,7 @@ void Run::RunStage(std::optional<FoundCheckpoint> found) {
 }  // namespace
 
 TrainResult Train(const Recipe& recipe, const TrainOptions& options) {
-  return Run(recipe, options).Go();
+  return recipe.speech ? TrainSpeech(recipe, options) : Run(recipe, options).Go();
 }
 
 }  // namespace rondo

@@ -37,7 +37,7 @@ inline SharingPlan NativeV1Plan() {
   plan.order = "cycle";
   plan.loops = 2;
   for (const Module m : kAllModules) {
-    if (IsLinear(m)) plan[m].blocks = {0, 1, 0, 1};
+    if (IsLinear(m) && !plan[m].blocks.empty()) plan[m].blocks = {0, 1, 0, 1};
   }
   for (const Module m : {Module::kQ, Module::kUp}) {
     plan[m].residual = ResidualKind::kLora;

@@ -46,13 +46,13 @@ struct Sequence {
   // The second of two depths.
   KvView View() const { return {layout, pages, layout.depth_bytes()}; }
   AttentionPrefix Prefix() const { return {{prefix_layout, prefix_pages}, prefix}; }
-  // Output of positions [first, first + count).
-  std::vector<float> Run(int first, int count, int threads = 1) const {
+  // Output of positions [first, first + count), which see `given` keys or those up to their own.
+  std::vector<float> Run(int first, int count, int threads = 1, KeyRange given = {}) const {
     ThreadPool pool(threads);
     const int64_t width = int64_t{shape.heads} * shape.head_dim;
     std::vector<float> out(static_cast<size_t>(count * width));
-    const AttentionSpan span{shape,      View(),  first, count, q.data() + first * width,
-                             out.data(), Prefix()};
+    const AttentionSpan span{shape,      View(),   first, count, q.data() + first * width,
+                             out.data(), Prefix(), given};
     Attention({&span, 1}, pool);
     return out;
   }
@@ -133,6 +133,25 @@ TEST_P(AttentionTest, Prefixes) {
                                    .window = window};
         ExpectMatchesReference(Sequence(shape, 70, KvType::kF32, prefix));
       }
+    }
+  }
+}
+
+// Keys before and behind the queries, whatever their own positions are.
+TEST_P(AttentionTest, GivenKeys) {
+  const AttentionShape shape{.heads = 4, .kv_heads = 2, .head_dim = 10, .scale = 0.4f};
+  const Sequence s(shape, 150);
+  const size_t width = 40, kv_width = 20;
+  for (const auto& [begin, end] : {std::pair(0, 150), std::pair(0, 1), std::pair(5, 6),
+                                   std::pair(15, 33), std::pair(64, 128), std::pair(70, 131)}) {
+    const std::vector<float> out = s.Run(40, 30, 2, {begin, end});
+    const auto keys = std::span(s.keys).subspan(begin * kv_width, (end - begin) * kv_width);
+    const auto values = std::span(s.values).subspan(begin * kv_width, (end - begin) * kv_width);
+    for (size_t t = 0; t < 30; ++t) {
+      const std::vector<double> expected = reference::Attention(
+          shape, end - begin - 1, std::span(s.q).subspan((40 + t) * width, width), keys, values);
+      const double tolerance = 4 * 0x1p-24 * (4 * 10 * 0.4 + 8 + std::sqrt(end - begin));
+      for (size_t i = 0; i < width; ++i) ASSERT_NEAR(out[t * width + i], expected[i], tolerance);
     }
   }
 }

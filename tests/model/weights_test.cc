@@ -46,7 +46,7 @@ TEST(Weights, TiedLinearsCountOnceAndResidualsPerDepth) {
   const ModelConfig config = TinyLlamaConfig();
   SharingPlan plan = IdentityPlan(config);
   for (const Module m : kAllModules) {
-    if (IsLinear(m)) plan[m].blocks = {0, 1, 0, 1};
+    if (IsLinear(m) && config.HasModule(m)) plan[m].blocks = {0, 1, 0, 1};
   }
   plan[Module::kUp].residual = ResidualKind::kLora;
   plan[Module::kUp].ranks = {3, 3, 3, 0};

@@ -1,0 +1,117 @@
+// Sound from files, archives and pipes, as mono samples at the rate a model wants.
+//
+//   AudioStore store;
+//   AudioClip clip = store.Read("speech.tar:kathleen-en/a.opus", 16000);   // or a plain file
+//   for (const Utterance& u : ReadManifest("speech.tsv")) Use(store.Read(u.audio, 16000), u.text);
+//
+// An audio is named by the path of a file, or by "archive.tar:member". WAV, AIFF, FLAC, Ogg Vorbis,
+// Opus and MP3 are read through libsndfile and resampled through soxr. Channels are averaged.
+// What to compute from samples: audio_features.h.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace rondo {
+
+struct AudioClip {
+  int sample_rate = 0;
+  std::vector<float> samples;  // mono, full scale is [-1, 1]
+  double seconds() const {
+    return sample_rate > 0 ? static_cast<double>(samples.size()) / sample_rate : 0;
+  }
+};
+
+// Changes the sampling rate of a stream. Results do not depend on how it is cut into pieces.
+class Resampler {
+ public:
+  // Rates in Hz, 1 to 768000; fractions serve to change speed. Equal rates copy.
+  Resampler(double from, double to);
+  ~Resampler();
+  Resampler(const Resampler&) = delete;
+  Resampler& operator=(const Resampler&) = delete;
+
+  // Appends to `out` what is certain after `in`.
+  void Push(std::span<const float> in, std::vector<float>& out);
+  // Appends the rest; the resampler is of no use afterwards.
+  void Finish(std::vector<float>& out);
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;  // null for equal rates
+};
+
+std::vector<float> Resample(std::span<const float> samples, double from, double to);
+
+// Plays `factor` times as fast (tempo and pitch), as sox's "speed": the samples of a clip of the
+// same rate.
+std::vector<float> ChangeSpeed(std::span<const float> samples, double factor);
+
+// A source of mono samples in pieces; memory does not grow with its length.
+class AudioSource {
+ public:
+  virtual ~AudioSource() = default;
+  virtual int sample_rate() const = 0;  // of what Read() gives
+  // Fills a part of `out`, at least one sample; 0 at the end. Throws rondo::Error naming the source
+  // for damaged data.
+  virtual size_t Read(std::span<float> out) = 0;
+};
+
+// Decodes `bytes`, which `owner` keeps alive, to mono at `sample_rate` (0: as it is). `name` is for
+// errors. Throws for what libsndfile does not know, data cut short (where the format tells),
+// samples that are no numbers, rates and channel counts that make no sense.
+std::unique_ptr<AudioSource> DecodeAudio(std::span<const std::byte> bytes,
+                                         std::shared_ptr<const void> owner, const std::string& name,
+                                         int sample_rate);
+// Headerless 16-bit little-endian mono samples from an open file descriptor, as a microphone's
+// recorder writes them to a pipe: Read() returns what has arrived. `name` is for errors.
+std::unique_ptr<AudioSource> OpenPcm(int descriptor, const std::string& name, int pcm_rate,
+                                     int sample_rate);
+
+class TarIndex;
+
+// Opens audio by name and keeps archives mapped, so that members are read in place. Any number of
+// threads may use it.
+class AudioStore {
+ public:
+  AudioStore();
+  ~AudioStore();
+  // Throws rondo::Error naming file and member.
+  std::unique_ptr<AudioSource> Open(const std::string& audio, int sample_rate);
+  AudioClip Read(const std::string& audio, int sample_rate = 0);
+  // Members of an archive, as "archive.tar:member", by their names without folders and extension.
+  // Throws when two members have the same.
+  std::map<std::string, std::string> MembersByStem(const std::string& archive);
+
+ private:
+  std::shared_ptr<const TarIndex> Archive(const std::string& path);
+  std::mutex mutex_;
+  std::map<std::string, std::shared_ptr<const TarIndex>> archives_;
+};
+
+// One line of a manifest.
+struct Utterance {
+  std::string id;
+  std::string audio;        // name for AudioStore
+  std::string text;         // what is said
+  std::string translation;  // may be empty
+};
+
+// Reads a list of utterances, plain, .xz or .zst.
+//   .tsv    id <tab> text [<tab> translation], no header line
+//   .jsonl  {"audio": …, "text": …, "translation": …, "id": …}; only "audio" is needed
+// The id of a TSV line, and a relative "audio", name a file beside the manifest, or a member of
+// `audio`, a directory or .tar. By default `audio` is the .tar beside the manifest with the same
+// name or a leading part of it ("set.tar" for "set.train.tsv"), else the manifest's directory.
+// Members may be named without folders and extension. Throws naming file and line for malformed
+// lines, repeated ids, and audio that is not there.
+std::vector<Utterance> ReadManifest(const std::string& path, const std::string& audio = {});
+
+}  // namespace rondo

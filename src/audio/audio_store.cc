@@ -1,0 +1,73 @@
+#include <algorithm>
+#include <filesystem>
+#include <utility>
+
+#include "audio/tar.h"
+#include "base/file.h"
+#include "base/strings.h"
+#include "rondo/audio.h"
+#include "rondo/error.h"
+
+namespace rondo {
+namespace {
+
+constexpr std::string_view kTarMember = ".tar:";
+// 24 hours at 16 kHz; more is a file that unpacks to far more than it holds.
+constexpr size_t kMaxSamples = size_t{24} * 3600 * 16000;
+
+}  // namespace
+
+AudioStore::AudioStore() = default;
+AudioStore::~AudioStore() = default;
+
+std::shared_ptr<const TarIndex> AudioStore::Archive(const std::string& path) {
+  const std::lock_guard lock(mutex_);
+  std::shared_ptr<const TarIndex>& archive = archives_[path];
+  if (archive == nullptr) archive = TarIndex::Open(path);
+  return archive;
+}
+
+std::unique_ptr<AudioSource> AudioStore::Open(const std::string& audio, int sample_rate) {
+  const size_t colon = audio.find(kTarMember);
+  if (colon == std::string::npos) {
+    const std::shared_ptr<const MappedFile> file = MappedFile::Open(audio);
+    return DecodeAudio(file->bytes(), file, audio, sample_rate);
+  }
+  const size_t member = colon + kTarMember.size();
+  const std::shared_ptr<const TarIndex> archive = Archive(audio.substr(0, member - 1));
+  return DecodeAudio(archive->Get(audio.substr(member)), archive, audio, sample_rate);
+}
+
+AudioClip AudioStore::Read(const std::string& audio, int sample_rate) {
+  const std::unique_ptr<AudioSource> source = Open(audio, sample_rate);
+  AudioClip clip{.sample_rate = source->sample_rate(), .samples = {}};
+  std::vector<float> block(16384);
+  while (const size_t count = source->Read(block)) {
+    clip.samples.insert(clip.samples.end(), block.begin(),
+                        block.begin() + static_cast<ptrdiff_t>(count));
+    if (clip.samples.size() <= kMaxSamples) continue;
+    throw Error({.function = "AudioStore",
+                 .problem = "more than " + WithThousands(kMaxSamples) + " samples",
+                 .expected = "a clip that fits in memory",
+                 .file = audio});
+  }
+  return clip;
+}
+
+std::map<std::string, std::string> AudioStore::MembersByStem(const std::string& archive) {
+  std::map<std::string, std::string> names;
+  const std::shared_ptr<const TarIndex> index = Archive(archive);
+  for (const auto& [member, bytes] : index->members()) {
+    const std::string stem = std::filesystem::path(member).stem().string();
+    const auto [at, added] = names.emplace(stem, archive + ":" + member);
+    if (added) continue;
+    throw Error({.function = "AudioStore",
+                 .problem = "'" + stem + "' names two members, also " + at->second,
+                 .expected = "names that differ without folder and extension",
+                 .file = archive,
+                 .field = member});
+  }
+  return names;
+}
+
+}  // namespace rondo

@@ -1,0 +1,196 @@
+#include "speech/decoder.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <utility>
+
+#include "kernels/panel.h"
+#include "kernels/rope.h"
+#include "kernels/row_ops.h"
+#include "rondo/error.h"
+
+namespace rondo {
+namespace {
+
+const Model& DecoderOf(const SpeechModel& model) {
+  if (model.decoder) return *model.decoder;
+  throw Error({.function = "SpeechDecoder",
+               .problem = "no decoder",
+               .expected = "a model with an attention decoder",
+               .file = model.path});
+}
+
+// Keys and values as exact as the weights.
+KvType TypeFor(const PackedModel& weights) {
+  return weights.head().weight->type() == DType::kF32 ? KvType::kF32 : KvType::kBF16;
+}
+
+float KeyValue(const KvView& kv, int head, int64_t position, int64_t element) {
+  const std::byte* page = kv.Head(position / kPagePositions, head);
+  const int64_t at = position % kPagePositions;
+  const int64_t index =
+      (at / kPanelWidth * kv.layout.head_dim + element) * kPanelWidth + at % kPanelWidth;
+  if (kv.layout.type == KvType::kF32) return reinterpret_cast<const float*>(page)[index];
+  const uint32_t bits = uint32_t{reinterpret_cast<const uint16_t*>(page)[index]} << 16;
+  return std::bit_cast<float>(bits);
+}
+
+// softmax(scale · q · K) of one query.
+void AttentionWeights(const ModelConfig& config, const KvView& kv, int head, const float* query,
+                      int64_t length, float* weights) {
+  float top = std::numeric_limits<float>::lowest();
+  for (int64_t p = 0; p < length; ++p) {
+    float dot = 0;
+    for (int64_t i = 0; i < config.head_dim; ++i) dot += query[i] * KeyValue(kv, head, p, i);
+    weights[p] = dot * config.attn_scale;
+    top = std::max(top, weights[p]);
+  }
+  float sum = 0;
+  for (int64_t p = 0; p < length; ++p) sum += weights[p] = std::exp(weights[p] - top);
+  for (int64_t p = 0; p < length; ++p) weights[p] /= sum;
+}
+
+}  // namespace
+
+SpeechDecoder::SpeechDecoder(const SpeechModel& model, std::optional<DType> type, ThreadPool& pool)
+    : config_(DecoderOf(model).config), pool_(pool), weights_(DecoderOf(model), type, pool) {
+  CheckSpeechModel(model);
+  if (config_.positions == PositionKind::kRope) frequencies_ = RopeFrequencies(config_, false);
+  pages_ = std::make_shared<KvPagePool>(LayoutOfKv(config_, TypeFor(weights_)), config_.layers,
+                                        std::numeric_limits<int32_t>::max());
+}
+
+LayerContext SpeechDecoder::Context(const Tap& tap, Workspace& space) const {
+  return {.config = config_,
+          .rope_frequencies = frequencies_,
+          .local_rope_frequencies = frequencies_,
+          .tap = tap,
+          .space = space,
+          .pool = pool_};
+}
+
+DecoderMemory SpeechDecoder::Remember(std::span<const float> hidden) const {
+  const int length = static_cast<int>(std::ssize(hidden) / config_.d_model);
+  DecoderMemory memory{KvSequence(pages_), length};
+  memory.sequence.Reserve(0, length);
+  auto space = spaces_.Take();
+  const Tap tap;
+  for (int depth = 0; depth < config_.layers; ++depth) {
+    const LayerSpan span{.layer = &weights_.layer(depth),
+                         .depth = depth,
+                         .kv = memory.sequence.At(depth),
+                         .first_position = 0,
+                         .count = length};
+    FillMemory(Context(tap, *space), span, hidden.data());
+  }
+  return memory;
+}
+
+void SpeechDecoder::Embed(int32_t token, int position, float* out) const {
+  const auto fail = [&](const std::string& problem, int count) {
+    throw Error({.function = "SpeechDecoder",
+                 .problem = problem,
+                 .expected = "0 to " + std::to_string(count - 1)});
+  };
+  if (token < 0 || token >= config_.vocab) fail("token " + std::to_string(token), config_.vocab);
+  if (position >= config_.max_positions) {
+    fail("position " + std::to_string(position), config_.max_positions);
+  }
+  const int64_t d = config_.d_model;
+  RowToF32(weights_.embedding(), token, out);
+  if (config_.positions == PositionKind::kSinusoidal) {
+    AddTo(out, SinusoidalPositions(position, 1, d).data(), d);
+  } else if (config_.positions == PositionKind::kLearned) {
+    std::vector<float> row(static_cast<size_t>(d));
+    RowToF32(weights_.positions(), position, row.data());
+    AddTo(out, row.data(), d);
+  }
+}
+
+std::vector<float> SpeechDecoder::Forward(const DecoderMemory& memory,
+                                          std::span<const Piece> pieces,
+                                          std::vector<std::vector<float>>* queries) const {
+  const int64_t d = config_.d_model;
+  std::vector<float> hidden;
+  for (const Piece& piece : pieces) {
+    for (int i = 0; i < std::ssize(piece.tokens); ++i) {
+      hidden.resize(hidden.size() + static_cast<size_t>(d));
+      Embed(piece.tokens[static_cast<size_t>(i)], piece.text->length + i,
+            hidden.data() + std::ssize(hidden) - d);
+    }
+  }
+  for (const Piece& piece : pieces) {
+    DecoderText& text = *piece.text;
+    const int end = text.length + static_cast<int>(piece.tokens.size());
+    text.sequence.Reserve(text.length, end);
+  }
+  auto space = spaces_.Take();
+  const Tap tap;
+  std::vector<LayerSpan> spans(pieces.size());
+  for (int depth = 0; depth < config_.layers; ++depth) {
+    float* wanted = queries == nullptr ? nullptr : (*queries)[static_cast<size_t>(depth)].data();
+    for (size_t i = 0; i < pieces.size(); ++i) {
+      spans[i] = {.layer = &weights_.layer(depth),
+                  .depth = depth,
+                  .kv = pieces[i].text->sequence.At(depth),
+                  .first_position = pieces[i].text->length,
+                  .count = static_cast<int>(pieces[i].tokens.size()),
+                  .memory = {memory.sequence.At(depth), memory.length, wanted}};
+    }
+    RunLayer(Context(tap, *space), spans, hidden.data());
+  }
+  for (const Piece& piece : pieces) piece.text->length += static_cast<int>(piece.tokens.size());
+  return hidden;
+}
+
+std::vector<float> SpeechDecoder::Head(std::span<float> hidden) const {
+  const int64_t d = config_.d_model, rows = std::ssize(hidden) / d;
+  RunNorm(config_, weights_.final_norm(), hidden.data(), rows, d, hidden.data(), pool_);
+  std::vector<float> logits(static_cast<size_t>(rows * config_.vocab));
+  RunLinear(weights_.head(), hidden.data(), rows, logits.data(), pool_);
+  return logits;
+}
+
+std::vector<float> SpeechDecoder::Run(const DecoderMemory& memory, DecoderText& text,
+                                      std::span<const int32_t> tokens, bool all) const {
+  if (tokens.empty()) return {};
+  const Piece piece{&text, tokens};
+  std::vector<float> hidden = Forward(memory, {&piece, 1});
+  const auto d = static_cast<size_t>(config_.d_model);
+  return Head(all ? std::span(hidden) : std::span(hidden).last(d));
+}
+
+std::vector<float> SpeechDecoder::Step(const DecoderMemory& memory,
+                                       std::span<DecoderText* const> texts,
+                                       std::span<const int32_t> tokens) const {
+  std::vector<Piece> pieces;
+  for (size_t i = 0; i < texts.size(); ++i) pieces.push_back({texts[i], tokens.subspan(i, 1)});
+  std::vector<float> hidden = Forward(memory, pieces);
+  return Head(hidden);
+}
+
+std::vector<float> SpeechDecoder::CrossAttention(const DecoderMemory& memory,
+                                                 std::span<const int32_t> tokens,
+                                                 std::span<const std::array<int, 2>> heads) const {
+  const int64_t width = int64_t{config_.heads} * config_.head_dim, rows = std::ssize(tokens);
+  std::vector<std::vector<float>> queries(static_cast<size_t>(config_.layers),
+                                          std::vector<float>(static_cast<size_t>(rows * width)));
+  DecoderText text = Begin();
+  const Piece piece{&text, tokens};
+  Forward(memory, {&piece, 1}, &queries);
+  std::vector<float> weights(heads.size() * static_cast<size_t>(rows * memory.length));
+  for (size_t h = 0; h < heads.size(); ++h) {
+    const auto [depth, head] = heads[h];
+    const KvView kv = memory.sequence.At(depth);
+    for (int64_t r = 0; r < rows; ++r) {
+      const float* query =
+          queries[static_cast<size_t>(depth)].data() + r * width + head * config_.head_dim;
+      AttentionWeights(config_, kv, head, query, memory.length,
+                       weights.data() + (static_cast<int64_t>(h) * rows + r) * memory.length);
+    }
+  }
+  return weights;
+}
+
+}  // namespace rondo

@@ -1,0 +1,392 @@
+#include "train/speech_trainer.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <filesystem>
+#include <memory>
+#include <utility>
+
+#include "base/machine.h"
+#include "base/thread_pool.h"
+#include "rondo/error.h"
+#include "rondo/recognizer.h"
+#include "rondo/speech_eval.h"
+#include "speech/features.h"
+#include "train/interrupts.h"
+#include "train/journal.h"
+#include "train/resolved.h"
+#include "train/run_state.h"
+#include "train/speech_data.h"
+#include "train/speech_init.h"
+#include "train/speech_step.h"
+#include "train/stage.h"
+
+namespace rondo {
+namespace {
+
+namespace fs = std::filesystem;
+
+// So many steps in a row without a usable gradient end the run.
+constexpr int kMostSkipped = 10;
+// The sampler's place: an epoch, and batches of it that were used.
+constexpr int kBatchBits = 32;
+
+// Losses of speech models stand in [speech]; those of language models have no teacher here.
+Stage StageOf(const Recipe& recipe, size_t index, const ModelConfig& config) {
+  Recipe plain = recipe;
+  plain.stages[index].kd = 0;
+  return ResolveStage(plain, index, config);
+}
+
+std::vector<Utterance> SpreadOut(const std::vector<Utterance>& all, int limit) {
+  const auto count =
+      std::min<size_t>(all.size(), limit > 0 ? static_cast<size_t>(limit) : all.size());
+  std::vector<Utterance> some;
+  for (size_t i = 0; i < count; ++i) some.push_back(all[i * all.size() / count]);
+  return some;
+}
+
+class SpeechRun {
+ public:
+  SpeechRun(const Recipe& recipe, const TrainOptions& options)
+      : recipe_(recipe),
+        speech_(*recipe.speech),
+        options_(options),
+        journal_(false, options.quiet),
+        pool_(recipe.run.threads) {}
+
+  TrainResult Go();
+
+ private:
+  struct StageRun {
+    Stage stage;
+    Params params;
+    Optimizer optimizer;
+    SpeechStudent student;
+    StageRun(Stage s, const SpeechModel& model, const SpeechSection& speech)
+        : stage(std::move(s)),
+          params(AsParameters(model), stage.groups),
+          optimizer(params, stage.optimizer),
+          student(model, params, speech, stage.compute) {}
+  };
+
+  // Params know one kind of model: tensors by name.
+  static Model AsParameters(const SpeechModel& model) {
+    return {.config = model.encoder.config,
+            .plan = model.encoder.plan,
+            .weights = JoinWeights(model),
+            .path = model.path};
+  }
+
+  void Check() const;
+  void LoadData();
+  GlobalCmvn Normalisation() const;
+  void RunStage(const std::optional<FoundCheckpoint>& found);
+  SpeechLosses Step(StageRun& run);
+  SpeechBatch NextBatch(int micro);
+  bool Usable(const SpeechLosses& losses, double norm);
+  void Report(const StageRun& run, const SpeechLosses& losses, double norm, double lr,
+              double seconds);
+  SpeechModel Present(StageRun& run, bool averaged) const;
+  void MeasureIfDue(StageRun& run, bool end);
+  void CheckpointIfDue(StageRun& run, bool end);
+  bool Stopped() const {
+    return ended_ || (options_.stop_after > 0 && state_.step >= options_.stop_after);
+  }
+  std::string Folder(const char* name) const { return (fs::path(recipe_.run.out) / name).string(); }
+
+  const Recipe& recipe_;
+  const SpeechSection& speech_;
+  const TrainOptions& options_;
+  Journal journal_;
+  ThreadPool pool_;
+  RunState state_;
+  SpeechModel model_;  // at the beginning of the stage; its configuration all along
+  std::vector<SpeechExample> train_, valid_;
+  GlobalCmvn cmvn_;
+  int64_t epoch_of_batches_ = -1;
+  std::vector<std::vector<int>> batches_;
+  bool ended_ = false;
+  double measured_at_ = 0, saved_at_ = 0;
+  int skipped_ = 0;
+};
+
+void SpeechRun::Check() const {
+  const auto fail = [&](const char* field, std::string problem, const char* expected) {
+    throw Error({.function = "TrainSpeech",
+                 .problem = std::move(problem),
+                 .expected = expected,
+                 .file = recipe_.file,
+                 .field = field});
+  };
+  if (recipe_.run.out.empty()) fail("run.out", "no folder", "where the run is kept");
+  if (recipe_.init || !recipe_.model.empty() || !recipe_.teacher.empty()) {
+    fail("speech", "model, teacher or [init] beside [speech]", "[speech] alone");
+  }
+  if (speech_.ctc <= 0 && speech_.attention <= 0 && speech_.transducer <= 0) {
+    fail("speech.ctc", "no loss", "ctc, attention or transducer above 0");
+  }
+  if (!(speech_.dropout >= 0 && speech_.dropout < 1)) {
+    fail("speech.dropout", std::to_string(speech_.dropout), "0 to below 1");
+  }
+  if (speech_.batch_frames < 1) {
+    fail("speech.batch_frames", std::to_string(speech_.batch_frames), "1 or more");
+  }
+  for (const double speed : speech_.speeds) {
+    if (!(speed > 0.1 && speed < 10)) fail("speech.speeds", std::to_string(speed), "0.1 to 10");
+  }
+  if (speech_.speeds.empty()) fail("speech.speeds", "an empty list", "[1.0] or more");
+}
+
+void SpeechRun::LoadData() {
+  const SpeechSets sets = ReadSpeechSets(speech_, recipe_.file);
+  model_ = SpeechShapeOf(speech_, sets.train, Folder("units"), recipe_.file);
+  const std::shared_ptr<const SpeechUnits> units = LoadSpeechUnits(model_);
+  const FbankOptions fbank = FbankOf(model_.config.front);
+  train_ = LoadExamples(sets.train, fbank, speech_.speeds, units.get(), pool_, options_.quiet);
+  const std::vector<Utterance> valid = SpreadOut(sets.valid, speech_.valid_limit);
+  const double as_it_is[] = {1.0};
+  valid_ = LoadExamples(valid, fbank, as_it_is, nullptr, pool_, options_.quiet);
+  if (train_.empty()) {
+    throw Error({.function = "TrainSpeech",
+                 .problem = "no utterance is as long as a frame",
+                 .expected = "audio to train on",
+                 .file = speech_.train});
+  }
+}
+
+GlobalCmvn SpeechRun::Normalisation() const {
+  CmvnStatistics statistics;
+  for (const SpeechExample& example : train_) {
+    for (const Features& features : example.speeds) statistics.Add(features);
+  }
+  return GlobalCmvn(statistics, {});
+}
+
+TrainResult SpeechRun::Go() {
+  HandleInterrupts();
+  at::set_num_threads(recipe_.run.threads > 0 ? recipe_.run.threads : AvailableCpus());
+  Check();
+  CheckResolved(recipe_);
+  LoadData();
+  cmvn_ = Normalisation();
+  InitSpeechWeights(recipe_.run.seed, cmvn_, model_);
+  for (size_t i = 0; i < recipe_.stages.size(); ++i) {
+    StageOf(recipe_, i, model_.encoder.config);
+  }
+  std::optional<FoundCheckpoint> found;
+  if (options_.resume) found = FindCheckpoint(Folder("checkpoints"));
+  if (found) {
+    state_ = found->state;
+    measured_at_ = saved_at_ = state_.seconds;
+  }
+  journal_.Open(Folder("metrics.jsonl"), options_.resume, state_.step);
+  while (state_.stage < static_cast<int>(recipe_.stages.size()) && !Stopped()) {
+    RunStage(std::exchange(found, {}));
+  }
+  TrainResult result{.steps = state_.step, .tokens = state_.tokens, .seconds = state_.seconds};
+  if (ended_) journal_.Warn("ended by a signal; --resume goes on from its checkpoint");
+  if (Stopped()) return result;
+  journal_.Sync();
+  result.model = Folder("model");
+  SaveSpeechModel(model_, result.model, DTypeFromName(recipe_.run.store));
+  return result;
+}
+
+SpeechBatch SpeechRun::NextBatch(int micro) {
+  uint64_t& place = state_.sampler.next_row;
+  auto epoch = static_cast<int64_t>(place >> kBatchBits);
+  uint64_t index = place & ((uint64_t{1} << kBatchBits) - 1);
+  const auto load = [&] {
+    if (epoch_of_batches_ == epoch) return;
+    batches_ = BatchesOfEpoch(train_, speech_.batch_frames, recipe_.run.seed, epoch);
+    epoch_of_batches_ = epoch;
+  };
+  load();
+  if (index >= batches_.size()) {
+    ++epoch;
+    index = 0;
+    load();
+  }
+  place = (static_cast<uint64_t>(epoch) << kBatchBits) | (index + 1);
+  const SpecAugmentOptions masks = {.frequency_masks = speech_.frequency_masks,
+                                    .max_frequency_width = speech_.frequency_width,
+                                    .time_masks = speech_.time_masks,
+                                    .max_time_width = speech_.time_width};
+  const StepKey key = {.seed = recipe_.run.seed, .step = state_.step, .micro = micro};
+  return MakeBatch(train_, batches_[index], cmvn_, masks, HashOfPass(key, Choice::kMasks), pool_);
+}
+
+SpeechLosses SpeechRun::Step(StageRun& run) {
+  const int passes = run.stage.limits.accumulate;
+  SpeechLosses sum;
+  for (int i = 0; i < passes; ++i) {
+    const StepKey key = {.seed = recipe_.run.seed, .step = state_.step, .micro = i};
+    const double share = 1.0 / passes;
+    const SpeechLosses one = run.student.AddGradients(NextBatch(i), share, key);
+    sum.total += share * one.total;
+    sum.ctc += share * one.ctc;
+    sum.attention += share * one.attention;
+    sum.transducer += share * one.transducer;
+    sum.positions += one.positions;
+    sum.infeasible += one.infeasible;
+  }
+  return sum;
+}
+
+bool SpeechRun::Usable(const SpeechLosses& losses, double norm) {
+  if (std::isfinite(losses.total) && std::isfinite(norm)) {
+    skipped_ = 0;
+    return true;
+  }
+  journal_.Write({.step = state_.step + 1,
+                  .tokens = state_.tokens,
+                  .seconds = state_.seconds,
+                  .loss = losses.total,
+                  .grad_norm = norm,
+                  .event = "spike",
+                  .text = "loss or gradient is not finite; step left out"});
+  if (++skipped_ < kMostSkipped) return false;
+  throw Error({.function = "TrainSpeech",
+               .problem = std::to_string(skipped_) + " steps in a row without a usable gradient",
+               .expected = "a finite loss; the last checkpoint is whole: a lower lr may help",
+               .file = recipe_.file,
+               .field = "stages." + std::to_string(state_.stage)});
+}
+
+void SpeechRun::Report(const StageRun& run, const SpeechLosses& losses, double norm, double lr,
+                       double seconds) {
+  RunMetrics metrics = {.step = state_.step,
+                        .tokens = state_.tokens,
+                        .seconds = state_.seconds,
+                        .loss = losses.total,
+                        .lr = lr,
+                        .grad_norm = norm,
+                        .tokens_per_s = static_cast<double>(losses.positions) / seconds,
+                        .resident_bytes = ResidentMemoryBytes()};
+  if (speech_.ctc > 0) metrics.more["ctc"] = losses.ctc;
+  if (speech_.attention > 0) metrics.more["attention"] = losses.attention;
+  if (speech_.transducer > 0) metrics.more["transducer"] = losses.transducer;
+  if (losses.infeasible > 0) metrics.more["infeasible"] = static_cast<double>(losses.infeasible);
+  journal_.Write(metrics);
+  if (losses.infeasible > 0 && speech_.ctc > 0) {
+    journal_.WarnOnce("an utterance has more units than positions; CTC leaves such out");
+  }
+  if (state_.step % std::max<int64_t>(1, recipe_.run.log_steps) != 0) return;
+  const StageOptions& limits = run.stage.limits;
+  journal_.line().Show(
+      run.stage.name,
+      StageProgress(limits, state_.stage_step, state_.stage_tokens, state_.stage_seconds),
+      state_.stage_seconds, metrics);
+}
+
+SpeechModel SpeechRun::Present(StageRun& run, bool averaged) const {
+  const bool average = averaged && run.optimizer.average().defined();
+  const Model all = average ? run.params.ToModel(run.optimizer.average()) : run.params.ToModel();
+  return SplitWeights(model_, all.weights);
+}
+
+// Error rates of the model as it would be saved now, decoded by the code that runs it later.
+void SpeechRun::MeasureIfDue(StageRun& run, bool end) {
+  const double minutes = recipe_.valid.every_minutes;
+  const int64_t steps = recipe_.valid.every_steps;
+  const bool due = end || (minutes > 0 && state_.seconds - measured_at_ >= 60 * minutes) ||
+                   (steps > 0 && state_.step % steps == 0);
+  if (!due || valid_.empty()) return;
+  measured_at_ = state_.seconds;
+  const Recognizer recognizer(Present(run, true), std::nullopt, pool_);
+  const bool translate = speech_.task == "translate";
+  SpeechEval result;
+  std::string sample;
+  for (const SpeechExample& example : valid_) {
+    const Recognition r =
+        recognizer.Recognize(example.speeds.front().values, {.translate = translate});
+    result.Add(recognizer.units(),
+               translate ? example.utterance.translation : example.utterance.text, r.text);
+    sample = r.text;
+  }
+  RunMetrics metrics = {
+      .step = state_.step, .tokens = state_.tokens, .seconds = state_.seconds, .event = "valid"};
+  metrics.more["word_error"] = result.words.Rate();
+  metrics.more["character_error"] = result.characters.Rate();
+  if (translate) metrics.more["bleu"] = Bleu(result.references, result.hypotheses);
+  metrics.text = sample;
+  journal_.Write(metrics);
+  char line[160];
+  std::snprintf(line, sizeof line, "step %lld: word error %.2f %%, character error %.2f %%: ",
+                static_cast<long long>(state_.step), 100 * result.words.Rate(),
+                100 * result.characters.Rate());
+  journal_.line().ShowSample(line + sample);
+}
+
+void SpeechRun::CheckpointIfDue(StageRun& run, bool end) {
+  const double minutes = recipe_.run.checkpoint_minutes;
+  const int64_t steps = recipe_.run.checkpoint_steps;
+  const bool due = end || (minutes > 0 && state_.seconds - saved_at_ >= 60 * minutes) ||
+                   (steps > 0 && state_.step % steps == 0);
+  if (!due || skipped_ > 0) return;
+  saved_at_ = state_.seconds;
+  const auto write = [&](const Model& all, const std::string& directory) {
+    SaveSpeechModel(SplitWeights(model_, all.weights), directory, DType::kF32);
+  };
+  try {
+    journal_.Sync();
+    SaveCheckpoint(Folder("checkpoints"), state_, run.params, run.optimizer.Collect(),
+                   recipe_.run.keep, {.write = write});
+  } catch (const std::exception& error) {
+    journal_.Warn(std::string("checkpoint not written: ") + error.what());
+    if (end) throw;
+  }
+}
+
+void SpeechRun::RunStage(const std::optional<FoundCheckpoint>& found) {
+  if (found) model_ = SplitWeights(model_, JoinWeights(LoadSpeechModel(found->model)));
+  StageRun run(StageOf(recipe_, static_cast<size_t>(state_.stage), model_.encoder.config), model_,
+               speech_);
+  if (found) run.optimizer.Restore(LoadOptimizer(*found, run.params.flat().numel()));
+  const StageOptions& limits = run.stage.limits;
+  journal_.Write({.step = state_.step,
+                  .tokens = state_.tokens,
+                  .seconds = state_.seconds,
+                  .event = found ? "resume" : "stage",
+                  .text = run.stage.name});
+  const auto progress = [&](int64_t step, int64_t tokens, double seconds) {
+    return StageProgress(limits, state_.stage_step + step, state_.stage_tokens + tokens,
+                         state_.stage_seconds + seconds);
+  };
+  while (progress(0, 0, 0) < 1 && !Stopped()) {
+    const double start = RunningSeconds();
+    const SpeechLosses losses = Step(run);
+    const double norm = run.optimizer.GradNorm();
+    const double lr =
+        limits.lr * LrFactor(run.stage.lr, progress(1, losses.positions, RunningSeconds() - start));
+    if (Usable(losses, norm)) run.optimizer.Step(lr, norm);
+    run.params.ZeroGrad();
+    const double seconds = RunningSeconds() - start;
+    ended_ = EndRequested();
+    ++state_.step;
+    ++state_.stage_step;
+    state_.tokens += losses.positions;
+    state_.stage_tokens += losses.positions;
+    state_.seconds += seconds;
+    state_.stage_seconds += seconds;
+    Report(run, losses, norm, lr, seconds);
+    const bool end = progress(0, 0, 0) >= 1;
+    MeasureIfDue(run, end);
+    CheckpointIfDue(run, end || ended_);
+  }
+  if (Stopped()) return;
+  model_ = Present(run, true);
+  ++state_.stage;
+  state_.stage_step = state_.stage_tokens = 0;
+  state_.stage_seconds = 0;
+}
+
+}  // namespace
+
+TrainResult TrainSpeech(const Recipe& recipe, const TrainOptions& options) {
+  return SpeechRun(recipe, options).Go();
+}
+
+}  // namespace rondo

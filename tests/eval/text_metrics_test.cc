@@ -1,0 +1,37 @@
+#include "rondo/text_metrics.h"
+
+#include <gtest/gtest.h>
+
+#include <vector>
+
+#include "rondo/error.h"
+
+namespace rondo {
+namespace {
+
+TEST(EditCountsTest, CountsTheFewestEdits) {
+  const EditCounts edits = WordEdits("the cat sat on the mat", "the cat sit on mat today");
+  EXPECT_EQ(edits.Errors(), 3);
+  EXPECT_EQ(edits.Reference(), 6);
+  EXPECT_EQ(edits.substitutions, 1);
+  EXPECT_EQ(edits.deletions, 1);
+  EXPECT_EQ(edits.insertions, 1);
+  EXPECT_DOUBLE_EQ(edits.Rate(), 0.5);
+  EXPECT_EQ(WordEdits("", "a b").insertions, 2);
+  EXPECT_EQ(WordEdits("a b", "").deletions, 2);
+  EXPECT_EQ(WordEdits("", "").Rate(), 0);
+  EXPECT_EQ(CharacterEdits("über", "uber").substitutions, 1);
+  EXPECT_EQ(CharacterEdits("über", "uber").Reference(), 4);
+}
+
+TEST(BleuTest, IdenticalAndDifferentTexts) {
+  const std::vector<std::string> a = {"The quick brown fox jumps over the lazy dog."};
+  const std::vector<std::string> b = {"Nothing alike"};
+  EXPECT_DOUBLE_EQ(Bleu(a, a), 100);
+  EXPECT_DOUBLE_EQ(ChrF(a, a), 100);
+  EXPECT_EQ(Bleu(a, b), 0);
+  EXPECT_THROW(Bleu(a, {}), Error);
+}
+
+}  // namespace
+}  // namespace rondo

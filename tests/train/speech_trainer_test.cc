@@ -1,0 +1,139 @@
+// Whole runs of recipes with a [speech] section.
+#include "train/speech_trainer.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+
+#include "base/rng.h"
+#include "base/temp_dir.h"
+#include "base/thread_pool.h"
+#include "rondo/error.h"
+#include "rondo/recognizer.h"
+#include "rondo/speech_eval.h"
+#include "train/speech_data.h"
+
+namespace rondo {
+namespace {
+
+using testing::HasSubstr;
+
+const std::string kManifest = RONDO_TEST_DATA "/speech/kathleen.tsv";
+
+std::string RecipeText(const std::string& out, const std::string& more) {
+  return "[speech]\ntrain = '" + kManifest +
+         "'\nlayers = 2\nd_model = 16\nd_ff = 24\nheads = 2\nshare = 2\nrank = 2\n"
+         "mel_bins = 16\nbatch_frames = 500\ndropout = 0.1\n" +
+         more + "\n[run]\nout = '" + out +
+         "'\ncheckpoint_steps = 3\ncheckpoint_minutes = 0\nthreads = 1\n"
+         "[train]\nsteps = 6\nlr = 1e-3\n";
+}
+
+TrainResult RunText(const std::string& text, const TrainOptions& options) {
+  return Train(ParseRecipe(text, "recipe.toml", {}), options);
+}
+
+TEST(SpeechTrainerTest, ResumedRunsEndWithTheSameBits) {
+  const TempDir dir;
+  const std::string more =
+      "attention = 0.3\ntransducer = 0.2\ndecoder_layers = 1\njoiner_width = 8\n"
+      "speeds = [0.9, 1.1]\ndynamic_chunk = 4\n";
+  const TrainResult whole = RunText(RecipeText(dir.File("a"), more), {.quiet = true});
+  const std::string other = RecipeText(dir.File("b"), more);
+  EXPECT_TRUE(RunText(other, {.quiet = true, .stop_after = 4}).model.empty());
+  const TrainResult resumed = RunText(other, {.resume = true, .quiet = true});
+  EXPECT_EQ(resumed.steps, 6);
+  const SpeechModel a = LoadSpeechModel(whole.model), b = LoadSpeechModel(resumed.model);
+  const Weights first = JoinWeights(a), second = JoinWeights(b);
+  ASSERT_EQ(first.size(), second.size());
+  for (const auto& [name, tensor] : first) {
+    EXPECT_EQ(ToF32(tensor), ToF32(second.Get(name))) << name;
+  }
+}
+
+// Four sentences can be learned by heart; what comes out runs as any speech model, CTC first.
+TEST(SpeechTrainerTest, LearnsAndIsReadByTheEngine) {
+  const TempDir dir;
+  const std::string text = RecipeText(dir.File("run"),
+                                      "frequency_masks = 0\ntime_masks = 0\n"
+                                      "share = 1\nd_model = 48\nd_ff = 96\n");
+  std::string longer = text;
+  // The second occurrence of a key is an error in TOML: the recipe's own come first.
+  for (const std::string key :
+       {"share = 2\n", "d_model = 16\n", "d_ff = 24\n", "dropout = 0.1\n"}) {
+    longer.replace(longer.find(key), key.size(), key[1] == 'r' ? "dropout = 0.0\n" : "");
+  }
+  longer.replace(longer.find("steps = 6\nlr = 1e-3"), 19, "steps = 150\nlr = 4e-3");
+  longer.replace(longer.find("checkpoint_steps = 3"), 20, "checkpoint_steps = 0");
+  const TrainResult result = RunText(longer, {.quiet = true});
+  ThreadPool pool(1);
+  const Recognizer recognizer(LoadSpeechModel(result.model), {}, pool);
+  const SpeechEval eval = EvaluateSpeech(recognizer, ReadManifest(kManifest), {});
+  EXPECT_EQ(eval.utterances, 4);
+  EXPECT_LT(eval.characters.Rate(), 0.3);
+}
+
+TEST(SpeechTrainerTest, SentencePieceUnitsAreTrainedAndTravelWithTheModel) {
+  const TempDir dir;
+  const TrainResult result = RunText(
+      RecipeText(dir.File("run"), "units = 'sentencepiece'\nunit_count = 40\n"), {.quiet = true});
+  const SpeechModel model = LoadSpeechModel(result.model);
+  const auto units = LoadSpeechUnits(model);
+  EXPECT_EQ(units->Decode(units->Encode("There was a Change, now!")), "there was a change now");
+}
+
+TEST(SpeechTrainerTest, ErrorsNameTheField) {
+  const TempDir dir;
+  int runs = 0;
+  const auto fails = [&](const std::string& more, const std::string& expected) {
+    const std::string out = dir.File(std::to_string(++runs));
+    EXPECT_THAT([&] { RunText(RecipeText(out, more), {.quiet = true}); },
+                testing::ThrowsMessage<Error>(HasSubstr(expected)))
+        << more;
+  };
+  fails("conv_kernel = 4\n", "conv_kernel");
+  fails("task = 'sing'\n", "speech.task");
+  fails("task = 'translate'\n", "speech.attention");
+  fails("units = 'words'\n", "speech.units");
+  fails("ctc = 0\n", "speech.ctc");
+  fails("speeds = [0.0]\n", "speech.speeds");
+  fails("held_out = ['*']\n", "speech.held_out");
+  fails("layer = 3\n", "'layers'");
+}
+
+TEST(SpeechDataTest, HeldOutUtterancesAreForValidation) {
+  SpeechSection speech;
+  speech.train = kManifest;
+  speech.held_out = {"*a0207*", "*a0098*"};
+  const SpeechSets sets = ReadSpeechSets(speech, "recipe.toml");
+  EXPECT_EQ(sets.train.size(), 2u);
+  ASSERT_EQ(sets.valid.size(), 2u);
+  EXPECT_EQ(sets.valid[0].text, "How much was it.");
+}
+
+TEST(SpeechDataTest, BatchesHoldEveryUtteranceOnceAndFewFrames) {
+  std::vector<SpeechExample> examples(50);
+  Rng rng(1);
+  for (SpeechExample& e : examples) {
+    e.speeds.resize(1);
+    e.speeds[0].bins = 1;
+    e.speeds[0].values.resize(20 + rng.Next() % 200);
+  }
+  const auto batches = BatchesOfEpoch(examples, 600, 3, 0);
+  std::vector<int> seen(examples.size());
+  for (const auto& batch : batches) {
+    int64_t longest = 0;
+    for (const int i : batch) {
+      ++seen[static_cast<size_t>(i)];
+      longest = std::max(longest, examples[static_cast<size_t>(i)].frames());
+    }
+    EXPECT_LE(longest * static_cast<int64_t>(batch.size()), 600);
+  }
+  EXPECT_THAT(seen, testing::Each(1));
+  EXPECT_EQ(batches, BatchesOfEpoch(examples, 600, 3, 0));
+  EXPECT_NE(batches, BatchesOfEpoch(examples, 600, 3, 1));
+}
+
+}  // namespace
+}  // namespace rondo
