@@ -137,7 +137,7 @@ def report(recipe: dict, done: dict, path: pathlib.Path) -> None:
              "Means over seeds and half the range between them. Independent layers, trained parameters and memory (weights, "
              "gradients and optimiser) are means of the second half of a run, the peak is over all of it.", ""]
     header = "| ties | seeds | validation perplexity | independent layers | trained parameters | stored at the end | "
-    header += "training memory, mean / peak MB | tokens/s |"
+    header += "training memory, mean / peak MB | resident MB | tokens/s |"
     titles = {text: text for text in recipe["texts"]} | {"deep": f"{recipe['deep']['layers']} layers"}
     for prefix, title in titles.items():
         rows = []
@@ -149,9 +149,9 @@ def report(recipe: dict, done: dict, path: pathlib.Path) -> None:
             rows.append(f"| {variant} | {len(runs)} | {spread(column['perplexity'], 2)} | {spread(column['independent'], 1)} | "
                         f"{statistics.mean(column['trained']):,.0f} | {statistics.mean(column['stored']):,.0f} | "
                         f"{statistics.mean(column['mean_bytes']) / 1e6:.2f} / {max(column['peak_bytes']) / 1e6:.2f} | "
-                        f"{statistics.median(column['tokens_per_s']):,.0f} |")
+                        f"{statistics.mean(column['resident']) / 1e6:.0f} | {statistics.median(column['tokens_per_s']):,.0f} |")
         if rows:
-            lines += [f"## {title}", "", header, "|" + "---|" * 8, *rows, ""]
+            lines += [f"## {title}", "", header, "|" + "---|" * 9, *rows, ""]
     notes = path.with_suffix(".notes.md")
     if notes.exists():
         lines += [notes.read_text().rstrip(), ""]
