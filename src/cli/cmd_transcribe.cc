@@ -1,9 +1,12 @@
 #include <unistd.h>
 
 #include <cstdio>
+#include <new>
 #include <string>
+#include <utility>
 
 #include "base/machine.h"
+#include "base/memory_arena.h"
 #include "base/stopwatch.h"
 #include "base/strings.h"
 #include "cli/output.h"
@@ -123,6 +126,14 @@ Output TranscribeOne(const std::string& audio, const TranscribeCommandOptions& o
   return out;
 }
 
+[[noreturn]] void FailFull(const TranscribeCommandOptions& options, const std::string& audio) {
+  throw Error({.function = "RunTranscribe",
+               .problem = "the " + std::to_string(options.memory_mib) + " MiB are full",
+               .expected = "more",
+               .file = audio,
+               .field = "--memory"});
+}
+
 }  // namespace
 
 int RunTranscribe(const TranscribeCommandOptions& options, const CommonOptions& common) {
@@ -135,8 +146,14 @@ int RunTranscribe(const TranscribeCommandOptions& options, const CommonOptions& 
   Totals totals;
   std::vector<Output> files;
   const bool name_them = options.audio.size() > 1 && !common.json;
+  MemoryArena& arena = MemoryArena::Create(static_cast<uint64_t>(options.memory_mib) << 20);
   for (const std::string& audio : options.audio) {
-    files.push_back(TranscribeOne(audio, options, transcriber, printer, name_them, totals));
+    const ArenaScope scope(arena);
+    try {
+      files.push_back(TranscribeOne(audio, options, transcriber, printer, name_them, totals));
+    } catch (const std::bad_alloc&) {
+      FailFull(options, audio);
+    }
   }
   Output out;
   out.AddJson("files", JsonArray(files));
@@ -146,6 +163,10 @@ int RunTranscribe(const TranscribeCommandOptions& options, const CommonOptions& 
   out.Add("real_time_factor", totals.audio > 0 ? totals.work / totals.audio : 0.0);
   out.Add("load_seconds", load_seconds);
   out.Add("weight_bytes", static_cast<int64_t>(transcriber.weight_bytes()));
+  // What working takes beside weights and code: one region of this size, and how much of it was
+  // used.
+  out.Add("arena_bytes", static_cast<int64_t>(arena.bytes()));
+  out.Add("arena_peak_bytes", static_cast<int64_t>(arena.peak()));
   out.Add("peak_memory_bytes", PeakMemoryBytes());
   if (!common.json) std::printf("\n");
   out.Print(common.json);

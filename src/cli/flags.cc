@@ -426,6 +426,11 @@ void AddTranscribe(CLI::App& app, AllOptions& all, std::function<int()>* run) {
   command->add_option("--beam", o.beam, "others: texts kept by the search; 1: greedy")
       ->check(CLI::Range(1, 1000))
       ->capture_default_str();
+  command
+      ->add_option("--memory", o.memory_mib,
+                   "MiB of the one region that all work beside the weights takes its memory from")
+      ->check(CLI::Range(1, 1 << 20))
+      ->capture_default_str();
   AddCommon(command, &all.common);
   command->callback(
       [&all, run] { *run = [&all] { return RunTranscribe(all.transcribe, all.common); }; });

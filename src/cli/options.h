@@ -192,6 +192,7 @@ struct TranscribeCommandOptions {
   bool no_timestamps = false;
   std::string search = "auto";
   int beam = 1;
+  int memory_mib = 256;  // the arena that all work takes its memory from
 };
 
 struct ReportCommandOptions {

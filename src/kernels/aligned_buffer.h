@@ -1,14 +1,15 @@
-// Zeroed, cache-line aligned memory. Pages of large buffers are committed on first touch, so a
-// cache with spare capacity costs address space only.
+// Zeroed, cache-line aligned memory, from the arena in use where there is one. Elsewhere pages of
+// large buffers are committed on first touch, so a cache with spare capacity costs address space
+// only.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
-#include <cstdlib>
 #include <memory>
 #include <string>
 #include <utility>
 
+#include "base/memory_arena.h"
 #include "rondo/error.h"
 
 namespace rondo {
@@ -20,7 +21,7 @@ class AlignedBuffer {
   AlignedBuffer() = default;
   // Throws rondo::Error when there is no memory.
   explicit AlignedBuffer(uint64_t bytes) : bytes_(bytes) {
-    if (bytes > SIZE_MAX - kAlignment || !(memory_ = Memory(std::calloc(bytes + kAlignment, 1)))) {
+    if (bytes > SIZE_MAX - kAlignment || !(memory_ = Memory(AllocateZeroed(bytes + kAlignment)))) {
       throw Error({.function = "AlignedBuffer",
                    .problem = "no memory for " + std::to_string(bytes) + " bytes"});
     }
@@ -48,7 +49,7 @@ class AlignedBuffer {
 
  private:
   struct Free {
-    void operator()(void* memory) const { std::free(memory); }
+    void operator()(void* memory) const { FreeZeroed(memory); }
   };
   using Memory = std::unique_ptr<void, Free>;
   Memory memory_;

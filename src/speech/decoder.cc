@@ -1,6 +1,7 @@
 #include "speech/decoder.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <limits>
 #include <utility>
@@ -26,29 +27,40 @@ KvType TypeFor(const PackedModel& weights) {
   return weights.head().weight->type() == DType::kF32 ? KvType::kF32 : KvType::kBF16;
 }
 
-float KeyValue(const KvView& kv, int head, int64_t position, int64_t element) {
-  const std::byte* page = kv.Head(position / kPagePositions, head);
-  const int64_t at = position % kPagePositions;
-  const int64_t index =
-      (at / kPanelWidth * kv.layout.head_dim + element) * kPanelWidth + at % kPanelWidth;
-  if (kv.layout.type == KvType::kF32) return reinterpret_cast<const float*>(page)[index];
-  const uint32_t bits = uint32_t{reinterpret_cast<const uint16_t*>(page)[index]} << 16;
-  return std::bit_cast<float>(bits);
+// Keys of a head out of their panels: [head_dim, length].
+std::vector<float> KeysOf(const KvView& kv, int head, int64_t length) {
+  const int64_t dim = kv.layout.head_dim;
+  std::vector<float> keys(static_cast<size_t>(dim * length));
+  for (int64_t p = 0; p < length; ++p) {
+    const std::byte* page = kv.Head(p / kPagePositions, head);
+    const int64_t at = p % kPagePositions;
+    for (int64_t i = 0; i < dim; ++i) {
+      const int64_t index = (at / kPanelWidth * dim + i) * kPanelWidth + at % kPanelWidth;
+      float& key = keys[static_cast<size_t>(i * length + p)];
+      if (kv.layout.type == KvType::kF32) {
+        key = reinterpret_cast<const float*>(page)[index];
+      } else {
+        const auto bits = reinterpret_cast<const uint16_t*>(page)[index];
+        key = std::bit_cast<float>(uint32_t{bits} << 16);
+      }
+    }
+  }
+  return keys;
 }
 
-// softmax(scale · q · K) of one query.
-void AttentionWeights(const ModelConfig& config, const KvView& kv, int head, const float* query,
-                      int64_t length, float* weights) {
-  float top = std::numeric_limits<float>::lowest();
-  for (int64_t p = 0; p < length; ++p) {
-    float dot = 0;
-    for (int64_t i = 0; i < config.head_dim; ++i) dot += query[i] * KeyValue(kv, head, p, i);
-    weights[p] = dot * config.attn_scale;
-    top = std::max(top, weights[p]);
+// softmax(scale · q · K) of one query over keys [head_dim, length].
+void AttentionWeights(const ModelConfig& config, std::span<const float> keys, const float* query,
+                      std::span<float> weights) {
+  const size_t length = weights.size();
+  std::ranges::fill(weights, 0.0f);
+  for (size_t i = 0; i < static_cast<size_t>(config.head_dim); ++i) {
+    const float q = query[i] * config.attn_scale;
+    for (size_t p = 0; p < length; ++p) weights[p] += q * keys[i * length + p];
   }
+  const float top = *std::ranges::max_element(weights);
   float sum = 0;
-  for (int64_t p = 0; p < length; ++p) sum += weights[p] = std::exp(weights[p] - top);
-  for (int64_t p = 0; p < length; ++p) weights[p] /= sum;
+  for (float& weight : weights) sum += weight = std::exp(weight - top);
+  for (float& weight : weights) weight /= sum;
 }
 
 }  // namespace
@@ -182,12 +194,14 @@ std::vector<float> SpeechDecoder::CrossAttention(const DecoderMemory& memory,
   std::vector<float> weights(heads.size() * static_cast<size_t>(rows * memory.length));
   for (size_t h = 0; h < heads.size(); ++h) {
     const auto [depth, head] = heads[h];
-    const KvView kv = memory.sequence.At(depth);
+    const std::vector<float> keys = KeysOf(memory.sequence.At(depth), head, memory.length);
     for (int64_t r = 0; r < rows; ++r) {
       const float* query =
           queries[static_cast<size_t>(depth)].data() + r * width + head * config_.head_dim;
-      AttentionWeights(config_, kv, head, query, memory.length,
-                       weights.data() + (static_cast<int64_t>(h) * rows + r) * memory.length);
+      const int64_t at = (static_cast<int64_t>(h) * rows + r) * memory.length;
+      AttentionWeights(
+          config_, keys, query,
+          std::span(weights).subspan(static_cast<size_t>(at), static_cast<size_t>(memory.length)));
     }
   }
   return weights;

@@ -2,12 +2,16 @@
 
 import json
 import subprocess
+import tarfile
 
 import numpy
 import pytest
+import soundfile
 import torch
 import transformers
-from conftest import BUILD, ROOT
+from conftest import BUILD, DATA, ROOT
+from test_audio import MEMBERS
+from transformers.models.whisper import generation_whisper
 from whisper_models import real_model, tiny_model
 
 EPSILON = numpy.finfo(numpy.float32).eps
@@ -93,3 +97,150 @@ def test_files_that_are_no_whisper_are_refused(tool, tiny, tmp_path):
         (directory / "config.json").write_text(json.dumps({**config, key: value}))
         error = tool.ask(directory, op="encode", features="none", out="none")["error"]
         assert str(directory) in error, error
+
+
+# What follows runs the real whisper-base.
+
+SPEECH = DATA / "speech" / "kathleen.tar"
+
+
+@pytest.fixture(scope="session")
+def whisper_base():
+    path = ROOT / "models" / "whisper-base"
+    assert (path / "model.bin").exists(), f"{path} is missing: run `scripts/get_model.sh whisper-base`"
+    return path
+
+
+@pytest.fixture(scope="session")
+def oracle(whisper_base):
+    return real_model(whisper_base)
+
+
+def utterance(name):
+    with tarfile.open(SPEECH) as archive:
+        samples, rate = soundfile.read(archive.extractfile(f"kathleen-en/{name}.opus"), dtype="float32")
+    assert rate == 16000
+    return samples
+
+
+def features_of(samples):
+    extractor = transformers.WhisperFeatureExtractor()
+    return extractor(samples, sampling_rate=16000, return_tensors="pt").input_features
+
+
+def write_wav(path, samples):
+    soundfile.write(path, samples, 16000, subtype="FLOAT")
+    return path
+
+
+def long_audio():
+    """Four utterances with pauses, twice: 20 s of speech in 35 s."""
+    pause = numpy.zeros(24000, numpy.float32)
+    parts = [part for name in MEMBERS for part in (utterance(name), pause)]
+    once = numpy.concatenate(parts)
+    return numpy.concatenate([once, pause, once, pause])
+
+
+@pytest.mark.slow
+def test_texts_and_timestamps_are_those_of_transformers(rondo, whisper_base, oracle, tmp_path):
+    model, tokenizer = oracle
+    for name in MEMBERS:
+        samples = utterance(name)
+        path = write_wav(tmp_path / f"{name}.wav", samples)
+        for timestamps in (True, False):
+            ids = model.generate(features_of(samples), language="en", task="transcribe",
+                                 return_timestamps=timestamps)[0].tolist()
+            flags = [] if timestamps else ["--no-timestamps"]
+            ours = rondo.json("transcribe", whisper_base, path, "--language", "en", "--no-words", *flags)
+            text = tokenizer.decode([i for i in ids if i < 50257]).strip()
+            assert ours["files"][0]["text"] == text
+            times = [round((i - 50364) * 0.02, 2) for i in ids if i >= 50364]
+            if timestamps:
+                given = [round(s[k], 2) for s in ours["files"][0]["segments"] for k in ("begin", "end")]
+                assert given == [min(t, round(len(samples) / 16000, 2)) for t in times]
+
+
+@pytest.mark.slow
+def test_the_language_is_detected(rondo, whisper_base, tmp_path):
+    path = write_wav(tmp_path / "a.wav", utterance(MEMBERS[3]))
+    told = rondo.json("transcribe", whisper_base, path, "--no-words", "--language", "en")
+    heard = rondo.json("transcribe", whisper_base, path, "--no-words")
+    assert told["files"][0]["text"] == heard["files"][0]["text"]
+    answer = rondo.run("transcribe", whisper_base, path, "--language", "xx", check=False)
+    assert answer.returncode != 0 and "language 'xx'" in answer.stderr
+
+
+@pytest.mark.slow
+def test_long_files_are_read_window_by_window(rondo, whisper_base, oracle, tmp_path):
+    model, tokenizer = oracle
+    samples = long_audio()
+    # transformers takes the maximum that limits features over the whole file, rondo over the window: here the
+    # loudest utterance is in both windows.
+    extractor = transformers.WhisperFeatureExtractor()
+    inputs = extractor(samples, sampling_rate=16000, return_tensors="pt", truncation=False,
+                       padding="longest", return_attention_mask=True)
+    result = model.generate(**inputs, language="en", task="transcribe", return_timestamps=True,
+                            return_segments=True)
+    expected = " ".join(tokenizer.decode([i for i in s["tokens"].tolist() if i < 50257]).strip()
+                        for s in result["segments"][0])
+    ours = rondo.json("transcribe", whisper_base, write_wav(tmp_path / "long.wav", samples), "--language", "en",
+                      "--no-words")
+    assert ours["files"][0]["text"] == expected
+    assert abs(ours["audio_seconds"] - len(samples) / 16000) < 1e-3
+
+
+@pytest.mark.slow
+def test_word_times_are_those_of_the_attention(rondo, whisper_base, oracle, tmp_path):
+    model, tokenizer = oracle
+    model.set_attn_implementation("eager")
+    samples = utterance(MEMBERS[3])
+    ours = rondo.json("transcribe", whisper_base, write_wav(tmp_path / "a.wav", samples), "--language", "en")
+    words = ours["files"][0]["segments"][0]["words"]
+    text = [i for i in tokenizer(" " + " ".join(w["text"] for w in words)).input_ids if i < 50257]
+    prompt = tokenizer.convert_tokens_to_ids(
+        ["<|startoftranscript|>", "<|en|>", "<|transcribe|>", "<|notimestamps|>"])
+    with torch.no_grad():
+        out = model(features_of(samples), decoder_input_ids=torch.tensor([prompt + text + [50257]]),
+                    output_attentions=True)
+    model.set_attn_implementation("sdpa")
+    positions = -(-len(samples) // 320)
+    heads = model.generation_config.alignment_heads
+    weights = torch.stack([out.cross_attentions[layer][0, head] for layer, head in heads])[..., :positions]
+    weights = weights / weights.sum(-1, keepdim=True)
+    weights = (weights - weights.mean(-2, keepdim=True)) / weights.std(-2, keepdim=True, unbiased=False)
+    weights = generation_whisper._median_filter(weights[None], 7)[0].mean(0)[len(prompt) - 1:-1]
+    rows, columns = generation_whisper._dynamic_time_warping(-weights.double().numpy())
+    times = columns[numpy.pad(numpy.diff(rows), (1, 0), constant_values=1).astype(bool)] * 0.02
+    starts = [i for i, token in enumerate(text) if tokenizer.decode([token]).startswith(" ")]
+    assert len(starts) == len(words)
+    assert [round(w["begin"], 2) for w in words] == [round(times[i], 2) for i in starts]
+    assert [round(w["end"], 2) for w in words] == [round(times[i], 2) for i in [*starts[1:], len(text)]]
+
+
+@pytest.mark.slow
+def test_a_pipe_gives_what_the_file_gives(rondo, whisper_base, tmp_path):
+    samples = utterance(MEMBERS[1])
+    pcm = numpy.clip(numpy.round(samples * 32768), -32768, 32767).astype("<i2")
+    soundfile.write(tmp_path / "a.wav", pcm, 16000)
+    whole = rondo.json("transcribe", whisper_base, tmp_path / "a.wav", "--language", "en")["files"][0]
+    command = [rondo.binary, "transcribe", whisper_base, "-", "--stream", "--partial", "1", "--json", "--language", "en"]
+    result = subprocess.run(command, input=pcm.tobytes(), capture_output=True, timeout=300, check=True)
+    lines = [json.loads(line) for line in result.stdout.decode().splitlines()]
+    assert any("partial" in line for line in lines)
+    segments = [line["segment"] for line in lines if "segment" in line]
+    assert segments == whole["segments"] == lines[-1]["files"][0]["segments"]
+
+
+@pytest.mark.slow
+def test_folded_whisper_still_transcribes(rondo, whisper_base, tmp_path):
+    """At full rank the fold is the model; at rank 16 it loads, runs and says how small it is."""
+    path = write_wav(tmp_path / "a.wav", utterance(MEMBERS[3]))
+    plain = rondo.json("transcribe", whisper_base, path, "--language", "en", "--no-words")["files"][0]["text"]
+    for rank, equal in [(512, True), (16, False)]:
+        out = tmp_path / f"rank{rank}"
+        told = rondo.json("fold", whisper_base, "--out", out, "--order", "sequence", "--loops", "2",
+                          "--residual", "lora-diag", "--rank", rank)
+        assert told["loops"] == 2 and told["depths"] == 6
+        text = rondo.json("transcribe", out, path, "--language", "en", "--no-words")["files"][0]["text"]
+        assert (text == plain) == equal
+    assert told["parameters_encoder"] < 0.56 * told["parameters_encoder_before"]
