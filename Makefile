@@ -7,10 +7,11 @@ PYTHON := .venv/bin/python
 RONDO_TRAIN ?= AUTO
 CMAKE_FLAGS := -G Ninja -DCMAKE_BUILD_TYPE=Release -DRONDO_TRAIN=$(RONDO_TRAIN)
 
-.PHONY: demo test test-slow test-arm test-avx512 bench build packages python torch oracles models sanitize format clean help
+.PHONY: demo demo-speech test test-slow test-arm test-avx512 bench build packages python torch oracles models sanitize format clean help
 
 help:
 	@echo "make demo       install what is missing, build, get SmolLM2, fold it, show the result"
+	@echo "make demo-speech  train a recogniser of spoken digits and let it transcribe a file (minutes)"
 	@echo "make test       the same set-up, then all fast tests"
 	@echo "make test-slow  real models against transformers and llama.cpp (about half an hour)"
 	@echo "make bench      speed beside llama.cpp and transformers (about half an hour)"
@@ -22,6 +23,9 @@ help:
 
 demo: build models
 	@scripts/demo.sh
+
+demo-speech: build
+	@scripts/demo_speech.sh
 
 test: build oracles models
 	@scripts/test.sh fast

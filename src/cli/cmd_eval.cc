@@ -7,6 +7,7 @@ namespace rondo::cli {
 
 int RunEval(const EvalOptions& options, const CommonOptions& common) {
   if (!options.tasks.tasks.empty()) return RunEvalTasks(options, common);
+  if (!options.speech.manifest.empty()) return RunEvalSpeech(options, common);
   ThreadPool pool(common.threads);
   const EngineOptions engine_options = ToEngineOptions(options.text.type, options.text.kv);
   const Model model = LoadModel(options.model);

@@ -10,6 +10,7 @@
 #include "cli/plan_flags.h"
 #include "report/plan_picture.h"
 #include "rondo/model.h"
+#include "rondo/speech_model.h"
 
 namespace rondo::cli {
 namespace {
@@ -54,6 +55,7 @@ void AddShape(const ModelConfig& config, Output* out) {
 }  // namespace
 
 int RunInspect(const InspectOptions& options, const CommonOptions& common) {
+  if (IsSpeechModel(options.model)) return RunInspectSpeech(options, common);
   Model model = LoadModel(options.model, PartsAt(options.model));
   const bool stored = !options.what_if && model.weights.size() > 0;
   if (options.what_if) {

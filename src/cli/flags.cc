@@ -103,6 +103,39 @@ CLI::Option* AddTasks(CLI::App* app, TaskFlags* flags) {
   return tasks;
 }
 
+// After AddText and AddTasks. Returns the option that names the manifest.
+CLI::Option* AddSpeech(CLI::App* app, SpeechFlags* flags) {
+  CLI::Option* manifest =
+      app->add_option("--speech", flags->manifest,
+                      "utterances and texts (.tsv, .jsonl): word and character errors");
+  for (const char* flag : {"--text", "--tasks"}) manifest->excludes(app->get_option(flag));
+  app->add_option("--audio", flags->audio, "directory or .tar of the audio")->needs(manifest);
+  app->add_option("--ids", flags->ids, "comma-separated patterns of the utterances to take")
+      ->delimiter(',')
+      ->needs(manifest);
+  app->add_option("--utterances", flags->limit, "so many, spread evenly; 0: all")
+      ->needs(manifest)
+      ->check(CLI::NonNegativeNumber);
+  app->add_option("--search", flags->search, "auto, ctc, transducer, attention or joint")
+      ->needs(manifest)
+      ->capture_default_str();
+  app->add_option("--beam", flags->beam, "texts under way at once")
+      ->needs(manifest)
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  app->add_flag("--translate", flags->translate, "compare with the translations")->needs(manifest);
+  app->add_flag("--plain", flags->plain, "compare in lower case without punctuation")
+      ->needs(manifest);
+  app->add_option("--chunk", flags->chunk,
+                  "positions of a chunk of attention; 0: the utterance; default: the model's")
+      ->needs(manifest);
+  app->add_option("--left-chunks", flags->left_chunks, "--chunk: chunks seen before it; -1: all")
+      ->needs(manifest);
+  app->add_option("--hypotheses", flags->hypotheses, "write id, reference, hypothesis (.tsv)")
+      ->needs(manifest);
+  return manifest;
+}
+
 void AddSampling(CLI::App* app, SampleFlags* sample) {
   app->add_option("--temperature", sample->temperature, "0: greedy")->capture_default_str();
   app->add_option("--top-k", sample->top_k, "keep the k most likely tokens; 0: all");
@@ -195,13 +228,17 @@ void AddFold(CLI::App& app, AllOptions& all, std::function<int()>* run) {
 }
 
 void AddMeasures(CLI::App& app, AllOptions& all, std::function<int()>* run) {
-  CLI::App* eval = app.add_subcommand("eval", "perplexity of a model on text, or scores on tasks");
+  CLI::App* eval =
+      app.add_subcommand("eval", "perplexity on text, scores on tasks, errors on speech");
   AddModel(eval, &all.eval.model);
   CLI::Option* text = AddText(eval, &all.eval.text);
   CLI::Option* tasks = AddTasks(eval, &all.eval.tasks);
+  CLI::Option* speech = AddSpeech(eval, &all.eval.speech);
   AddCommon(eval, &all.common);
-  eval->callback([&all, run, text, tasks] {
-    if (text->empty() && tasks->empty()) throw CLI::RequiredError("--text or --tasks");
+  eval->callback([&all, run, text, tasks, speech] {
+    if (text->empty() && tasks->empty() && speech->empty()) {
+      throw CLI::RequiredError("--text, --tasks or --speech");
+    }
     *run = [&all] { return RunEval(all.eval, all.common); };
   });
 

@@ -70,10 +70,25 @@ struct TaskFlags {
   std::string resume;
 };
 
+struct SpeechFlags {
+  std::string manifest;          // empty: no speech
+  std::string audio;             // directory or .tar; empty: beside the manifest
+  std::vector<std::string> ids;  // patterns; empty: all
+  int64_t limit = 0;
+  std::string search = "auto";
+  int beam = 1;
+  bool translate = false;
+  bool plain = false;  // compare without case and punctuation, whatever the model's units are
+  int chunk = -1;      // below 0: the model's
+  int left_chunks = -1;
+  std::string hypotheses;  // file to write
+};
+
 struct EvalOptions {
   std::string model;
-  TextOptions text;  // of which tasks use type and kv
+  TextOptions text;  // of which tasks and speech use type, and tasks kv
   TaskFlags tasks;
+  SpeechFlags speech;
 };
 
 struct CompareOptions {
@@ -190,6 +205,9 @@ int RunFold(const FoldCommandOptions& options, const CommonOptions& common);
 int RunFoldSpeech(const FoldCommandOptions& options, const CommonOptions& common);
 int RunEval(const EvalOptions& options, const CommonOptions& common);
 int RunEvalTasks(const EvalOptions& options, const CommonOptions& common);
+int RunEvalSpeech(const EvalOptions& options, const CommonOptions& common);
+// Of speech models, for RunInspect.
+int RunInspectSpeech(const InspectOptions& options, const CommonOptions& common);
 int RunCalibrateExit(const CalibrateExitOptions& options, const CommonOptions& common);
 int RunCompare(const CompareOptions& options, const CommonOptions& common);
 int RunGenerate(const GenerateCommandOptions& options, const CommonOptions& common);

@@ -6,7 +6,7 @@
 
 #include "base/strings.h"
 #include "rondo/error.h"
-#include "train/glob.h"
+#include "base/glob.h"
 
 namespace rondo {
 namespace {

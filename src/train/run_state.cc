@@ -11,7 +11,7 @@
 #include "base/json.h"
 #include "formats/safetensors.h"
 #include "rondo/error.h"
-#include "train/glob.h"
+#include "base/glob.h"
 
 namespace rondo {
 namespace {

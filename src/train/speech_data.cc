@@ -10,7 +10,7 @@
 #include "base/rng.h"
 #include "base/thread_pool.h"
 #include "rondo/error.h"
-#include "train/glob.h"
+#include "base/glob.h"
 
 namespace rondo {
 namespace {

@@ -302,8 +302,8 @@ void SpeechRun::MeasureIfDue(StageRun& run, bool end) {
   for (const SpeechExample& example : valid_) {
     const Recognition r =
         recognizer.Recognize(example.speeds.front().values, {.translate = translate});
-    result.Add(recognizer.units(),
-               translate ? example.utterance.translation : example.utterance.text, r.text);
+    const Utterance& u = example.utterance;
+    result.Add(recognizer.units().Normalize(translate ? u.translation : u.text), r.text);
     sample = r.text;
   }
   RunMetrics metrics = {

@@ -10,13 +10,13 @@ namespace rondo {
 namespace {
 
 TEST(EditCountsTest, CountsTheFewestEdits) {
-  const EditCounts edits = WordEdits("the cat sat on the mat", "the cat sit on mat today");
-  EXPECT_EQ(edits.Errors(), 3);
-  EXPECT_EQ(edits.Reference(), 6);
+  const EditCounts edits = WordEdits("the cat sat on the big mat", "the cat sit on big mat today");
+  EXPECT_EQ(edits.Reference(), 7);
+  EXPECT_EQ(edits.hits, 5);
   EXPECT_EQ(edits.substitutions, 1);
   EXPECT_EQ(edits.deletions, 1);
   EXPECT_EQ(edits.insertions, 1);
-  EXPECT_DOUBLE_EQ(edits.Rate(), 0.5);
+  EXPECT_DOUBLE_EQ(edits.Rate(), 3.0 / 7);
   EXPECT_EQ(WordEdits("", "a b").insertions, 2);
   EXPECT_EQ(WordEdits("a b", "").deletions, 2);
   EXPECT_EQ(WordEdits("", "").Rate(), 0);

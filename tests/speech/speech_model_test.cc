@@ -126,6 +126,10 @@ TEST(ResidualTransformerPlanTest, PublishedSizes) {
   EXPECT_EQ(percent(count(3, 16)), 381);
   EXPECT_EQ(percent(count(6, 16)), 215);
   EXPECT_EQ(percent(count(9, 16)), 159);
+  // Diagonals on all six matrices cost a little more.
+  EXPECT_EQ(percent(CountParameters(
+                config, ResidualTransformerPlan(config, {.share = 3, .rank = 2}))),
+            341);
 }
 
 TEST(ResidualTransformerPlanTest, SharesAdjacentDepths) {

@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-#include "train/glob.h"
+#include "base/glob.h"
 
 namespace rondo {
 namespace {

@@ -1,4 +1,4 @@
-#include "train/glob.h"
+#include "base/glob.h"
 
 #include <cstddef>
 

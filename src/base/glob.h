@@ -1,4 +1,4 @@
-// Patterns of parameter names.
+// Patterns of names.
 #pragma once
 
 #include <string_view>
