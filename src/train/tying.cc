@@ -7,8 +7,8 @@
 #include <nlohmann/json.hpp>
 
 #include "base/choice.h"
+#include "base/glob.h"
 #include "rondo/error.h"
-#include "train/glob.h"
 #include "train/place.h"
 
 namespace rondo {
