@@ -31,6 +31,7 @@ test-slow: build oracles models
 
 bench: build oracles models
 	@scripts/get_model.sh gemma3
+	@scripts/get_model.sh whisper-base
 	@scripts/install_python.sh peers
 	@$(PYTHON) benchmarks/peers.py
 
