@@ -27,11 +27,11 @@ test: build oracles models
 	@scripts/test.sh fast
 
 test-slow: build oracles models
+	@scripts/get_model.sh whisper-base
 	@scripts/test.sh slow
 
 bench: build oracles models
 	@scripts/get_model.sh gemma3
-	@scripts/get_model.sh whisper-base
 	@scripts/install_python.sh peers
 	@$(PYTHON) benchmarks/peers.py
 
