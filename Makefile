@@ -31,6 +31,7 @@ test: build oracles models
 	@scripts/test.sh fast
 
 test-slow: build oracles models
+	@scripts/get_model.sh whisper-base
 	@scripts/test.sh slow
 
 bench: build oracles models
