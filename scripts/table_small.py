@@ -24,32 +24,16 @@ import threading
 import time
 import tomllib
 
+import small_models
 import table_small_report
-
-ROOT = pathlib.Path(__file__).resolve().parents[1]
-BIN = ROOT / "build" / "release" / "bin"
-
+from small_models import BIN, ROOT, toml
 
 class Stopped(Exception):
     """The minutes are over."""
 
 
 def rondo(*arguments) -> dict:
-    """Runs one rondo command with --json; stops with its message if it fails."""
-    command = [str(BIN / "rondo"), *map(str, arguments), "--json", "--quiet", "--threads", "1"]
-    result = subprocess.run(command, capture_output=True, text=True)
-    if result.returncode != 0:
-        raise RuntimeError(f"{' '.join(command)}\n{result.stderr}")
-    return json.loads(result.stdout)
-
-
-def toml(sections: dict) -> str:
-    """A recipe of rondo train; numbers, strings and lists are written in JSON as in TOML."""
-    lines = [f"{key} = {json.dumps(value)}" for key, value in sections.items() if not isinstance(value, dict)]
-    for name, section in sections.items():
-        if isinstance(section, dict):
-            lines += [f"[{name}]"] + [f"{key} = {json.dumps(value)}" for key, value in section.items()]
-    return "\n".join(lines) + "\n"
+    return small_models.rondo(BIN, *arguments)
 
 
 def point(key: str, start: dict, seed: int = 0, needs: str = "base", **train) -> dict:
@@ -189,20 +173,7 @@ class Table:
         cut = int(text["base_share"] * len(documents))
         (self.work / "base.txt").write_text("".join(documents[:cut]))
         (self.work / "further.txt").write_text("".join(documents[cut:]))
-        self.train_tokenizer(documents[:cut], tokenizer)
-
-    def train_tokenizer(self, documents: list[str], path: pathlib.Path) -> None:
-        from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-        tokenizer = Tokenizer(models.BPE())
-        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-        tokenizer.decoder = decoders.ByteLevel()
-        trainer = trainers.BpeTrainer(vocab_size=self.recipe["text"]["vocab"], special_tokens=["<|endoftext|>"],
-                                      initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False)
-        tokenizer.train_from_iterator(documents[:self.recipe["text"]["tokenizer_documents"]], trainer)
-        path.parent.mkdir(exist_ok=True)
-        config = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "<|endoftext|>"}
-        (path.parent / "tokenizer_config.json").write_text(json.dumps(config))
-        tokenizer.save(str(path))
+        small_models.train_tokenizer(documents[:cut][:text["tokenizer_documents"]], text["vocab"], tokenizer)
 
     # Runs
 

@@ -118,8 +118,6 @@ struct SamplerOptions {
   RowKind rows = RowKind::kPacked;
   uint64_t seed = 0;
   bool shuffle = true;  // a new order of rows every epoch; false: as they stand
-  int rank = 0;         // this process of
-  int world = 1;        // so many that draw at the same time
 };
 
 struct TokenBatch {
@@ -136,20 +134,17 @@ struct TokenBatch {
 };
 
 struct SamplerState {
-  uint64_t next_row = 0;  // rows drawn by all processes together, counted through all epochs
+  uint64_t next_row = 0;  // rows drawn, counted through all epochs
   uint64_t data = 0;      // fingerprint of data and options it belongs to
   bool operator==(const SamplerState&) const = default;
 };
 
 // Draws rows in an order that seed and epoch decide (a Feistel permutation with cycle walking, so
 // no list of rows is kept). Within an epoch every row is drawn once, and every token is predicted
-// at most once. A batch at the end of an epoch goes on with the next one. All ranks must draw
-// batches of equal size; together they then draw the rows that one process with world times the
-// batch draws.
+// at most once. A batch at the end of an epoch goes on with the next one.
 class RowSampler {
  public:
-  // Throws when the data has no row of that length, and for lengths, ranks or worlds that make no
-  // sense.
+  // Throws when the data has no row of that length, and for lengths that make no sense.
   RowSampler(std::shared_ptr<const TokenData> data, const SamplerOptions& options);
 
   TokenBatch Next(int rows);
@@ -157,8 +152,8 @@ class RowSampler {
   TokenBatch Row(int64_t index) const;
 
   SamplerState state() const { return {next_row_, data_key_}; }
-  // Continues exactly. Throws when the state belongs to other data or options; ranks, world and
-  // batch size may differ.
+  // Continues exactly. Throws when the state belongs to other data or options; the batch size may
+  // differ.
   void Restore(const SamplerState& state);
 
   int64_t rows_per_epoch() const { return rows_; }

@@ -75,8 +75,6 @@ RowKind RowKindFromName(std::string_view name) {
 RowSampler::RowSampler(std::shared_ptr<const TokenData> data, const SamplerOptions& options)
     : data_(std::move(data)), options_(options), data_key_(DataKey(*data_, options)) {
   CheckRange("length", options.length, 1, kMaxLength);
-  CheckRange("world", options.world, 1, 1 << 20);
-  CheckRange("rank", options.rank, 0, options.world - 1);
   switch (options.rows) {
     case RowKind::kPacked:
       rows_ = std::max<int64_t>(data_->tokens() - 1, 0) / options.length;
@@ -139,15 +137,14 @@ TokenBatch RowSampler::Row(int64_t index) const {
 TokenBatch RowSampler::Next(int rows) {
   TokenBatch batch = EmptyBatch(rows, options_.length);
   const auto size = static_cast<uint64_t>(rows_), count = static_cast<uint64_t>(rows);
-  const uint64_t begin = next_row_ + static_cast<uint64_t>(options_.rank) * count;
   for (int row = 0; row < rows; ++row) {
-    const uint64_t number = begin + static_cast<uint64_t>(row);
+    const uint64_t number = next_row_ + static_cast<uint64_t>(row);
     uint64_t index = number % size;
     if (options_.shuffle)
       index = Permutation(size, CombineHash(options_.seed, number / size))(index);
     FillRow(static_cast<int64_t>(index), row, batch);
   }
-  next_row_ += static_cast<uint64_t>(options_.world) * count;
+  next_row_ += count;
   return batch;
 }
 

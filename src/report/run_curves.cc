@@ -24,6 +24,10 @@ struct Curve {
   Value value;
 };
 
+// Numbers of decisions about ties that are no course of anything.
+const std::set<std::string> kNoCurves = {"action", "decision", "depth", "episode",
+                                         "unit",   "explored", "value", "target"};
+
 std::vector<Curve> Curves(const std::vector<RunData>& runs) {
   const auto field = [](std::optional<double> RunMetrics::*member) -> Value {
     return [member](const RunMetrics& line) { return line.*member; };
@@ -43,7 +47,9 @@ std::vector<Curve> Curves(const std::vector<RunData>& runs) {
   std::set<std::string> more;
   for (const RunData& run : runs) {
     for (const RunMetrics& line : run.lines) {
-      for (const auto& [name, value] : line.more) more.insert(name);
+      for (const auto& [name, value] : line.more) {
+        if (!kNoCurves.contains(name)) more.insert(name);
+      }
     }
   }
   for (const std::string& name : more) {

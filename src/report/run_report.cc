@@ -5,6 +5,7 @@
 #include "base/strings.h"
 #include "report/run_curves.h"
 #include "report/svg.h"
+#include "report/tie_picture.h"
 
 namespace rondo {
 namespace {
@@ -127,7 +128,9 @@ std::string Samples(const RunData& run) {
 std::string OtherEvents(const RunData& run) {
   std::string out;
   for (const RunMetrics& line : run.lines) {
-    if (line.event.empty() || line.event == "sample") continue;
+    // Decisions about ties are drawn.
+    const bool tie = line.event == "tie" || line.event == "reward";
+    if (line.event.empty() || line.event == "sample" || tie) continue;
     out +=
         "<li>" +
         Escape(EventText(line) + ": " + line.event + (line.text.empty() ? "" : ": " + line.text)) +
@@ -141,7 +144,7 @@ std::string OtherEvents(const RunData& run) {
 std::string RunReportHtml(const std::vector<RunData>& runs) {
   std::string page = kHead + FinalFigures(runs) + Recipes(runs) + Curves(runs);
   for (const RunData& run : runs) {
-    const std::string events = OtherEvents(run) + Samples(run);
+    const std::string events = Join(TiePictures(run), "") + OtherEvents(run) + Samples(run);
     if (!events.empty()) page += "<h2>" + Escape(run.name) + "</h2>\n" + events;
   }
   return page + "</body>\n</html>\n";

@@ -8,10 +8,12 @@
 
 namespace rondo {
 
-// Gives both sides of every rank-one part of the residuals that the groups train the same length;
-// where one side is zero, as at a zero start, nothing changes. The model stays the same to
+// Gives both sides of every rank-one part of b · a, b [out, rank], a [rank, in], the same length;
+// where one side is zero, as at a zero start, nothing changes. The product stays the same to
 // rounding. Of an SVD's U·Σ and V one is longer than the other by the singular values, by factors
 // of hundreds: no learning rate suits both.
+void BalanceFactors(at::Tensor& a, at::Tensor& b);
+// The same for the residuals that the groups train.
 void BalanceFactors(Model& model, std::span<const TrainGroup> groups);
 
 }  // namespace rondo

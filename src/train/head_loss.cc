@@ -17,6 +17,17 @@ at::Tensor Logits(const LogitHead& head, const at::Tensor& normed, const at::Ten
   return out;
 }
 
+// Calls work(first row, raw logits) for chunks of normed[tokens, d_model].
+template <typename Work>
+void ForLogits(const LogitHead& head, const at::Tensor& normed, Work&& work) {
+  const int64_t tokens = normed.size(0), rows = std::min(tokens, kHeadRows);
+  const at::Tensor buffer = at::empty({rows, head.weight.size(0)}, at::kFloat);
+  for (int64_t begin = 0; begin < tokens; begin += rows) {
+    const int64_t count = std::min(rows, tokens - begin);
+    work(begin, Logits(head, normed.narrow(0, begin, count), buffer));
+  }
+}
+
 void SoftCapRows(float softcap, at::Tensor& logits) {
   if (softcap > 0) logits.div_(softcap).tanh_().mul_(softcap);
 }
@@ -140,35 +151,43 @@ HeadLossValue HeadLoss(const Forward& forward, const Params& params, const at::T
 
 std::vector<int32_t> BestTokens(const LogitHead& head, const at::Tensor& normed) {
   const at::NoGradGuard no_grad;
-  const int64_t tokens = normed.size(0), rows = std::min(tokens, kHeadRows);
-  const at::Tensor buffer = at::empty({rows, head.weight.size(0)}, at::kFloat);
   std::vector<int32_t> best;
-  for (int64_t begin = 0; begin < tokens; begin += rows) {
-    const int64_t count = std::min(rows, tokens - begin);
-    AppendBest(Logits(head, normed.narrow(0, begin, count), buffer), best);
-  }
+  ForLogits(head, normed, [&](int64_t, const at::Tensor& z) { AppendBest(z, best); });
   return best;
+}
+
+TopTokens MostProbable(const LogitHead& head, const at::Tensor& normed, int k) {
+  const at::NoGradGuard no_grad;
+  TopTokens top{.k = k};
+  ForLogits(head, normed, [&](int64_t, at::Tensor z) {
+    SoftCapRows(head.softcap, z);
+    const at::Tensor log_sum = at::logsumexp(z, 1, /*keepdim=*/true);
+    const auto [values, ids] = at::topk(z, k, 1);
+    const at::Tensor log_p = (values - log_sum).contiguous();
+    const at::Tensor narrow = ids.to(at::kInt).contiguous();
+    top.log_p.insert(top.log_p.end(), log_p.const_data_ptr<float>(),
+                     log_p.const_data_ptr<float>() + log_p.numel());
+    top.ids.insert(top.ids.end(), narrow.const_data_ptr<int32_t>(),
+                   narrow.const_data_ptr<int32_t>() + narrow.numel());
+  });
+  return top;
 }
 
 double SumCrossEntropy(const LogitHead& head, const at::Tensor& normed,
                        std::span<const int32_t> targets) {
   const at::NoGradGuard no_grad;
-  const int64_t tokens = normed.size(0), rows = std::min(tokens, kHeadRows);
   const int64_t vocab = head.weight.size(0);
-  const at::Tensor buffer = at::empty({rows, vocab}, at::kFloat);
-  std::vector<double> values(static_cast<size_t>(tokens));
-  for (int64_t begin = 0; begin < tokens; begin += rows) {
-    const int64_t count = std::min(rows, tokens - begin);
-    at::Tensor z = Logits(head, normed.narrow(0, begin, count), buffer);
+  std::vector<double> values(targets.size());
+  ForLogits(head, normed, [&](int64_t begin, const at::Tensor& z) {
     float* logits = z.mutable_data_ptr<float>();
-    ForParts(count, [&](int, int64_t first, int64_t last) {
+    ForParts(z.size(0), [&](int, int64_t first, int64_t last) {
       for (int64_t r = first; r < last; ++r) {
         const auto at = static_cast<size_t>(begin + r);
         if (targets[at] < 0) continue;
         values[at] = CrossEntropyRow(logits + r * vocab, vocab, targets[at], head.softcap);
       }
     });
-  }
+  });
   return std::accumulate(values.begin(), values.end(), 0.0);
 }
 

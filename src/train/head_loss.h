@@ -52,6 +52,9 @@ HeadLossValue HeadLoss(const Forward& forward, const Params& params, const at::T
 // The most likely tokens of normed[tokens, d_model].
 std::vector<int32_t> BestTokens(const LogitHead& head, const at::Tensor& normed);
 
+// The k most probable tokens of normed[tokens, d_model].
+TopTokens MostProbable(const LogitHead& head, const at::Tensor& normed, int k);
+
 // Σ of the cross-entropies of normed[tokens, d_model].
 double SumCrossEntropy(const LogitHead& head, const at::Tensor& normed,
                        std::span<const int32_t> targets);

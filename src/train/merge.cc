@@ -14,10 +14,17 @@ using torch::autograd::variable_list;
 // The parameters whose names begin with a scope, by the rest of their names.
 struct Scoped {
   const Params& params;
-  std::string_view scope;
+  std::string_view scope = {};
+  const CutGradients* cut = nullptr;
   std::string NameOf(std::string_view name) const { return std::string(scope).append(name); }
   const at::Tensor& Get(std::string_view name) const { return params.Get(NameOf(name)); }
   bool Has(std::string_view name) const { return params.Has(NameOf(name)); }
+  // A tensor of a block as a depth uses it.
+  at::Tensor Shared(Module m, int depth, std::string_view name) const {
+    const bool is_cut = cut != nullptr && !cut->empty() &&
+                        (*cut)[static_cast<size_t>(depth)][static_cast<size_t>(m)];
+    return is_cut ? Get(name).detach() : Get(name);
+  }
 };
 
 // One linear of a group: where its tensors are.
@@ -31,7 +38,7 @@ struct LinearParts {
 LinearParts FindParts(const Scoped& params, const SharingPlan& plan, Module m, int depth,
                       const FadingRest* fading) {
   const auto at = static_cast<size_t>(depth);
-  LinearParts parts{.shared = params.Get(BlockTensor(plan[m].blocks[at], m))};
+  LinearParts parts{.shared = params.Shared(m, depth, BlockTensor(plan[m].blocks[at], m))};
   if (plan.HasResidual(m, depth)) {
     parts.kind = plan[m].residual;
     const auto find = [&](std::string_view part) {
@@ -168,8 +175,8 @@ at::Tensor MergeGroup(const Scoped& params, const SharingPlan& plan, std::span<c
 at::Tensor BiasOf(const Scoped& params, const SharingPlan& plan, Module m, int depth) {
   const int block = plan[m].blocks[static_cast<size_t>(depth)];
   if (block == kAbsorbed) return {};
-  return params.Get(plan[m].own_bias ? ResidualTensor(depth, m, "bias")
-                                     : BlockTensor(block, m, "bias"));
+  return plan[m].own_bias ? params.Get(ResidualTensor(depth, m, "bias"))
+                          : params.Shared(m, depth, BlockTensor(block, m, "bias"));
 }
 
 // Biases of a group, one behind the other, zeros for a linear without one.
@@ -191,7 +198,7 @@ NormTensors NormOf(const Scoped& params, const ModelConfig& config, const Sharin
   if (!config.HasModule(m)) return {};
   const int block = plan[m].blocks[static_cast<size_t>(depth)];
   if (block == kAbsorbed) return {};
-  return {.gain = params.Get(BlockTensor(block, m)),
+  return {.gain = params.Shared(m, depth, BlockTensor(block, m)),
           .bias = config.HasBias(m) ? BiasOf(params, plan, m, depth) : at::Tensor()};
 }
 
@@ -234,8 +241,8 @@ void AddConformer(const Scoped& params, const SharingPlan& plan, int depth, cons
 }  // namespace
 
 LayerTensors MergeLayer(const Params& all, const ModelConfig& config, const SharingPlan& plan,
-                        int depth, const FadingRest* fading, std::string_view scope) {
-  const Scoped params{all, scope};
+                        int depth, const MergeOptions& options) {
+  const Scoped params{all, options.scope, options.cut};
   constexpr Module kQkv[] = {Module::kQ, Module::kK, Module::kV};
   constexpr Module kO[] = {Module::kO};
   constexpr Module kGateUp[] = {Module::kGate, Module::kUp};
@@ -243,7 +250,7 @@ LayerTensors MergeLayer(const Params& all, const ModelConfig& config, const Shar
   const std::span<const Module> up =
       config.gated_ffn ? std::span(kGateUp) : std::span(kGateUp).subspan(1);
   const auto merge = [&](std::span<const Module> group) {
-    return MergeGroup(params, plan, group, depth, fading);
+    return MergeGroup(params, plan, group, depth, options.fading);
   };
   const auto bias = [&](std::span<const Module> group) {
     return GroupBias(params, config, plan, group, depth);
@@ -286,7 +293,7 @@ void NarrowFfn(const ModelConfig& config, int64_t width, LayerTensors& layer) {
 }
 
 at::Tensor MergeLinear(const Params& params, const SharingPlan& plan, Module m, int depth) {
-  return Compose(FindParts({params, {}}, plan, m, depth, nullptr));
+  return Compose(FindParts({params}, plan, m, depth, nullptr));
 }
 
 }  // namespace rondo

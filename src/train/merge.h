@@ -4,6 +4,7 @@
 // T · (out + in) · r multiply-adds.
 #pragma once
 
+#include <bitset>
 #include <map>
 #include <span>
 #include <string>
@@ -40,10 +41,19 @@ struct FadingRest {
   std::vector<double> weight;                         // [depths]
 };
 
-// Differentiable by all trained parameters. `fading` may be null. `scope` stands before the names
-// of parameters: a speech model's encoder and decoder are among the same ones.
+// By depth, the modules whose shared tensors get no gradient from there; empty: all get theirs.
+using CutGradients = std::vector<std::bitset<kModuleCount>>;
+
+struct MergeOptions {
+  const FadingRest* fading = nullptr;
+  const CutGradients* cut = nullptr;
+  // Stands before the names of parameters: a speech model's encoder and decoder are among the same.
+  std::string_view scope = {};
+};
+
+// Differentiable by all trained parameters but for what is cut.
 LayerTensors MergeLayer(const Params& params, const ModelConfig& config, const SharingPlan& plan,
-                        int depth, const FadingRest* fading = nullptr, std::string_view scope = {});
+                        int depth, const MergeOptions& options = {});
 
 // Leaves the first `width` channels of the feed-forward; the others' parameters get a gradient of
 // zero.

@@ -3,6 +3,8 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
+#include <string>
 #include <vector>
 
 #include "train/params.h"
@@ -23,6 +25,8 @@ struct OptimizerState {
   at::Tensor m, v;     // first and second moments
   at::Tensor average;  // undefined: none
   int64_t updates = 0;
+  // By name, the updates before a parameter's first; absent: 0.
+  std::map<std::string, int64_t> born;
 };
 
 class Optimizer {
@@ -41,6 +45,12 @@ class Optimizer {
   // The moving average of the parameters; undefined: none.
   const at::Tensor& average() const { return average_; }
 
+  // Follows parameters that were laid out anew. New ones begin without moments. One rank only.
+  void Retie(const std::vector<ParamMove>& moves);
+
+  // Bytes of what it remembers on this rank.
+  int64_t bytes() const;
+
   // Every rank calls it; the moments are whole at the first one and undefined at the others.
   OptimizerState Collect() const;
   // `state` is whole at every rank.
@@ -51,8 +61,10 @@ class Optimizer {
     int64_t begin, count;
     bool decay, apart;
     float lr_scale;
+    int64_t born;  // updates before its first
   };
 
+  void MakePieces();
   void UpdateAverage();
 
   Params& params_;
@@ -62,6 +74,7 @@ class Optimizer {
   at::Tensor m_, v_;  // moments of the share
   at::Tensor average_;
   int64_t updates_ = 0;
+  std::map<std::string, int64_t> born_;
   std::vector<Piece> pieces_, mine_;
 };
 

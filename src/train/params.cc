@@ -57,13 +57,16 @@ Tensor FromTorch(const at::Tensor& tensor) {
 }
 
 Params::Params(const Model& model) : config_(model.config), plan_(model.plan), path_(model.path) {
-  for (const auto& [name, tensor] : model.weights) {
-    Param param{.name = name, .value = ToTorch(tensor), .elements = tensor.elements()};
-    param.decay = Decays(param);
-    param.apart = name.starts_with("exit_gate.");
-    if (IsCopy(name)) ++copies_[std::string(BaseName(name))];
-    params_.emplace(name, std::move(param));
-  }
+  for (const auto& [name, tensor] : model.weights) Add(name, ToTorch(tensor));
+}
+
+void Params::Add(const std::string& name, at::Tensor value) {
+  Param param{.name = name, .value = std::move(value)};
+  param.elements = param.value.numel();
+  param.decay = Decays(param);
+  param.apart = name.starts_with("exit_gate.");
+  if (IsCopy(name)) ++copies_[std::string(BaseName(name))];
+  params_.emplace(name, std::move(param));
 }
 
 Params Params::Frozen(const Model& model) { return Params(model); }
@@ -75,7 +78,13 @@ Params::Params(const Model& model, std::span<const TrainGroup> groups) : Params(
     const auto matches = [&](const std::string& name) { return GlobMatch(group.pattern, name); };
     if (std::ranges::none_of(names, matches)) FailNoMatch(group.pattern, names);
   }
+  Layout(groups);
+}
+
+// Gives every trained parameter its place in new flat arrays.
+void Params::Layout(std::span<const TrainGroup> groups) {
   int64_t size = 0;
+  trained_elements_ = 0;
   for (auto& [name, param] : params_) {
     const TrainGroup* group = GroupOf(groups, BaseName(name));
     if (group == nullptr || copies_.contains(name)) continue;
@@ -90,19 +99,55 @@ Params::Params(const Model& model, std::span<const TrainGroup> groups) : Params(
                  .expected = "a pattern with a learning rate above 0",
                  .field = "train"});
   }
-  AllocateTrained(size);
-}
-
-void Params::AllocateTrained(int64_t size) {
   flat_ = at::zeros({size}, at::kFloat);
-  grad_ = at::zeros({size}, at::kFloat);
   for (auto& [name, param] : params_) {
     if (!param.trained()) continue;
     at::Tensor part = Part(flat_, param);
     part.copy_(param.value);
     param.value = part.detach().requires_grad_(true);
-    param.value.mutable_grad() = Part(grad_, param);
   }
+  grad_ = at::zeros({size}, at::kFloat);
+  for (auto& [name, param] : params_) {
+    if (param.trained()) param.value.mutable_grad() = Part(grad_, param);
+  }
+}
+
+std::vector<ParamMove> Params::Retie(const SharingPlan& plan,
+                                     std::map<std::string, ParamSource> sources,
+                                     std::span<const TrainGroup> groups) {
+  const at::NoGradGuard no_grad;
+  // Gradients go first, so that at most one of the flat arrays exists twice.
+  grad_ = at::Tensor();
+  std::map<std::string, Param, std::less<>> before = std::exchange(params_, {});
+  for (auto& [name, param] : before) param.value = param.value.detach();
+  for (auto& [name, source] : sources) {
+    Add(name, source.from.empty() ? std::exchange(source.value, {}).detach()
+                                  : before.at(source.from).value);
+  }
+  plan_ = plan;
+  std::map<std::string, int64_t> old_offsets;
+  for (const auto& [name, param] : before) old_offsets[name] = param.offset;
+  // What becomes frozen must not hold the old array.
+  for (auto& [name, param] : params_) {
+    const TrainGroup* group = GroupOf(groups, name);
+    const std::string& from = sources.at(name).from;
+    const bool shares = from.empty() || before.at(from).trained();
+    if (group == nullptr && shares) param.value = param.value.clone();
+  }
+  before.clear();
+  Layout(groups);
+  std::vector<ParamMove> moves;
+  for (const Param* param : List()) {
+    if (!param->trained()) continue;
+    ParamMove move{.from = sources.at(param->name).from,
+                   .to = param->name,
+                   .offset = param->offset,
+                   .elements = param->elements};
+    if (!move.from.empty()) move.old_offset = old_offsets.at(move.from);
+    if (move.old_offset < 0) move.from.clear();
+    moves.push_back(std::move(move));
+  }
+  return moves;
 }
 
 const Param& Params::At(std::string_view name) const {

@@ -46,6 +46,22 @@ struct Param {
   bool trained() const { return offset >= 0; }
 };
 
+// Where a parameter of a new plan comes from: the parameter `from`, which goes on under a new name
+// maybe, or, when that is empty, `value`.
+struct ParamSource {
+  std::string from;
+  at::Tensor value;
+};
+
+// A trained parameter's place in the flat arrays before and after they were laid out anew.
+struct ParamMove {
+  std::string from;         // its name before; empty: it is new there
+  std::string to;           // its name now
+  int64_t old_offset = -1;  // -1: new there
+  int64_t offset = 0;
+  int64_t elements = 0;
+};
+
 class Params {
  public:
   // Throws when a group matches nothing, or nothing is trained.
@@ -75,6 +91,12 @@ class Params {
   int64_t trained_elements() const { return trained_elements_; }
   void ZeroGrad();
 
+  // Goes on with the tensors of another plan: values are taken from `sources` (by the new names),
+  // gradients become zero, and nothing of what is gone stays in memory. `groups` decide what is
+  // trained; a pattern may match nothing. Not with copies. Returns the moves of trained parameters.
+  std::vector<ParamMove> Retie(const SharingPlan& plan, std::map<std::string, ParamSource> sources,
+                               std::span<const TrainGroup> groups);
+
   // The model with the present values (or those of another flat array); its tensors share memory
   // with the parameters. Copies are merged into their mean.
   Model ToModel() const;
@@ -82,7 +104,8 @@ class Params {
 
  private:
   explicit Params(const Model& model);
-  void AllocateTrained(int64_t size);
+  void Add(const std::string& name, at::Tensor value);
+  void Layout(std::span<const TrainGroup> groups);
   at::Tensor MeanOfCopies(std::string_view name, int count, const at::Tensor& flat) const;
 
   ModelConfig config_;

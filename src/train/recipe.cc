@@ -290,10 +290,11 @@ Recipe ParseRecipe(const std::string& text, const std::string& file,
   recipe.file = file;
   Reader reader(root, "", file);
   VisitRoot(recipe, reader);
-  for (const char* section : {"init", "speech", "data", "valid", "run", "train", "stages"})
+  for (const char* section : {"init", "tying", "speech", "data", "valid", "run", "train", "stages"})
     reader.Know(section);
   reader.RefuseUnknownKeys();
   if (root.contains("init")) ReadSection(root, "init", file, recipe.init.emplace());
+  if (root.contains("tying")) ReadSection(root, "tying", file, recipe.tying.emplace());
   if (root.contains("speech")) ReadSection(root, "speech", file, recipe.speech.emplace());
   ReadSection(root, "data", file, recipe.data);
   ReadSection(root, "valid", file, recipe.valid);
@@ -314,6 +315,10 @@ std::string RecipeToToml(const Recipe& recipe) {
   if (copy.init) {
     writer.Header("[init]");
     Visit(*copy.init, writer);
+  }
+  if (copy.tying) {
+    writer.Header("[tying]");
+    Visit(*copy.tying, writer);
   }
   if (copy.speech) {
     writer.Header("[speech]");
@@ -336,12 +341,15 @@ std::string RecipeToToml(const Recipe& recipe) {
 std::string RecipeHelp() {
   Recipe recipe;
   InitSection init;
+  TyingSection tying;
   SpeechSection speech;
   StageOptions stage;
   Helper helper;
   VisitRoot(recipe, helper);
   helper.Header("[init]    # instead of model: random weights");
   Visit(init, helper);
+  helper.Header("[tying]    # layers that tie themselves while training");
+  Visit(tying, helper);
   helper.Header("[speech]    # instead of model, [init], [data] and [valid].text: docs/speech.md");
   Visit(speech, helper);
   helper.Header("[data]");

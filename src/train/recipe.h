@@ -122,12 +122,53 @@ struct StageOptions {
   std::string compute = "f32";
 };
 
+// Layers that tie themselves while training.
+struct TyingSection {
+  std::string mode = "rl";
+  std::string stage;
+  std::string unit = "layer";
+  std::string norms = "tied";
+  std::string start = "frozen";
+  std::string untie = "copy";
+  std::string gradients = "owner";
+  std::string residual = "none";
+  int rank = 16;
+  std::string residual_start = "fit";
+
+  int interval = 4;
+  double until = 1;
+  int reach = 0;
+  double budget = 0;
+  double budget_by = 0.5;
+  std::string reward = "perplexity";
+  double reward_clip = 10;
+  double size_weight = 0;
+
+  int hidden = 128;
+  double discount = 0.99;
+  double epsilon = 1;
+  double epsilon_decay = 0.95;
+  double epsilon_floor = 0.01;
+  double agent_lr = 1e-3;
+  double agent_decay = 0.01;
+  int replay = 0;
+  int replay_batch = 32;
+  int target_every = 0;
+
+  std::string policy = "first";
+  double policy_at = 0;
+  int keep = 0;
+  std::string plan;
+  std::string decisions;
+};
+
 struct Recipe {
   std::string model;
   std::string teacher;
   std::string teacher_cache;
   int teacher_top_k = 64;
   std::optional<InitSection> init;
+  std::optional<TyingSection> tying;
   std::optional<SpeechSection> speech;  // a speech model instead of a language model
   DataSection data;
   ValidSection valid;

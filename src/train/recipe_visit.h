@@ -25,6 +25,59 @@ void Visit(InitSection& o, Visitor& v) {
 }
 
 template <typename Visitor>
+void VisitTies(TyingSection& o, Visitor& v) {
+  v("mode", o.mode, "rl (an agent decides), fixed (a policy), replay (of another run's decisions)");
+  v("stage", o.stage, "name of the stage in which layers are tied; empty: the first");
+  v("unit", o.unit, "what a decision is about: layer, half (attention, feed-forward), module");
+  v("norms", o.norms, "tied (with their layer or half), own");
+  v("start", o.start,
+    "of layers: frozen (until the first decision), independent, tied (to the first)");
+  v("untie", o.untie, "a layer that becomes independent gets: copy, alias, restore");
+  v("gradients", o.gradients, "of shared tensors: owner (the independent layer's), sum (all)");
+  v("residual", o.residual, "of tied layers: none, lora, lora-diag, dora");
+  v("rank", o.rank, "of the residual");
+  v("residual_start", o.residual_start, "fit (to the layer as it was), zero");
+}
+
+template <typename Visitor>
+void VisitDecisions(TyingSection& o, Visitor& v) {
+  v("interval", o.interval, "steps between a decision and its reward");
+  v("until", o.until, "share of the stage after which nothing more is decided");
+  v("reach", o.reach, "how many layers back a layer may take weights from; 0: any");
+  v("budget", o.budget, "most non-embedding parameters stored, up to 1 a share; 0: any");
+  v("budget_by", o.budget_by, "share of the stage until which the budget is reached, linearly");
+  v("reward", o.reward, "perplexity (its negative), bits (a token, negative), relative (percent)");
+  v("reward_clip", o.reward_clip, "largest size of that; 0: any");
+  v("size_weight", o.size_weight, "reward lost for storing as much as the untied model");
+}
+
+template <typename Visitor>
+void VisitAgent(TyingSection& o, Visitor& v) {
+  v("hidden", o.hidden, "width of the agent's network");
+  v("discount", o.discount, "of the value of the next state");
+  v("epsilon", o.epsilon, "share of decisions by chance in the first episode");
+  v("epsilon_decay", o.epsilon_decay, "factor after each episode");
+  v("epsilon_floor", o.epsilon_floor, "least share");
+  v("agent_lr", o.agent_lr, "AdamW");
+  v("agent_decay", o.agent_decay, "weight decay");
+  v("replay", o.replay, "decisions remembered; 0: each update sees the last alone");
+  v("replay_batch", o.replay_batch, "decisions of an update, with replay");
+  v("target_every", o.target_every, "updates between copies into a target network; 0: none");
+}
+
+template <typename Visitor>
+void Visit(TyingSection& o, Visitor& v) {
+  VisitTies(o, v);
+  VisitDecisions(o, v);
+  VisitAgent(o, v);
+  v("policy", o.policy, "with mode fixed: none, first, pairs, mirror, random, greedy, plan");
+  v("policy_at", o.policy_at, "share of the stage behind which it is applied");
+  v("keep", o.keep, "with greedy: independent layers that stay; 0: half of them");
+  v("plan", o.plan, "with plan: a sharing plan as JSON, as `rondo fold --suggest` writes");
+  v("decisions", o.decisions, "with mode replay: the folder of the run that decided");
+}
+
+template <typename Visitor>
 void Visit(DataSection& o, Visitor& v) {
   v("files", o.files, "texts or JSONL, plain, .xz or .zst");
   v("unit", o.unit, "what a document of a text is: paragraph, heading, line, file");

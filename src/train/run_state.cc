@@ -107,7 +107,7 @@ at::Tensor FlatArray(const TensorMap& tensors, const std::string& file, const st
 }  // namespace
 
 void SaveCheckpoint(const std::string& folder, const RunState& state, const Params& params,
-                    const OptimizerState& optimizer, int keep, const ModelWriter& write) {
+                    const OptimizerState& optimizer, int keep, const CheckpointExtras& extras) {
   fs::create_directories(folder);
   const std::string base = (fs::path(folder) / NameOf(state)).string();
   if (fs::exists(base)) return;
@@ -117,14 +117,19 @@ void SaveCheckpoint(const std::string& folder, const RunState& state, const Para
   for (const Param* param : params.List()) {
     if (IsCopy(param->name)) tensors.emplace_back(param->name, FromTorch(param->value));
   }
-  WriteSafetensors(base + ".safetensors", tensors);
   nlohmann::json json = ToJson(state);
   json["updates"] = optimizer.updates;
+  if (!optimizer.born.empty()) json["born"] = optimizer.born;
+  if (extras.tying != nullptr) {
+    json["tying"] = extras.tying->Save();
+    for (auto& tensor : extras.tying->SaveTensors()) tensors.push_back(std::move(tensor));
+  }
+  WriteSafetensors(base + ".safetensors", tensors);
   AtomicFile file(base + ".json");
   file.Write(json.dump(1));
   file.Commit();
-  if (write) {
-    write(params.ToModel(), base);
+  if (extras.write) {
+    extras.write(params.ToModel(), base);
   } else {
     SaveModel(params.ToModel(), base, DType::kF32);
   }
@@ -140,7 +145,8 @@ std::optional<FoundCheckpoint> FindCheckpoint(const std::string& folder) {
   const std::string file = base + ".json";
   return FoundCheckpoint{.state = FromJson(ParseJsonChecked(ReadTextFile(file), file), file),
                          .model = base,
-                         .tensors = base + ".safetensors"};
+                         .tensors = base + ".safetensors",
+                         .numbers = file};
 }
 
 void LoadCopies(const FoundCheckpoint& checkpoint, Params& params) {
@@ -154,16 +160,31 @@ void LoadCopies(const FoundCheckpoint& checkpoint, Params& params) {
   }
 }
 
+void LoadTies(const FoundCheckpoint& checkpoint, Tying& tying) {
+  const std::string& file = checkpoint.numbers;
+  const nlohmann::json json = ParseJsonChecked(ReadTextFile(file), file);
+  const auto stored = json.find("tying");
+  if (stored == json.end()) {
+    throw Error({.function = "LoadTies",
+                 .problem = "no ties",
+                 .expected = "the state of a run whose layers are tied",
+                 .file = file,
+                 .field = "tying"});
+  }
+  tying.Load(*stored, file, checkpoint.tensors);
+}
+
 OptimizerState LoadOptimizer(const FoundCheckpoint& checkpoint, int64_t elements) {
   const TensorMap tensors = ReadSafetensors(checkpoint.tensors);
   const auto load = [&](const char* name) {
     return FlatArray(tensors, checkpoint.tensors, name, elements);
   };
-  const std::string file = checkpoint.model + ".json";
+  const std::string& file = checkpoint.numbers;
   const nlohmann::json json = ParseJsonChecked(ReadTextFile(file), file);
   OptimizerState state{.m = load("m"), .v = load("v")};
   if (tensors.contains("average")) state.average = load("average");
   state.updates = json.value("updates", int64_t{0});
+  state.born = json.value("born", state.born);
   return state;
 }
 

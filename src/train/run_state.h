@@ -15,6 +15,7 @@
 #include "rondo/token_data.h"
 #include "train/optimizer.h"
 #include "train/params.h"
+#include "train/tying.h"
 
 namespace rondo {
 
@@ -34,15 +35,21 @@ struct RunState {
 // Writes a model of a run's parameters into a directory.
 using ModelWriter = std::function<void(const Model& model, const std::string& directory)>;
 
+struct CheckpointExtras {
+  const Tying* tying = nullptr;  // of a stage whose layers are tied
+  ModelWriter write = {};        // of models that SaveModel is not for
+};
+
 // Writes one checkpoint and removes all but the newest `keep`. Throws on a full disk; older
-// checkpoints are then still there. `write`: of models that SaveModel is not for.
+// checkpoints are then still there.
 void SaveCheckpoint(const std::string& folder, const RunState& state, const Params& params,
-                    const OptimizerState& optimizer, int keep, const ModelWriter& write = {});
+                    const OptimizerState& optimizer, int keep, const CheckpointExtras& extras = {});
 
 struct FoundCheckpoint {
   RunState state;
   std::string model;    // directory
   std::string tensors;  // file of the optimiser's state
+  std::string numbers;  // file of what is no tensor
 };
 
 // The newest whole checkpoint.
@@ -50,6 +57,9 @@ std::optional<FoundCheckpoint> FindCheckpoint(const std::string& folder);
 
 // Puts the stored copies of parameters (see mixture.h) into fresh ones.
 void LoadCopies(const FoundCheckpoint& checkpoint, Params& params);
+
+// Puts the stored ties and their agent into fresh ones.
+void LoadTies(const FoundCheckpoint& checkpoint, Tying& tying);
 
 // What was stored of the optimiser of `elements` values. Throws if there are others.
 OptimizerState LoadOptimizer(const FoundCheckpoint& checkpoint, int64_t elements);

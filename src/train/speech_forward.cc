@@ -85,7 +85,7 @@ EncodedRows SpeechForward::Encode(const at::Tensor& features, std::span<const in
   x = x.reshape({rows * length, d});
   for (int depth = 0; depth < config.layers; ++depth) {
     const LayerTensors layer =
-        MergeLayer(params_, config, shape_.encoder.plan, depth, nullptr, "encoder.");
+        MergeLayer(params_, config, shape_.encoder.plan, depth, {.scope = "encoder."});
     x = encoder_.Layer(layer, depth, x, shape);
   }
   x = encoder_.Norm(
@@ -117,7 +117,7 @@ at::Tensor SpeechForward::Decode(const EncodedRows& encoded, const at::Tensor& t
                         .dropout = dropout};
   for (int depth = 0; depth < config.layers; ++depth) {
     const LayerTensors layer =
-        MergeLayer(params_, config, shape_.decoder->plan, depth, nullptr, "decoder.");
+        MergeLayer(params_, config, shape_.decoder->plan, depth, {.scope = "decoder."});
     x = decoder_->Layer(layer, depth, x, shape);
   }
   x = decoder_->Norm(

@@ -333,7 +333,7 @@ void SpeechRun::CheckpointIfDue(StageRun& run, bool end) {
   try {
     journal_.Sync();
     SaveCheckpoint(Folder("checkpoints"), state_, run.params, run.optimizer.Collect(),
-                   recipe_.run.keep, write);
+                   recipe_.run.keep, {.write = write});
   } catch (const std::exception& error) {
     journal_.Warn(std::string("checkpoint not written: ") + error.what());
     if (end) throw;

@@ -6,10 +6,11 @@
 
 #include "base/choice.h"
 #include "base/rng.h"
-#include "base/with_file.h"
 #include "rondo/error.h"
 #include "rondo/ffn_width.h"
 #include "train/mixture.h"
+#include "train/place.h"
+#include "train/step_key.h"
 
 namespace rondo {
 namespace {
@@ -22,27 +23,6 @@ constexpr std::array<std::string_view, 2> kFadeByNames = {"scale", "rank"};
 constexpr std::array<std::string_view, 3> kCheckpointNames = {"none", "loop", "depth"};
 constexpr std::array<std::string_view, 2> kComputeNames = {"f32", "bf16"};
 
-// Where a stage stands in its file, for errors.
-struct Place {
-  std::string file, section;
-
-  void Check(bool good, const char* field, double value, const char* expected) const {
-    if (good) return;
-    std::string text = std::to_string(value);
-    text.erase(text.find_last_not_of('0') + 1);
-    if (text.ends_with('.')) text.pop_back();
-    throw Error({.function = "ResolveStage",
-                 .problem = "value " + text,
-                 .expected = expected,
-                 .file = file,
-                 .field = section + "." + field});
-  }
-  template <typename Work>
-  auto Named(const char* field, Work&& work) const {
-    return WithFile(file, std::forward<Work>(work), section + "." + field);
-  }
-};
-
 TrainGroup ParseGroup(const std::string& text, const Place& place) {
   const size_t colon = text.rfind(':');
   TrainGroup group{.pattern = text.substr(0, colon)};
@@ -50,11 +30,7 @@ TrainGroup ParseGroup(const std::string& text, const Place& place) {
   const char* end = text.data() + text.size();
   const auto [stop, error] = std::from_chars(text.data() + colon + 1, end, group.lr_scale);
   if (error != std::errc() || stop != end || !(group.lr_scale >= 0 && group.lr_scale <= 1e6)) {
-    throw Error({.function = "ResolveStage",
-                 .problem = "'" + text + "'",
-                 .expected = "pattern or pattern:factor, such as residual.*:2",
-                 .file = place.file,
-                 .field = place.section + ".parameters"});
+    place.Fail("parameters", "'" + text + "'", "pattern or pattern:factor, such as residual.*:2");
   }
   return group;
 }
@@ -162,10 +138,11 @@ LossOptions Losses(const StageOptions& o, const DataSection& data, const ModelCo
 // What can be learned from the most probable tokens alone.
 void CheckCache(const Recipe& recipe, const LossOptions& loss, const Place& place) {
   if (recipe.teacher_cache.empty() || loss.vocab.kd == 0) return;
-  const Place root = {place.file, "recipe"};
+  const Place root = {place.file, ""};
   root.Check(recipe.teacher_top_k > 0, "teacher_top_k", recipe.teacher_top_k, "1 or more");
-  place.Check(loss.vocab.kind == KdKind::kForwardKl, "divergence", 0,
-              "forward-kl, the one divergence that teacher_cache serves");
+  if (loss.vocab.kind != KdKind::kForwardKl) {
+    place.Fail("divergence", "another divergence", "forward-kl, the one that teacher_cache serves");
+  }
   place.Check(loss.vocab.temperature == 1, "temperature", loss.vocab.temperature,
               "1 with teacher_cache");
   place.Check(loss.hidden == 0, "hidden", loss.hidden,
@@ -213,18 +190,15 @@ Stage ResolveStage(const Recipe& recipe, size_t index, const ModelConfig& config
   });
   CheckCache(recipe, stage.loss, place);
   if (stage.NeedsTeacher() && recipe.teacher.empty()) {
-    throw Error({.function = "ResolveStage",
-                 .problem = "no teacher, but stage '" + o.name + "' learns from one",
-                 .expected = "a model, or kd = 0, hidden = 0, fade = \"none\"",
-                 .file = recipe.file,
-                 .field = "teacher"});
+    Place{recipe.file, ""}.Fail("teacher", "no teacher, but stage '" + o.name + "' learns from one",
+                                "a model, or kd = 0, hidden = 0, fade = \"none\"");
   }
   return stage;
 }
 
 double WidthOfStep(const Stage& stage, uint64_t seed, int64_t step) {
   if (stage.widths.empty()) return 1;
-  Rng rng(seed ^ (0x9e3779b97f4a7c15u * static_cast<uint64_t>(step + 1)));
+  Rng rng(HashOfStep({.seed = seed, .step = step}, Choice::kWidth));
   return stage.widths[rng.Next() % stage.widths.size()];
 }
 

@@ -22,6 +22,7 @@ enum class Choice : uint64_t {
   kDropout = 3,
   kChunk = 4,
   kMasks = 5,
+  kWidth = 6,
 };
 
 // Every forward pass of a step chooses alike.

@@ -100,7 +100,8 @@ at::Tensor Student::RunDepths(int first, int end, at::Tensor hidden, const RowsS
   for (int depth = first; depth < end; ++depth) {
     const auto kept = dropout_.KeptRows(depth, forward_.config().layers, shape.rows);
     if (kept.empty()) continue;
-    LayerTensors layer = MergeLayer(params_, forward_.config(), plan_, depth, fading_);
+    LayerTensors layer =
+        MergeLayer(params_, forward_.config(), plan_, depth, {.fading = fading_, .cut = &cut_});
     NarrowFfn(forward_.config(), ffn_width_, layer);
     hidden = OnRows(kept, hidden, shape, [&](const at::Tensor& rows, const RowsShape& part) {
       return forward_.Layer(layer, depth, rows, part);
@@ -242,9 +243,26 @@ void Student::AddEmbeddingGradients(const BatchTokens& tokens, const at::Tensor&
                       GradOf(params_, "embed.weight"), GradOf(params_, "positions.weight"));
 }
 
+at::Tensor Student::Embed(const BatchTokens& tokens) const {
+  const at::Tensor positions =
+      params_.Has("positions.weight") ? params_.Get("positions.weight") : at::Tensor();
+  return EmbedTokens(forward_.config(), params_.Get("embed.weight"), positions, tokens.inputs,
+                     tokens.shape.length);
+}
+
+double Student::CrossEntropy(const TokenBatch& batch, const LossOptions& options) {
+  const at::NoGradGuard no_grad;
+  const ModelConfig& config = forward_.config();
+  dropout_ = {};
+  const BatchTokens tokens = MyTokens(batch, options);
+  const at::Tensor last = RunDepths(0, config.layers, Embed(tokens), tokens.shape);
+  const at::Tensor normed = forward_.Norm(FinalNormOf(params_, config), last);
+  const Targets targets = tokens.AsTargets();
+  return SumCrossEntropy(HeadOf(params_, config), normed, targets.ids) / targets.count;
+}
+
 StepValue Student::AddGradients(const TokenBatch& batch, const Teacher* teacher,
                                 const LossOptions& options, double scale, const StepKey& key) {
-  const ModelConfig& config = forward_.config();
   dropout_ = {.largest = options.layer_dropout, .key = key};
   dropout_.key.first_row = FirstRow(batch);
   UseDraw(params_, key, 0);
@@ -262,10 +280,7 @@ StepValue Student::AddGradients(const TokenBatch& batch, const Teacher* teacher,
   }
 
   std::vector<Segment> segments = MakeSegments(options);
-  const at::Tensor positions =
-      params_.Has("positions.weight") ? params_.Get("positions.weight") : at::Tensor();
-  const at::Tensor embedded = EmbedTokens(config, params_.Get("embed.weight"), positions,
-                                          tokens.inputs, tokens.shape.length);
+  const at::Tensor embedded = Embed(tokens);
   RunForward(segments, embedded, tokens.shape);
 
   StepValue value;

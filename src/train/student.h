@@ -90,6 +90,12 @@ class Student {
                                   const LossOptions& options, double scale,
                                   const StepKey& key = {});
 
+  // Mean cross-entropy of a batch in nats, nothing learnt and nothing skipped.
+  double CrossEntropy(const TokenBatch& batch, const LossOptions& options);
+
+  // Where gradients do not reach shared tensors; at first they do everywhere.
+  void set_cut_gradients(CutGradients cut) { cut_ = std::move(cut); }
+
   // Channels of the feed-forward that the next gradients are of: the first so many; at first all.
   void set_ffn_width(int64_t width) { ffn_width_ = width; }
 
@@ -119,6 +125,7 @@ class Student {
                      std::span<const std::vector<int32_t>> exit_best,
                      std::span<const int32_t> last_best, const LossOptions& options, double scale,
                      StepValue& value) const;
+  at::Tensor Embed(const BatchTokens& tokens) const;
   BatchTokens MyTokens(const TokenBatch& batch, const LossOptions& options) const;
   int FirstRow(const TokenBatch& batch) const { return batch.rows * ranks_.rank() / ranks_.size(); }
   double MeanOverRanks(double value) const;
@@ -142,6 +149,7 @@ class Student {
   const Ranks& ranks_;
   TeacherCache* cache_ = nullptr;
   int64_t ffn_width_;
+  CutGradients cut_;
   LayerDropout dropout_;  // of the batch in hand
 };
 

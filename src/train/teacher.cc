@@ -27,7 +27,7 @@ Teacher::Teacher(const Params& params, const ModelConfig& config, const SharingP
   embedding_ = params.Get("embed.weight");
   if (params.Has("positions.weight")) positions_ = params.Get("positions.weight");
   for (int depth = 0; depth < config.layers; ++depth) {
-    layers_.push_back(MergeLayer(params, config, plan, depth, fading));
+    layers_.push_back(MergeLayer(params, config, plan, depth, {.fading = fading}));
     NarrowFfn(config, ffn_width, layers_.back());
   }
   final_norm_ = FinalNormOf(params, config);

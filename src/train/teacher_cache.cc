@@ -164,38 +164,14 @@ void TeacherCache::Append(const std::vector<uint64_t>& keys, const TopTokens& to
   }
 }
 
-TopTokens TeacherCache::Compute(const BatchTokens& batch) const {
-  const at::NoGradGuard no_grad;
-  const at::Tensor normed = teacher_.Run(batch.inputs, batch.shape).normed;
-  TopTokens top{.k = k_};
-  for (int64_t begin = 0; begin < normed.size(0); begin += kHeadRows) {
-    const int64_t count = std::min(kHeadRows, normed.size(0) - begin);
-    at::Tensor logits = normed.narrow(0, begin, count).mm(teacher_.head().weight.t());
-    AppendMostProbable(teacher_.head(), logits, k_, top);
-  }
-  return top;
-}
-
 TopTokens TeacherCache::Get(const BatchTokens& batch) {
   const std::vector<uint64_t> keys = KeysOf(batch);
   TopTokens top{.k = k_};
   if (Read(keys, top)) return top;
-  top = Compute(batch);
+  const at::Tensor normed = teacher_.Run(batch.inputs, batch.shape).normed;
+  top = MostProbable(teacher_.head(), normed, k_);
   if (!full_) Append(keys, top);
   return top;
-}
-
-void AppendMostProbable(const LogitHead& head, at::Tensor& logits, int k, TopTokens& to) {
-  if (head.bias.defined()) logits.add_(head.bias);
-  if (head.softcap > 0) logits.div_(head.softcap).tanh_().mul_(head.softcap);
-  const at::Tensor log_sum = at::logsumexp(logits, 1, /*keepdim=*/true);
-  const auto [values, ids] = at::topk(logits, k, 1);
-  const at::Tensor log_p = (values - log_sum).contiguous();
-  const at::Tensor narrow = ids.to(at::kInt).contiguous();
-  to.log_p.insert(to.log_p.end(), log_p.const_data_ptr<float>(),
-                  log_p.const_data_ptr<float>() + log_p.numel());
-  to.ids.insert(to.ids.end(), narrow.const_data_ptr<int32_t>(),
-                narrow.const_data_ptr<int32_t>() + narrow.numel());
 }
 
 }  // namespace rondo

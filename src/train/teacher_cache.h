@@ -37,7 +37,6 @@ class TeacherCache {
   void ReadKeys(size_t file, uint64_t bytes);
   bool Read(const std::vector<uint64_t>& keys, TopTokens& top);
   void Append(const std::vector<uint64_t>& keys, const TopTokens& top);
-  TopTokens Compute(const BatchTokens& batch) const;
   size_t RowValues() const { return static_cast<size_t>(length_) * static_cast<size_t>(k_); }
   uint64_t RecordBytes() const { return 8 + RowValues() * (sizeof(int32_t) + sizeof(float)); }
 
@@ -50,8 +49,5 @@ class TeacherCache {
   bool full_ = false;
   std::unordered_map<uint64_t, Place> places_;  // by a row's key
 };
-
-// The k most probable tokens of each row of raw logits[rows, vocab], which are overwritten.
-void AppendMostProbable(const LogitHead& head, at::Tensor& logits, int k, TopTokens& to);
 
 }  // namespace rondo

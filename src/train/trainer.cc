@@ -17,18 +17,17 @@
 #include "rondo/run_log.h"
 #include "rondo/tokenizer.h"
 #include "train/balance.h"
-#include "train/fading.h"
 #include "train/gate_loss.h"
 #include "train/init.h"
 #include "train/interrupts.h"
 #include "train/journal.h"
-#include "train/mixture.h"
 #include "train/ranks.h"
 #include "train/resolved.h"
 #include "train/run_state.h"
 #include "train/samples.h"
 #include "train/speech_trainer.h"
 #include "train/stage.h"
+#include "train/stage_run.h"
 #include "train/validation.h"
 
 namespace rondo {
@@ -69,25 +68,13 @@ class Run {
   TrainResult Go();
 
  private:
-  // What lives as long as a stage.
-  struct StageRun {
-    Stage stage;
-    Params params;
-    Optimizer optimizer;
-    std::optional<Fading> fading;
-    std::vector<int> fade_groups;
-    std::unique_ptr<Student> student;
-    StageRun(Stage s, const Model& model, uint64_t seed, const Ranks& ranks)
-        : stage(std::move(s)),
-          params(WithCopies(model, stage.groups, stage.limits.mixture, seed), stage.groups),
-          optimizer(params, stage.optimizer, ranks) {}
-  };
-
   void Prepare();
   void RunStage(std::optional<FoundCheckpoint> found);
   std::unique_ptr<StageRun> StartStage(const std::optional<FoundCheckpoint>& found);
   void StartFading(StageRun& run);
   void CheckBatch(const Stage& stage) const;
+  bool Tied(int stage) const;
+  void DecideTies(StageRun& run, bool end);
   StepValue Step(StageRun& run);
   StepValue OverRanks(StepValue value, double& seconds);
   bool Usable(const StageRun& run, const StepValue& value, double norm);
@@ -111,6 +98,7 @@ class Run {
   std::string tokenizer_path_;
   std::unique_ptr<Teacher> teacher_;
   std::unique_ptr<TeacherCache> cache_;
+  std::unique_ptr<Tying> tying_;
   std::unique_ptr<RowSampler> sampler_;
   std::shared_ptr<const Tokenizer> tokenizer_;
   std::vector<int32_t> valid_;
@@ -140,6 +128,11 @@ void Run::Prepare() {
     const Stage stage = ResolveStage(recipe_, i, model_.config);
     CheckPlan(recipe_, i, stage, model_);
     needs_teacher = stage.NeedsTeacher() || needs_teacher;
+  }
+  for (size_t i = 0; i < recipe_.stages.size(); ++i) {
+    if (!Tied(static_cast<int>(i))) continue;
+    CheckTyingStage(recipe_, i, ranks_.size());
+    tying_ = std::make_unique<Tying>(recipe_, model_);
   }
   // The first rank makes what is missing, and the others find it.
   if (!ranks_.first()) ranks_.Wait();
@@ -207,7 +200,13 @@ void Run::StartFading(StageRun& run) {
   run.fade_groups = TiedGroups(model_.plan);
 }
 
-std::unique_ptr<Run::StageRun> Run::StartStage(const std::optional<FoundCheckpoint>& found) {
+bool Run::Tied(int stage) const {
+  if (!recipe_.tying) return false;
+  const std::string& name = recipe_.tying->stage;
+  return name.empty() ? stage == 0 : recipe_.stages[static_cast<size_t>(stage)].name == name;
+}
+
+std::unique_ptr<StageRun> Run::StartStage(const std::optional<FoundCheckpoint>& found) {
   if (found) {
     model_ = LoadModel(found->model);
     model_.path = tokenizer_path_;  // this checkpoint will make room for newer ones
@@ -221,18 +220,51 @@ std::unique_ptr<Run::StageRun> Run::StartStage(const std::optional<FoundCheckpoi
     ranks_.Wait();
   }
   if (!found && stage.limits.balance) BalanceFactors(model_, stage.groups);
-  auto run = std::make_unique<StageRun>(std::move(stage), model_, recipe_.run.seed, ranks_);
+  Tying* tying = Tied(state_.stage) ? tying_.get() : nullptr;
+  if (found && tying != nullptr) LoadTies(*found, *tying);
+  auto run = std::make_unique<StageRun>(std::move(stage), model_, recipe_.run.seed, ranks_, tying);
   if (found) {
     LoadCopies(*found, run->params);
     run->optimizer.Restore(LoadOptimizer(*found, run->params.flat().numel()));
+  } else if (tying != nullptr) {
+    run->Retie(tying->Untied());
   }
   StartFading(*run);
-  run->student = std::make_unique<Student>(
-      run->params, model_.config, model_.plan, recipe_.data.length, run->stage.compute,
-      run->stage.checkpoint, run->fading ? &run->fading->rest() : nullptr, ranks_);
-  run->student->UseCache(cache_.get());
+  run->MakeStudent(recipe_.data.length, cache_.get());
   model_.weights = {};  // the parameters hold them now
   return run;
+}
+
+// Closes the open decision with its reward and makes the next one, as far as they are due.
+void Run::DecideTies(StageRun& run, bool end) {
+  Tying& tying = *run.tying;
+  const StageOptions& limits = run.stage.limits;
+  const double progress =
+      StageProgress(limits, state_.stage_step, state_.stage_tokens, state_.stage_seconds);
+  const auto log = [&](RunMetrics metrics) {
+    metrics.step = state_.step;
+    metrics.tokens = state_.tokens;
+    metrics.seconds = state_.seconds;
+    journal_.Write(metrics);
+  };
+  const auto probe = [&] {
+    return run.student->CrossEntropy(sampler_->Next(limits.batch), run.stage.loss);
+  };
+  if (const TieProbeStart* open = tying.open()) {
+    if (!end && !tying.Due(state_.stage_step, progress)) return;
+    const SamplerState now = sampler_->state();
+    if (tying.WantsProbe()) sampler_->Restore(open->sampler);
+    const double cross_entropy = probe();
+    if (tying.WantsProbe()) sampler_->Restore(now);
+    log(tying.Close(cross_entropy));
+  }
+  if (end || !tying.Due(state_.stage_step, progress)) return;
+  TieProbeStart start{.sampler = sampler_->state()};
+  if (tying.WantsProbe()) start.cross_entropy = probe();
+  const Ties before = tying.ties();
+  for (RunMetrics& event : tying.Decide(progress, start, run.params)) log(std::move(event));
+  run.Retie(before);
+  run.MakeStudent(recipe_.data.length, cache_.get());
 }
 
 StepValue Run::Step(StageRun& run) {
@@ -317,6 +349,11 @@ void Run::Report(const StageRun& run, const StepValue& value, double norm, doubl
     metrics.more["ffn_width"] = WidthOfStep(run.stage, recipe_.run.seed, state_.step - 1);
   }
   if (run.fading) metrics.more["fading"] = run.fading->shares().front();
+  if (run.tying != nullptr) {
+    run.tying->Describe(metrics);
+    metrics.more["trained_parameters"] = static_cast<double>(run.params.trained_elements());
+    metrics.more["training_bytes"] = static_cast<double>(run.TrainingBytes());
+  }
   for (size_t i = 0; i < value.exit_ce.size(); ++i) {
     metrics.more["exit_ce_" + std::to_string(i + 1)] = value.exit_ce[i];
   }
@@ -414,7 +451,8 @@ void Run::CheckpointIfDue(StageRun& run, bool end) {
   if (!ranks_.first()) return;
   try {
     journal_.Sync();
-    SaveCheckpoint(Folder("checkpoints"), state_, run.params, optimizer, recipe_.run.keep);
+    SaveCheckpoint(Folder("checkpoints"), state_, run.params, optimizer, recipe_.run.keep,
+                   {.tying = run.tying});
   } catch (const std::exception& error) {
     journal_.Warn(std::string("checkpoint not written: ") + error.what());
     if (end) throw;
@@ -435,6 +473,7 @@ void Run::RunStage(std::optional<FoundCheckpoint> found) {
                          state_.stage_seconds + seconds);
   };
   if (!resumed) MeasureIfDue(*run, state_.step == 0 || run->fading.has_value());
+  if (!resumed && run->tying != nullptr) DecideTies(*run, false);
   const int64_t step_tokens = int64_t{limits.batch} * limits.accumulate * recipe_.data.length;
   while (progress(0, 0, 0) < 1 && !Stopped()) {
     const double start = RunningSeconds();
@@ -462,6 +501,7 @@ void Run::RunStage(std::optional<FoundCheckpoint> found) {
     }
     const bool end = progress(0, 0, 0) >= 1;
     if (end && run->fading) run->fading->End();
+    if (run->tying != nullptr) DecideTies(*run, end);
     MeasureIfDue(*run, end);
     CheckpointIfDue(*run, end || ended_);
   }

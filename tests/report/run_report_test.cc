@@ -7,6 +7,7 @@
 
 #include "base/temp_dir.h"
 #include "report/run_curves.h"
+#include "report/tie_picture.h"
 #include "rondo/error.h"
 
 namespace rondo {
@@ -115,6 +116,35 @@ TEST_F(Runs, TextOfRunsIsEscapedAndKeepsItsLines) {
   EXPECT_THAT(page, HasSubstr("&lt;script&gt;alert(1)&lt;/script&gt;\nnext &amp; last</pre>"));
   EXPECT_THAT(page, HasSubstr("spike: loss 9 &gt; 3"));
   EXPECT_THAT(page, Not(HasSubstr("<script")));
+}
+
+// One rectangle for as long as a layer uses the same weights; decisions are no events of the list.
+TEST_F(Runs, TiesOfLayersAreDrawn) {
+  const std::string path = dir_.File("ties");
+  fs::create_directories(path);
+  RunLog log = RunLog::Start(path + "/metrics.jsonl");
+  const std::vector<std::pair<int, std::string>> ties = {
+      {0, "layer: 0 . ."}, {4, "layer: 0 0 ."}, {8, "layer: 0 0 2"}, {12, "layer: 0 1 2"}};
+  for (const auto& [step, text] : ties) {
+    RunMetrics line = {.step = step, .event = "tie", .text = text};
+    line.more = {{"decision", step / 4.0}, {"epsilon", 1.0}};
+    log.Append(line);
+  }
+  log.Append({.step = 20, .loss = 3});
+  const auto runs = LoadRuns({path});
+  const auto pictures = TiePictures(runs[0]);
+  ASSERT_EQ(pictures.size(), 1u);
+  const std::string& svg = pictures[0];
+  EXPECT_THAT(svg, HasSubstr("layer 0 uses layer 0, steps 0 to 20"));
+  EXPECT_THAT(svg, HasSubstr("layer 1 uses layer 0, steps 4 to 12"));
+  EXPECT_THAT(svg, HasSubstr("layer 1 uses layer 1, steps 12 to 20"));
+  EXPECT_THAT(svg, HasSubstr("layer 2 uses layer 2, steps 8 to 20"));
+  EXPECT_THAT(svg, Not(HasSubstr("layer 2 uses layer 2, steps 0")));
+  const std::string page = RunReportHtml(runs);
+  EXPECT_THAT(page, HasSubstr("layer 1 uses layer 0"));
+  EXPECT_THAT(page, HasSubstr("epsilon"));
+  EXPECT_THAT(page, Not(HasSubstr("decision</")));
+  EXPECT_THAT(page, Not(HasSubstr(": tie:")));
 }
 
 }  // namespace

@@ -1,0 +1,180 @@
+#!/usr/bin/env python3
+"""Layers that tie themselves beside conventional training and fixed ties: every variant of the recipe on every text.
+
+usage: tying_table.py RECIPE.toml [--only PATTERN…] [--minutes M] [--report] [--jobs N] [--bin FOLDER]
+
+Runs have one thread. Finished ones are kept with their settings in models/recipes/NAME/points.jsonl, so an interrupted
+table goes on where it was; with --minutes none is begun after so many. RECIPE.md is written from what is finished.
+"""
+
+import argparse
+import concurrent.futures
+import fnmatch
+import json
+import lzma
+import pathlib
+import re
+import shutil
+import statistics
+import subprocess
+import time
+import tomllib
+
+from small_models import BIN, ROOT, toml, train_tokenizer
+
+
+def read(path: str) -> str:
+    file = ROOT / path
+    return lzma.open(file).read().decode() if file.suffix == ".xz" else file.read_text()
+
+
+def points(recipe: dict) -> list[dict]:
+    """The first seed of everything, then the others."""
+    found = []
+    for seed in recipe["table"]["seeds"]:
+        for text in recipe["texts"]:
+            found += [{"key": f"{text} {name} seed={seed}", "text": text, "variant": name, "seed": seed, "deep": False}
+                      for name in recipe["variants"]]
+        if seed == recipe["table"]["seeds"][0]:
+            found += [{"key": f"deep {name} seed={seed}", "text": next(iter(recipe["texts"])), "variant": name,
+                       "seed": seed, "deep": True} for name in recipe["table"]["deep"]]
+    return found
+
+
+class Table:
+    def __init__(self, recipe: dict, work: pathlib.Path, options: argparse.Namespace):
+        self.recipe, self.work, self.options = recipe, work, options
+        self.log = work / "points.jsonl"
+        lines = self.log.read_text().splitlines() if self.log.exists() else []
+        self.done = {entry["key"]: entry for entry in map(json.loads, lines)}
+        self.deadline = time.monotonic() + 60 * options.minutes if options.minutes else float("inf")
+
+    def prepare(self, name: str) -> None:
+        folder, text = self.work / name, self.recipe["texts"][name]
+        if (folder / "tokenizer" / "tokenizer.json").exists():
+            return
+        folder.mkdir(parents=True, exist_ok=True)
+        train = read(text["train"])[: int(text.get("megabytes", 1000) * 1e6)]
+        if "held_out" in text:
+            cut = int(len(train) * (1 - text["held_out"]))
+            train, valid = train[:cut], train[cut:]
+        else:
+            valid = read(text["valid"])
+        (folder / "train.txt").write_text(train)
+        (folder / "valid.txt").write_text(valid)
+        train_tokenizer([train[:2_000_000]], self.recipe["text"]["vocab"], folder / "tokenizer" / "tokenizer.json")
+
+    def sections(self, entry: dict) -> dict:
+        folder = self.work / entry["text"]
+        init = {**self.recipe["init"], "tokenizer": str(folder / "tokenizer"), "seed": entry["seed"]}
+        train = dict(self.recipe["train"])
+        if entry["deep"]:
+            deep = self.recipe["deep"]
+            init |= {key: deep[key] for key in ("layers", "d_model", "heads")}
+            train |= {key: deep[key] for key in ("steps", "batch")}
+        tying = {"start": "frozen", **self.recipe["variants"][entry["variant"]]}
+        data = {"files": [str(folder / "train.txt")], "unit": "file", "cache": str(folder / "cache"),
+                "length": self.recipe["text"]["length"]}
+        run = {"out": str(self.run_folder(entry)), "threads": 1, "seed": entry["seed"], "checkpoint_minutes": 2.0,
+               "keep": 1}
+        return {"init": init, "tying": tying, "data": data,
+                "valid": {**self.recipe["valid"], "text": str(folder / "valid.txt")}, "run": run, "train": train}
+
+    def run_folder(self, entry: dict) -> pathlib.Path:
+        return self.work / "runs" / re.sub(r"[^A-Za-z0-9=.-]+", "_", entry["key"])
+
+    def is_done(self, entry: dict) -> bool:
+        return self.done.get(entry["key"], {}).get("settings") == self.sections(entry)
+
+    def run(self, entry: dict) -> None:
+        folder = self.run_folder(entry)
+        folder.mkdir(parents=True, exist_ok=True)
+        sections = self.sections(entry)
+        (folder / "recipe.toml").write_text(toml(sections))
+        command = [str(self.options.bin / "rondo-train"), str(folder / "recipe.toml"), "--resume", "--quiet"]
+        result = subprocess.run(command, capture_output=True, text=True)
+        if result.returncode != 0:
+            raise RuntimeError(f"{' '.join(command)}\n{result.stderr}")
+        lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+        self.done[entry["key"]] = {"key": entry["key"], **measured(lines), "settings": sections}
+        with open(self.log, "a") as file:
+            file.write(json.dumps(self.done[entry["key"]]) + "\n")
+        print(entry["key"], json.dumps({k: v for k, v in measured(lines).items() if k != "curve"}), flush=True)
+
+    def go(self) -> None:
+        wanted = [e for e in points(self.recipe) if not self.is_done(e)
+                  and any(fnmatch.fnmatchcase(e["key"], pattern) for pattern in self.options.only)]
+        for text in {entry["text"] for entry in wanted}:
+            self.prepare(text)
+        with concurrent.futures.ThreadPoolExecutor(self.options.jobs) as pool:
+            list(pool.map(lambda e: self.run(e) if time.monotonic() < self.deadline else None, wanted))
+
+
+def measured(lines: list[dict]) -> dict:
+    steps = [line for line in lines if "loss" in line]
+    curve = [[line["step"], line["valid_perplexity"]] for line in lines if "valid_perplexity" in line]
+    half = steps[len(steps) // 2:]
+    return {"perplexity": curve[-1][1], "curve": curve,
+            "independent": statistics.mean(line["independent_layers"] for line in half),
+            "independent_end": steps[-1]["independent_layers"],
+            "trained": statistics.mean(line["trained_parameters"] for line in half),
+            "stored": steps[-1]["stored_parameters"],
+            "peak_bytes": max(line["training_bytes"] for line in steps),
+            "mean_bytes": statistics.mean(line["training_bytes"] for line in half),
+            "resident": statistics.mean(line["resident_bytes"] for line in half),
+            "tokens_per_s": statistics.median(line["tokens_per_s"] for line in half), "seconds": steps[-1]["seconds"]}
+
+
+def spread(values: list[float], digits: int) -> str:
+    if len(values) == 1:
+        return f"{values[0]:.{digits}f}"
+    return f"{statistics.mean(values):.{digits}f} ± {(max(values) - min(values)) / 2:.{digits}f}"
+
+
+def report(recipe: dict, done: dict, path: pathlib.Path) -> None:
+    lines = [f"# What {path.with_suffix('.toml').name} gave", "",
+             "Means over seeds and half the range between them. Independent layers, trained parameters and memory (weights, "
+             "gradients and optimiser) are means of the second half of a run, the peak is over all of it.", ""]
+    header = "| ties | seeds | validation perplexity | independent layers | trained parameters | stored at the end | "
+    header += "training memory, mean / peak MB | tokens/s |"
+    titles = {text: text for text in recipe["texts"]} | {"deep": f"{recipe['deep']['layers']} layers"}
+    for prefix, title in titles.items():
+        rows = []
+        for variant in recipe["variants"]:
+            runs = [run for key, run in done.items() if re.fullmatch(rf"{prefix} {variant} seed=\d+", key)]
+            if not runs:
+                continue
+            column = {name: [run[name] for run in runs] for name in runs[0] if name not in ("key", "settings", "curve")}
+            rows.append(f"| {variant} | {len(runs)} | {spread(column['perplexity'], 2)} | {spread(column['independent'], 1)} | "
+                        f"{statistics.mean(column['trained']):,.0f} | {statistics.mean(column['stored']):,.0f} | "
+                        f"{statistics.mean(column['mean_bytes']) / 1e6:.2f} / {max(column['peak_bytes']) / 1e6:.2f} | "
+                        f"{statistics.median(column['tokens_per_s']):,.0f} |")
+        if rows:
+            lines += [f"## {title}", "", header, "|" + "---|" * 8, *rows, ""]
+    notes = path.with_suffix(".notes.md")
+    if notes.exists():
+        lines += [notes.read_text().rstrip(), ""]
+    path.with_suffix(".md").write_text("\n".join(lines))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("recipe", type=pathlib.Path)
+    parser.add_argument("--only", nargs="*", default=["*"], help="patterns of runs, as 'shakespeare * seed=0'")
+    parser.add_argument("--minutes", type=float, default=0, help="begin no run after so many; 0: until all is done")
+    parser.add_argument("--jobs", type=int, default=2, help="runs at the same time")
+    parser.add_argument("--report", action="store_true", help="only write the report of what is finished")
+    parser.add_argument("--bin", type=pathlib.Path, default=BIN, help="folder of rondo and rondo-train")
+    options = parser.parse_args()
+    recipe = tomllib.loads(options.recipe.read_text())
+    work = ROOT / "models" / "recipes" / options.recipe.stem
+    work.mkdir(parents=True, exist_ok=True)
+    table = Table(recipe, work, options)
+    if not options.report:
+        table.go()
+    report(recipe, table.done, options.recipe)
+
+
+if __name__ == "__main__":
+    main()
