@@ -30,8 +30,8 @@ int RunFold(const FoldCommandOptions& options, const CommonOptions& common) {
   const Stopwatch watch;
   ThreadPool pool(common.threads);
   const DType store = ParseStoredType("--store", options.store);
-  const FoldOptions fold = ParseFoldOptions(options.plan);
   const Model model = LoadModel(options.model);
+  const FoldOptions fold = ParseFoldOptions(options.plan, model.config);
   if (options.suggest) return RunSuggest(model, fold, options, common, pool);
 
   const SharingPlan plan = PlanFromFlags(options.plan, fold, model.config);

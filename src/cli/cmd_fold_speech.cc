@@ -89,8 +89,8 @@ int RunFoldSpeech(const FoldCommandOptions& options, const CommonOptions& common
   const Stopwatch watch;
   ThreadPool pool(common.threads);
   const DType store = ParseStoredType("--store", options.store);
-  const FoldOptions fold = ParseFoldOptions(options.plan);
   SpeechModel model = LoadSpeechModel(options.model);
+  const FoldOptions fold = ParseFoldOptions(options.plan, model.encoder.config);
   if (options.suggest) {
     throw Error({.function = "RunFold",
                  .problem = "a speech model",

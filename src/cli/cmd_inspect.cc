@@ -59,7 +59,8 @@ int RunInspect(const InspectOptions& options, const CommonOptions& common) {
   Model model = LoadModel(options.model, PartsAt(options.model));
   const bool stored = !options.what_if && model.weights.size() > 0;
   if (options.what_if) {
-    model.plan = PlanFromFlags(options.plan, ParseFoldOptions(options.plan), model.config);
+    model.plan =
+        PlanFromFlags(options.plan, ParseFoldOptions(options.plan, model.config), model.config);
   }
   const ParameterCount count = CountParameters(model.config, model.plan);
   const int64_t bytes =

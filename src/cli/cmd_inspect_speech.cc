@@ -36,8 +36,8 @@ int RunInspectSpeech(const InspectOptions& options, const CommonOptions& common)
   SpeechModel model =
       LoadSpeechModel(options.model, weights || !native ? LoadParts::kAll : LoadParts::kConfig);
   if (options.what_if) {
-    model.encoder.plan =
-        PlanFromFlags(options.plan, ParseFoldOptions(options.plan), model.encoder.config);
+    model.encoder.plan = PlanFromFlags(
+        options.plan, ParseFoldOptions(options.plan, model.encoder.config), model.encoder.config);
   }
   const SpeechParameters count = CountParameters(model);
   Output out;

@@ -66,7 +66,7 @@ Enum Choose(const char* flag, const std::string& value, const std::vector<std::s
   Fail(flag, "unknown value '" + value + "'", UnknownNameHint(value, names));
 }
 
-void ParseRank(const std::string& text, FoldOptions* options) {
+void ParseRank(const std::string& text, const ModelConfig& config, FoldOptions* options) {
   ForEachSetting("--rank", text, [&](const std::string& name, const std::string& value) {
     const int rank = ToInt("--rank", value);
     if (rank < 0) Fail("--rank", value, "0 or more");
@@ -77,8 +77,9 @@ void ParseRank(const std::string& text, FoldOptions* options) {
     bool is_group = false;
     for (const Module m : kAllModules) {
       if (!IsLinear(m) || name != Name(GroupOf(m))) continue;
-      options->module_ranks.emplace(m, rank);  // a rank for the module itself wins
       is_group = true;
+      // A rank for the module itself wins.
+      if (config.HasModule(m)) options->module_ranks.emplace(m, rank);
     }
     if (!is_group) options->module_ranks[ModuleFromName(name)] = rank;
   });
@@ -86,7 +87,7 @@ void ParseRank(const std::string& text, FoldOptions* options) {
 
 }  // namespace
 
-FoldOptions ParseFoldOptions(const PlanFlags& flags) {
+FoldOptions ParseFoldOptions(const PlanFlags& flags, const ModelConfig& config) {
   FoldOptions options;
   ForEachSetting("--order", flags.order, [&](const std::string& name, const std::string& value) {
     ForGroups("--order", name,
@@ -102,7 +103,7 @@ FoldOptions ParseFoldOptions(const PlanFlags& flags) {
     order.keep_last = flags.keep_last;
   }
   options.residual = ResidualKindFromName(flags.residual);
-  ParseRank(flags.rank, &options);
+  ParseRank(flags.rank, config, &options);
   const bool bare = options.residual == ResidualKind::kNone;
   const std::string init = !flags.init.empty() ? flags.init : bare ? "stepwise" : "average";
   options.init =

@@ -8,8 +8,9 @@
 
 namespace rondo::cli {
 
+// For a model of that configuration: a group's rank is that of the linears which the model has.
 // Throws rondo::Error naming the flag and its value.
-FoldOptions ParseFoldOptions(const PlanFlags& flags);
+FoldOptions ParseFoldOptions(const PlanFlags& flags, const ModelConfig& config);
 
 // The plan that the flags describe: from --plan FILE if given, else from the orders and ranks. FILE
 // is a whole plan in JSON, or tie maps in text (TieOrdersFromText), which take the other flags.

@@ -12,9 +12,18 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
+ModelConfig Config() {
+  ModelConfig config;
+  config.layers = 4;
+  config.d_model = config.d_ff = config.vocab = config.max_positions = 8;
+  config.heads = config.kv_heads = config.head_dim = config.rotary_dim = 2;
+  config.attn_scale = 1;
+  return config;
+}
+
 std::string ErrorOf(const PlanFlags& flags) {
   try {
-    ParseFoldOptions(flags);
+    ParseFoldOptions(flags, Config());
   } catch (const Error& error) {
     return error.what();
   }
@@ -25,7 +34,7 @@ TEST(PlanFlags, OneOrderServesAllGroupsAndNamedOnesOnlyTheirs) {
   PlanFlags flags;
   flags.order = "sequence";
   flags.loops = "attention=2,ffn=3";
-  const FoldOptions options = ParseFoldOptions(flags);
+  const FoldOptions options = ParseFoldOptions(flags, Config());
   for (const TieOrder& order : options.order) EXPECT_EQ(order.order, "sequence");
   EXPECT_EQ(options.order[static_cast<size_t>(ModuleGroup::kAttention)].loops, 2);
   EXPECT_EQ(options.order[static_cast<size_t>(ModuleGroup::kFfn)].loops, 3);
@@ -35,33 +44,40 @@ TEST(PlanFlags, ARankOfAModuleWinsOverItsGroupInAnyOrder) {
   PlanFlags flags;
   for (const char* text : {"attention=8,q=32", "q=32,attention=8"}) {
     flags.rank = text;
-    const FoldOptions options = ParseFoldOptions(flags);
+    const FoldOptions options = ParseFoldOptions(flags, Config());
     EXPECT_EQ(options.module_ranks.at(Module::kQ), 32) << text;
     EXPECT_EQ(options.module_ranks.at(Module::kV), 8) << text;
     EXPECT_EQ(options.module_ranks.count(Module::kUp), 0u) << text;
   }
 }
 
+TEST(PlanFlags, ARankOfAGroupIsThatOfTheLinearsAModelHas) {
+  ModelConfig plain = Config();
+  plain.gated_ffn = false;
+  PlanFlags flags;
+  flags.rank = "attention=8,ffn=16";
+  const FoldOptions options = ParseFoldOptions(flags, plain);
+  EXPECT_EQ(options.module_ranks.at(Module::kDown), 16);
+  EXPECT_EQ(options.module_ranks.count(Module::kGate), 0u);
+  EXPECT_EQ(options.module_ranks.count(Module::kCrossQ), 0u);
+}
+
 TEST(PlanFlags, InitFollowsTheResidualUnlessGiven) {
   PlanFlags flags;
-  EXPECT_EQ(ParseFoldOptions(flags).init, InitKind::kAverage);
+  EXPECT_EQ(ParseFoldOptions(flags, Config()).init, InitKind::kAverage);
   flags.residual = "none";
-  EXPECT_EQ(ParseFoldOptions(flags).init, InitKind::kStepwise);
+  EXPECT_EQ(ParseFoldOptions(flags, Config()).init, InitKind::kStepwise);
   flags.init = "upper";
-  EXPECT_EQ(ParseFoldOptions(flags).init, InitKind::kUpper);
+  EXPECT_EQ(ParseFoldOptions(flags, Config()).init, InitKind::kUpper);
 }
 
 TEST(PlanFlags, APlanFileMayBeTieMapsThatTakeTheOtherFlags) {
-  ModelConfig config;
-  config.layers = 4;
-  config.d_model = config.d_ff = config.vocab = config.max_positions = 8;
-  config.heads = config.kv_heads = config.head_dim = config.rotary_dim = 2;
-  config.attn_scale = 1;
+  const ModelConfig config = Config();
   PlanFlags flags;
   flags.plan_file = testing::TempDir() + "rondo_tie_maps.txt";
   flags.rank = "3";
   std::ofstream(flags.plan_file) << "# mirror\nall: 0 1 1 0\n";
-  const SharingPlan plan = PlanFromFlags(flags, ParseFoldOptions(flags), config);
+  const SharingPlan plan = PlanFromFlags(flags, ParseFoldOptions(flags, Config()), config);
   EXPECT_THAT(plan[Module::kUp].blocks, ElementsAre(0, 1, 1, 0));
   EXPECT_THAT(plan[Module::kUp].ranks, ElementsAre(3, 3, 3, 3));
 }

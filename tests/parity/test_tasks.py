@@ -296,7 +296,7 @@ def test_wrong_files_and_flags_are_refused(rondo, stories, records, tmp_path):
     refuses(["--tasks", "piqa", *data, "--loops", "2"], "--loops", "1 to 1")
     refuses(["--tasks", "piqa", *data, "--stride", 4], "--stride")
     refuses(["--shots", 1], "--tasks")
-    refuses([], "--text or --tasks")
+    refuses([], "--text, --tasks or --speech")
     packed = lzma.compress((records / "lambada_test.jsonl").read_bytes())
     (tmp_path / "lambada_test.jsonl.xz").write_bytes(packed[:-40])
     refuses(["--tasks", "lambada", "--data", tmp_path], "lambada_test.jsonl.xz", "ends too early")
