@@ -53,7 +53,7 @@ FadingRest MakeFadingRest(const Model& start, const Teacher& teacher) {
   }
   FadingRest fading;
   fading.weight.assign(static_cast<size_t>(config.layers), 1.0);
-  const Params params = Params::Frozen(start);
+  const Params params = Params::Frozen(start, teacher.device());
   for (int depth = 0; depth < config.layers; ++depth) {
     for (const Module m : kAllModules) {
       if (!IsLinear(m) || !config.HasModule(m)) continue;

@@ -4,21 +4,22 @@
 
 #include "kernels/rope.h"
 #include "rondo/error.h"
+#include "train/composed.h"
 
 namespace rondo {
 namespace {
 
-at::Tensor AngleTable(const ModelConfig& config, bool local, int64_t length) {
+at::Tensor AngleTable(const ModelConfig& config, bool local, int64_t length, at::Device device) {
   if (config.positions != PositionKind::kRope || config.rotary_dim == 0) return {};
   std::vector<int> positions(static_cast<size_t>(length));
   std::iota(positions.begin(), positions.end(), 0);
   const std::vector<float> angles = RopeAngles(positions, RopeFrequencies(config, local));
-  return at::tensor(angles, at::kFloat).view({length, config.rotary_dim});
+  return at::tensor(angles, at::kFloat).view({length, config.rotary_dim}).to(device);
 }
 
 // What a query at each position sees: itself and earlier keys, at most `window` of them.
-at::Tensor CausalMask(int64_t length, int window) {
-  const at::Tensor mask = at::ones({length, length}, at::kBool).tril();
+at::Tensor CausalMask(int64_t length, int window, at::Device device) {
+  const at::Tensor mask = at::ones({length, length}, at::device(device).dtype(at::kBool)).tril();
   return window > 0 ? mask.triu(1 - window) : mask;
 }
 
@@ -34,19 +35,20 @@ RowsShape ShapeOfRows(int64_t rows, int64_t length, std::span<const int32_t> doc
   at::Tensor ids = at::empty({rows, length}, at::kInt);
   std::copy(document.begin(), document.end(), ids.mutable_data_ptr<int32_t>());
   const at::Tensor same = ids.unsqueeze(2) == ids.unsqueeze(1);
-  shape.visible = (same & CausalMask(length, 0)).unsqueeze(1);
+  shape.visible = (same & CausalMask(length, 0, at::kCPU)).unsqueeze(1);
   return shape;
 }
 
-Forward::Forward(const ModelConfig& config, int64_t max_length, ComputeType compute)
+Forward::Forward(const ModelConfig& config, int64_t max_length, ComputeType compute,
+                 at::Device device)
     : config_(config), max_length_(max_length), compute_(compute) {
   if (max_length > config.max_positions) {
     throw Error({.function = "Forward",
                  .problem = "rows of " + std::to_string(max_length) + " tokens",
                  .expected = "at most the model's " + std::to_string(config.max_positions)});
   }
-  angles_ = AngleTable(config, false, max_length);
-  local_angles_ = AngleTable(config, true, max_length);
+  angles_ = AngleTable(config, false, max_length, device);
+  local_angles_ = AngleTable(config, true, max_length, device);
 }
 
 at::Tensor Forward::Linear(const at::Tensor& x, const at::Tensor& weight,
@@ -82,13 +84,14 @@ at::Tensor Forward::WithPrefix(const at::Tensor& prefix, const at::Tensor& heads
 at::Tensor Forward::Attend(const Heads& heads, int64_t prefix, bool local,
                            const RowsShape& shape) const {
   const int window = local && config_.sliding_window < shape.length ? config_.sliding_window : 0;
+  const at::Device device = heads.q.device();
   at::Tensor mask = shape.visible;
   if (window > 0) {
-    const at::Tensor causal = CausalMask(shape.length, window);
+    const at::Tensor causal = CausalMask(shape.length, window, device);
     mask = mask.defined() ? mask & causal : causal;
   }
   if (prefix > 0) {
-    if (!mask.defined()) mask = CausalMask(shape.length, 0);
+    if (!mask.defined()) mask = CausalMask(shape.length, 0, device);
     mask = at::constant_pad_nd(mask, {prefix, 0}, /*value=*/1);
   }
   const bool plain = !mask.defined();
@@ -99,7 +102,7 @@ at::Tensor Forward::Attend(const Heads& heads, int64_t prefix, bool local,
   }
   at::Tensor scores = heads.q.matmul(heads.k.transpose(2, 3)) * config_.attn_scale;
   scores = at::tanh(scores / config_.attn_softcap) * config_.attn_softcap;
-  if (plain && config_.causal) mask = CausalMask(shape.length, 0);
+  if (plain && config_.causal) mask = CausalMask(shape.length, 0, device);
   if (mask.defined()) {
     scores = scores.masked_fill(mask.logical_not(), -std::numeric_limits<float>::infinity());
   }
@@ -201,9 +204,7 @@ at::Tensor EmbedTokens(const ModelConfig& config, const at::Tensor& embedding,
                        const at::Tensor& positions, std::span<const int32_t> tokens,
                        int64_t length) {
   const at::NoGradGuard no_grad;
-  at::Tensor ids = at::empty({static_cast<int64_t>(tokens.size())}, at::kInt);
-  std::copy(tokens.begin(), tokens.end(), ids.mutable_data_ptr<int32_t>());
-  at::Tensor hidden = embedding.index_select(0, ids);
+  at::Tensor hidden = embedding.index_select(0, IdsOn(embedding, tokens));
   if (config.embed_scale != 1) hidden.mul_(config.embed_scale);
   if (positions.defined()) {
     hidden.view({-1, length, config.d_model}).add_(positions.narrow(0, 0, length));
@@ -215,7 +216,9 @@ void EmbedTokensBackward(const ModelConfig& config, const at::Tensor& d_hidden,
                          std::span<const int32_t> tokens, int64_t length, at::Tensor embedding_grad,
                          at::Tensor positions_grad) {
   const int64_t width = config.d_model;
-  if (embedding_grad.defined()) {
+  if (embedding_grad.defined() && !embedding_grad.is_cpu()) {
+    embedding_grad.index_add_(0, IdsOn(embedding_grad, tokens), d_hidden, config.embed_scale);
+  } else if (embedding_grad.defined()) {
     const float* from = d_hidden.const_data_ptr<float>();
     float* to = embedding_grad.mutable_data_ptr<float>();
     // Tokens repeat, so threads share columns and not rows: the order of each sum is fixed.

@@ -34,7 +34,8 @@ RowsShape ShapeOfRows(int64_t rows, int64_t length, std::span<const int32_t> doc
 
 class Forward {
  public:
-  Forward(const ModelConfig& config, int64_t max_length, ComputeType compute = ComputeType::kF32);
+  Forward(const ModelConfig& config, int64_t max_length, ComputeType compute = ComputeType::kF32,
+          at::Device device = at::kCPU);
 
   // hidden[tokens, d_model] behind one layer. Without `visible` every position of a model that is
   // not causal sees all of its row.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "train/composed.h"
 #include "train/row_kernels.h"
 
 namespace rondo {
@@ -199,14 +200,17 @@ void ForParts(int64_t rows,
 }
 
 at::Tensor RmsNormOp(const at::Tensor& x, const at::Tensor& gain, double eps) {
+  if (!x.is_cpu()) return ComposedRmsNorm(x, gain, eps);
   return RmsNormFunction::apply(x, OrEmpty(gain), eps);
 }
 
 at::Tensor ActivationOp(const at::Tensor& x, Activation kind, bool gated) {
+  if (!x.is_cpu()) return ComposedActivation(x, kind, gated);
   return ActivationFunction::apply(x, static_cast<int64_t>(kind), gated);
 }
 
 Heads SplitHeads(const at::Tensor& qkv, const at::Tensor& angles, const HeadShape& shape) {
+  if (!qkv.is_cpu()) return ComposedSplitHeads(qkv, angles, shape);
   const std::vector<int64_t> sizes = {shape.rows,     shape.length,   shape.heads,
                                       shape.kv_heads, shape.head_dim, shape.rotary_dim};
   const variable_list parts = SplitHeadsFunction::apply(qkv, OrEmpty(angles), sizes);

@@ -52,6 +52,7 @@ GateLossValue GateLoss(const Params& params, int loop, const at::Tensor& hidden,
   at::Tensor answers = at::empty({tokens}, at::kFloat);
   float* answer = answers.mutable_data_ptr<float>();
   for (size_t i = 0; i < last_best.size(); ++i) answer[i] = exit_best[i] == last_best[i];
+  answers = answers.to(logits.device());
   const at::Tensor error = (at::sigmoid(logits) - answers) * (scale / static_cast<double>(tokens));
   AddGradient(params, ExitGateTensor(loop, "weight"), features.t().mv(error));
   AddGradient(params, ExitGateTensor(loop, "bias"), error.sum().view({1}));

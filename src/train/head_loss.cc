@@ -4,6 +4,7 @@
 #include <numeric>
 #include <vector>
 
+#include "train/composed.h"
 #include "train/fused.h"
 
 namespace rondo {
@@ -21,7 +22,7 @@ at::Tensor Logits(const LogitHead& head, const at::Tensor& normed, const at::Ten
 template <typename Work>
 void ForLogits(const LogitHead& head, const at::Tensor& normed, Work&& work) {
   const int64_t tokens = normed.size(0), rows = std::min(tokens, kHeadRows);
-  const at::Tensor buffer = at::empty({rows, head.weight.size(0)}, at::kFloat);
+  const at::Tensor buffer = at::empty({rows, head.weight.size(0)}, normed.options());
   for (int64_t begin = 0; begin < tokens; begin += rows) {
     const int64_t count = std::min(rows, tokens - begin);
     work(begin, Logits(head, normed.narrow(0, begin, count), buffer));
@@ -32,24 +33,15 @@ void SoftCapRows(float softcap, at::Tensor& logits) {
   if (softcap > 0) logits.div_(softcap).tanh_().mul_(softcap);
 }
 
-struct Sums {
-  double ce = 0, kd = 0;
-  int64_t correct = 0;
-};
-
-// The teacher's side of the rows of a chunk: logits (overwritten), or the most probable tokens.
-struct TeacherRows {
-  float* logits = nullptr;
-  const TopTokens* top = nullptr;
-  int64_t begin = 0;  // of the chunk
-};
-
-// Turns logits into gradients, rows spread over threads; sums in the order of rows.
-Sums LossOfChunk(const VocabLoss& loss, at::Tensor& z, const TeacherRows& teacher,
-                 std::span<const int32_t> targets, float scale, at::Tensor& scratch) {
+// Turns logits into gradients (and overwrites the teacher's), rows spread over threads; sums in the
+// order of rows.
+ChunkLoss LossOfChunk(const VocabLoss& loss, at::Tensor& z, ChunkTeacher& teacher,
+                      std::span<const int32_t> targets, float scale, at::Tensor& scratch) {
+  if (!z.is_cpu()) return ComposedVocabLoss(loss, z, teacher, targets, scale);
   const int64_t rows = z.size(0), vocab = z.size(1);
   std::vector<VocabLossValue> values(static_cast<size_t>(rows));
   float* student = z.mutable_data_ptr<float>();
+  float* taught = teacher.logits.defined() ? teacher.logits.mutable_data_ptr<float>() : nullptr;
   float* space = scratch.mutable_data_ptr<float>();
   ForParts(rows, [&](int part, int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; ++r) {
@@ -62,12 +54,12 @@ Sums LossOfChunk(const VocabLoss& loss, at::Tensor& z, const TeacherRows& teache
                             teacher.top->log_p.data() + first};
         values[at] = TopLossRow(loss, z_row, top, vocab, targets[at], scale, room);
       } else {
-        float* const t_row = teacher.logits != nullptr ? teacher.logits + r * vocab : nullptr;
+        float* const t_row = taught != nullptr ? taught + r * vocab : nullptr;
         values[at] = VocabLossRow(loss, z_row, t_row, vocab, targets[at], scale, room);
       }
     }
   });
-  Sums sums;
+  ChunkLoss sums;
   for (const VocabLossValue& value : values) {
     sums.ce += value.ce;
     sums.kd += value.kd;
@@ -79,6 +71,11 @@ Sums LossOfChunk(const VocabLoss& loss, at::Tensor& z, const TeacherRows& teache
 // The first of the largest raw logits of each row; a soft cap keeps their order.
 void AppendBest(const at::Tensor& logits, std::vector<int32_t>& best) {
   const int64_t rows = logits.size(0), vocab = logits.size(1);
+  if (!logits.is_cpu()) {
+    const at::Tensor ids = logits.argmax(1).cpu();
+    best.insert(best.end(), ids.const_data_ptr<int64_t>(), ids.const_data_ptr<int64_t>() + rows);
+    return;
+  }
   const float* data = logits.const_data_ptr<float>();
   const size_t first = best.size();
   best.resize(first + static_cast<size_t>(rows));
@@ -109,27 +106,25 @@ HeadLossValue HeadLoss(const Forward& forward, const Params& params, const at::T
     averaged.softcap = head.softcap;
     averaged.ce *= static_cast<float>(static_cast<double>(tokens) / targets.count);
     const auto row_scale = static_cast<float>(scale / static_cast<double>(tokens));
-    const at::Tensor z_buffer = at::empty({rows, vocab}, at::kFloat);
+    const at::Tensor z_buffer = at::empty({rows, vocab}, value.normed.options());
     const bool with_teacher = teacher != nullptr && loss.kd != 0;
     const bool with_logits = with_teacher && teacher->top == nullptr;
     const at::Tensor t_buffer = with_logits ? at::empty_like(z_buffer) : at::Tensor();
     at::Tensor scratch = at::empty({at::get_num_threads(), 2 * vocab}, at::kFloat);
     at::Tensor d_normed = at::empty_like(value.normed);
-    Sums total;
+    ChunkLoss total;
     for (int64_t begin = 0; begin < tokens; begin += rows) {
       const int64_t count = std::min(rows, tokens - begin);
       const at::Tensor chunk = value.normed.narrow(0, begin, count);
-      at::Tensor z = Logits(head, chunk, z_buffer), t;
+      at::Tensor z = Logits(head, chunk, z_buffer);
       if (best != nullptr) AppendBest(z, *best);
+      ChunkTeacher taught = {.top = with_teacher ? teacher->top : nullptr, .begin = begin};
       if (with_logits) {
-        t = Logits(teacher->head, teacher->normed.narrow(0, begin, count), t_buffer);
-        SoftCapRows(teacher->head.softcap, t);
+        taught.logits = Logits(teacher->head, teacher->normed.narrow(0, begin, count), t_buffer);
+        SoftCapRows(teacher->head.softcap, taught.logits);
       }
       const auto ids = targets.ids.subspan(static_cast<size_t>(begin), static_cast<size_t>(count));
-      const TeacherRows taught = {.logits = with_logits ? t.mutable_data_ptr<float>() : nullptr,
-                                  .top = with_teacher ? teacher->top : nullptr,
-                                  .begin = begin};
-      const Sums sums = LossOfChunk(averaged, z, taught, ids, row_scale, scratch);
+      const ChunkLoss sums = LossOfChunk(averaged, z, taught, ids, row_scale, scratch);
       total.ce += sums.ce;
       total.kd += sums.kd;
       total.correct += sums.correct;
@@ -163,8 +158,8 @@ TopTokens MostProbable(const LogitHead& head, const at::Tensor& normed, int k) {
     SoftCapRows(head.softcap, z);
     const at::Tensor log_sum = at::logsumexp(z, 1, /*keepdim=*/true);
     const auto [values, ids] = at::topk(z, k, 1);
-    const at::Tensor log_p = (values - log_sum).contiguous();
-    const at::Tensor narrow = ids.to(at::kInt).contiguous();
+    const at::Tensor log_p = (values - log_sum).cpu().contiguous();
+    const at::Tensor narrow = ids.to(at::kInt).cpu().contiguous();
     top.log_p.insert(top.log_p.end(), log_p.const_data_ptr<float>(),
                      log_p.const_data_ptr<float>() + log_p.numel());
     top.ids.insert(top.ids.end(), narrow.const_data_ptr<int32_t>(),
@@ -179,6 +174,11 @@ double SumCrossEntropy(const LogitHead& head, const at::Tensor& normed,
   const int64_t vocab = head.weight.size(0);
   std::vector<double> values(targets.size());
   ForLogits(head, normed, [&](int64_t begin, const at::Tensor& z) {
+    if (!z.is_cpu()) {
+      const auto first = static_cast<size_t>(begin), count = static_cast<size_t>(z.size(0));
+      values[first] = ComposedCrossEntropy(z, targets.subspan(first, count), head.softcap);
+      return;
+    }
     float* logits = z.mutable_data_ptr<float>();
     ForParts(z.size(0), [&](int, int64_t first, int64_t last) {
       for (int64_t r = first; r < last; ++r) {

@@ -30,7 +30,7 @@ at::Tensor OnRows(const std::vector<int64_t>& kept, const at::Tensor& hidden,
   const auto count = static_cast<int64_t>(kept.size());
   if (count == 0) return hidden;
   if (count == shape.rows) return work(hidden, shape);
-  const at::Tensor ids = at::tensor(kept, at::kLong);
+  const at::Tensor ids = at::tensor(kept, at::kLong).to(hidden.device());
   RowsShape part = shape;
   part.rows = count;
   if (shape.visible.defined()) part.visible = shape.visible.index_select(0, ids);

@@ -187,7 +187,8 @@ at::Tensor GroupBias(const Scoped& params, const ModelConfig& config, const Shar
   for (const Module m : group) {
     any = any || config.HasBias(m);
     biases.push_back(config.HasBias(m) ? BiasOf(params, plan, m, depth)
-                                       : at::zeros({config.ModuleShape(m)[0]}, at::kFloat));
+                                       : at::zeros({config.ModuleShape(m)[0]},
+                                                   at::device(params.params.device())));
   }
   if (!any) return {};
   return biases.size() == 1 ? biases[0] : at::cat(biases);

@@ -15,8 +15,8 @@ Optimizer::Optimizer(Params& params, const OptimizerOptions& options, const Rank
       ranks_(ranks),
       share_(ranks.ShareOf(params.flat().numel())) {
   MakePieces();
-  m_ = at::zeros({share_.count}, at::kFloat);
-  v_ = at::zeros({share_.count}, at::kFloat);
+  m_ = at::zeros({share_.count}, params.flat().options());
+  v_ = at::zeros_like(m_);
   if (options.ema > 0) average_ = params.flat().clone();
 }
 
@@ -39,9 +39,49 @@ void Optimizer::MakePieces() {
     piece.count = end - piece.begin;
     if (piece.count > 0) mine_.push_back(piece);
   }
+  if (params_.device().is_cpu()) return;
+  const int64_t all = params_.flat().numel();
+  std::vector<at::Tensor> made;
+  for (const int64_t size : {share_.count, share_.count, share_.count, all}) {
+    made.push_back(at::zeros({size}, at::kFloat));
+  }
+  const auto fill = [&](size_t i, int64_t at, const Piece& piece, float value) {
+    std::fill_n(made[i].mutable_data_ptr<float>() + at, piece.count, value);
+  };
+  for (const Piece& piece : mine_) {
+    const int64_t at = piece.begin - share_.begin;
+    fill(0, at, piece, piece.lr_scale);
+    fill(1, at, piece, static_cast<float>(piece.born));
+    fill(2, at, piece, piece.decay);
+  }
+  for (const Piece& piece : pieces_) fill(3, piece.begin, piece, !piece.apart);
+  for (at::Tensor& tensor : made) tensor = tensor.to(params_.device());
+  rate_ = made[0], births_ = made[1], decays_ = made[2], clipped_ = made[3];
+}
+
+void Optimizer::StepWhole(double lr, double clip) {
+  const at::NoGradGuard no_grad;
+  const auto mine = [&](const at::Tensor& all) {
+    return all.narrow(0, share_.begin, share_.count);
+  };
+  at::Tensor weight = mine(params_.flat());
+  const at::Tensor factor = mine(clipped_) * (clip - 1) + 1;
+  const at::Tensor gradient = mine(params_.grad()) * factor;
+  const at::Tensor updates = static_cast<double>(updates_) - births_;
+  const auto correction = [&](double beta) { return 1 - at::exp(updates * std::log(beta)); };
+  m_.mul_(options_.beta1).add_(gradient, 1 - options_.beta1);
+  v_.mul_(options_.beta2).addcmul_(gradient, gradient, 1 - options_.beta2);
+  const at::Tensor root = (v_ / correction(options_.beta2)).sqrt_().add_(options_.eps);
+  const at::Tensor rate = rate_ * lr;
+  weight.sub_(weight * rate * decays_ * options_.weight_decay);
+  weight.sub_(m_ / correction(options_.beta1) / root * rate);
 }
 
 double Optimizer::GradNorm() const {
+  if (!params_.device().is_cpu()) {
+    const at::NoGradGuard no_grad;
+    return (params_.grad() * clipped_).square().to(at::kDouble).sum().sqrt().cpu().item<double>();
+  }
   std::vector<double> squares(pieces_.size());
   const float* grad = params_.grad().const_data_ptr<float>();
   ForParts(static_cast<int64_t>(pieces_.size()), [&](int, int64_t begin, int64_t end) {
@@ -57,6 +97,12 @@ double Optimizer::GradNorm() const {
 void Optimizer::Step(double lr, double norm) {
   ++updates_;
   const double clip = options_.clip > 0 && norm > options_.clip ? options_.clip / norm : 1;
+  if (!params_.device().is_cpu()) {
+    StepWhole(lr, clip);
+    ranks_.GatherShares(params_.flat());
+    if (average_.defined()) average_.lerp_(params_.flat(), 1 - options_.ema);
+    return;
+  }
   const AdamStep common = {.beta1 = static_cast<float>(options_.beta1),
                            .beta2 = static_cast<float>(options_.beta2),
                            .eps = static_cast<float>(options_.eps),
@@ -143,8 +189,15 @@ void Optimizer::Restore(const OptimizerState& state) {
 }
 
 void Optimizer::SwapAverage() {
-  float* weight = params_.flat().mutable_data_ptr<float>();
-  std::swap_ranges(weight, weight + params_.flat().numel(), average_.mutable_data_ptr<float>());
+  if (params_.device().is_cpu()) {
+    float* weight = params_.flat().mutable_data_ptr<float>();
+    std::swap_ranges(weight, weight + params_.flat().numel(), average_.mutable_data_ptr<float>());
+    return;
+  }
+  const at::NoGradGuard no_grad;
+  const at::Tensor weight = params_.flat().clone();
+  params_.flat().copy_(average_);
+  average_.copy_(weight);
 }
 
 }  // namespace rondo

@@ -66,6 +66,8 @@ class Optimizer {
 
   void MakePieces();
   void UpdateAverage();
+  // What sweeps over pieces do on the CPU, over whole arrays on another device.
+  void StepWhole(double lr, double clip);
 
   Params& params_;
   OptimizerOptions options_;
@@ -76,6 +78,9 @@ class Optimizer {
   int64_t updates_ = 0;
   std::map<std::string, int64_t> born_;
   std::vector<Piece> pieces_, mine_;
+  // On another device: of every value of the share its factor on the rate, the updates before its
+  // first, whether it decays, and, of all values, whether clipping counts it.
+  at::Tensor rate_, births_, decays_, clipped_;
 };
 
 }  // namespace rondo

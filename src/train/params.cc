@@ -50,14 +50,15 @@ at::Tensor ToTorch(const Tensor& tensor) {
 }
 
 Tensor FromTorch(const at::Tensor& tensor) {
-  auto owner = std::make_shared<const at::Tensor>(tensor.detach().contiguous());
+  auto owner = std::make_shared<const at::Tensor>(tensor.detach().cpu().contiguous());
   const auto* data = reinterpret_cast<const std::byte*>(owner->const_data_ptr<float>());
   const Shape shape(tensor.sizes().begin(), tensor.sizes().end());
   return Tensor(DType::kF32, shape, {data, static_cast<size_t>(owner->nbytes())}, owner);
 }
 
-Params::Params(const Model& model) : config_(model.config), plan_(model.plan), path_(model.path) {
-  for (const auto& [name, tensor] : model.weights) Add(name, ToTorch(tensor));
+Params::Params(const Model& model, at::Device device)
+    : config_(model.config), plan_(model.plan), path_(model.path), device_(device) {
+  for (const auto& [name, tensor] : model.weights) Add(name, ToTorch(tensor).to(device));
 }
 
 void Params::Add(const std::string& name, at::Tensor value) {
@@ -69,9 +70,10 @@ void Params::Add(const std::string& name, at::Tensor value) {
   params_.emplace(name, std::move(param));
 }
 
-Params Params::Frozen(const Model& model) { return Params(model); }
+Params Params::Frozen(const Model& model, at::Device device) { return Params(model, device); }
 
-Params::Params(const Model& model, std::span<const TrainGroup> groups) : Params(model) {
+Params::Params(const Model& model, std::span<const TrainGroup> groups, at::Device device)
+    : Params(model, device) {
   std::vector<std::string> names;
   for (const auto& [name, param] : params_) names.push_back(name);
   for (const TrainGroup& group : groups) {
@@ -99,14 +101,14 @@ void Params::Layout(std::span<const TrainGroup> groups) {
                  .expected = "a pattern with a learning rate above 0",
                  .field = "train"});
   }
-  flat_ = at::zeros({size}, at::kFloat);
+  flat_ = at::zeros({size}, at::device(device_).dtype(at::kFloat));
   for (auto& [name, param] : params_) {
     if (!param.trained()) continue;
     at::Tensor part = Part(flat_, param);
     part.copy_(param.value);
     param.value = part.detach().requires_grad_(true);
   }
-  grad_ = at::zeros({size}, at::kFloat);
+  grad_ = at::zeros_like(flat_);
   for (auto& [name, param] : params_) {
     if (param.trained()) param.value.mutable_grad() = Part(grad_, param);
   }
@@ -121,7 +123,7 @@ std::vector<ParamMove> Params::Retie(const SharingPlan& plan,
   std::map<std::string, Param, std::less<>> before = std::exchange(params_, {});
   for (auto& [name, param] : before) param.value = param.value.detach();
   for (auto& [name, source] : sources) {
-    Add(name, source.from.empty() ? std::exchange(source.value, {}).detach()
+    Add(name, source.from.empty() ? std::exchange(source.value, {}).detach().to(device_)
                                   : before.at(source.from).value);
   }
   plan_ = plan;
@@ -198,11 +200,12 @@ Model Params::ToModel() const { return ToModel(flat_); }
 
 Model Params::ToModel(const at::Tensor& flat) const {
   Model model{.config = config_, .plan = plan_, .weights = {}, .path = path_};
+  const at::Tensor here = flat.cpu();
   for (const auto& [name, param] : params_) {
     if (IsCopy(name)) continue;
     const auto found = copies_.find(name);
-    const at::Tensor value = found != copies_.end() ? MeanOfCopies(name, found->second, flat)
-                             : param.trained()      ? Part(flat, param)
+    const at::Tensor value = found != copies_.end() ? MeanOfCopies(name, found->second, here)
+                             : param.trained()      ? Part(here, param)
                                                     : param.value;
     model.weights.Set(name, FromTorch(value));
   }

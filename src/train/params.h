@@ -65,9 +65,9 @@ struct ParamMove {
 class Params {
  public:
   // Throws when a group matches nothing, or nothing is trained.
-  Params(const Model& model, std::span<const TrainGroup> groups);
+  Params(const Model& model, std::span<const TrainGroup> groups, at::Device device = at::kCPU);
   // Nothing trained: values only.
-  static Params Frozen(const Model& model);
+  static Params Frozen(const Model& model, at::Device device = at::kCPU);
 
   const at::Tensor& Get(std::string_view name) const;
   const Param& At(std::string_view name) const;
@@ -81,6 +81,7 @@ class Params {
   // By name, trained ones first in the order of their offsets.
   std::vector<const Param*> List() const;
 
+  at::Device device() const { return device_; }
   at::Tensor& flat() { return flat_; }
   at::Tensor& grad() { return grad_; }
   const at::Tensor& flat() const { return flat_; }
@@ -97,13 +98,13 @@ class Params {
   std::vector<ParamMove> Retie(const SharingPlan& plan, std::map<std::string, ParamSource> sources,
                                std::span<const TrainGroup> groups);
 
-  // The model with the present values (or those of another flat array); its tensors share memory
-  // with the parameters. Copies are merged into their mean.
+  // The model with the present values (or those of another flat array); on the CPU its tensors
+  // share memory with the parameters. Copies are merged into their mean.
   Model ToModel() const;
   Model ToModel(const at::Tensor& flat) const;
 
  private:
-  explicit Params(const Model& model);
+  Params(const Model& model, at::Device device);
   void Add(const std::string& name, at::Tensor value);
   void Layout(std::span<const TrainGroup> groups);
   at::Tensor MeanOfCopies(std::string_view name, int count, const at::Tensor& flat) const;
@@ -111,13 +112,15 @@ class Params {
   ModelConfig config_;
   SharingPlan plan_;
   std::string path_;
+  at::Device device_;
   std::map<std::string, Param, std::less<>> params_;
   std::map<std::string, int, std::less<>> copies_;
   at::Tensor flat_, grad_;
   int64_t trained_elements_ = 0;
 };
 
-// f32 copy of a tensor of any type, and a tensor that shares the memory of an f32 one.
+// f32 copy of a tensor of any type, and a tensor that shares the memory of an f32 one on the CPU or
+// is a copy of one that is elsewhere.
 at::Tensor ToTorch(const Tensor& tensor);
 Tensor FromTorch(const at::Tensor& tensor);
 

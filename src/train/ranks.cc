@@ -114,10 +114,12 @@ Ranks Ranks::FromEnvironment() {
   return Ranks(rank, size, local_size, std::move(group));
 }
 
+// Gloo speaks of the CPU's memory: what is elsewhere goes by way of it.
 void Ranks::Sum(at::Tensor& values) const {
   if (group_ == nullptr) return;
-  std::vector<at::Tensor> list = {values};
+  std::vector<at::Tensor> list = {values.cpu()};
   group_->Do([&] { return group_->gloo->allreduce(list); });
+  if (!values.is_cpu()) values.copy_(list[0]);
 }
 
 void Ranks::Sum(std::span<double> values) const {
@@ -149,21 +151,23 @@ void Ranks::GatherShares(at::Tensor& flat) const {
   for (int root = 0; root < size_; ++root) {
     const Share share = ShareOf(flat.numel(), root);
     if (share.count == 0) continue;
-    std::vector<at::Tensor> list = {flat.narrow(0, share.begin, share.count)};
+    at::Tensor part = flat.narrow(0, share.begin, share.count);
+    std::vector<at::Tensor> list = {part.cpu()};
     c10d::BroadcastOptions options;
     options.rootRank = root;
     group_->Do([&] { return group_->gloo->broadcast(list, options); });
+    if (!part.is_cpu()) part.copy_(list[0]);
   }
 }
 
 at::Tensor Ranks::CollectAtFirst(const at::Tensor& share, int64_t elements) const {
   if (group_ == nullptr) return share;
-  std::vector<at::Tensor> list = {share};
+  std::vector<at::Tensor> list = {share.cpu()};
   if (!first()) {
     if (share.numel() > 0) group_->Do([&] { return group_->gloo->send(list, 0, rank_); });
     return {};
   }
-  at::Tensor whole = at::empty({elements}, share.options());
+  at::Tensor whole = at::empty({elements}, list[0].options());
   for (int rank = 0; rank < size_; ++rank) {
     const Share part = ShareOf(elements, rank);
     if (part.count == 0) continue;

@@ -59,6 +59,7 @@ struct ValidSection {
 struct RunSection {
   std::string out;
   int threads = 0;
+  std::string device = "auto";
   uint64_t seed = 0;
   int64_t log_steps = 1;
   double checkpoint_minutes = 10;

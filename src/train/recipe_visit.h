@@ -104,6 +104,7 @@ template <typename Visitor>
 void Visit(RunSection& o, Visitor& v) {
   v("out", o.out, "folder of the run");
   v("threads", o.threads, "0: one per CPU");
+  v("device", o.device, "auto (a GPU when there is one), cpu, cuda, cuda:1, …");
   v("seed", o.seed, "of the order of rows and of what a step draws at random");
   v("log_steps", o.log_steps, "steps between progress lines");
   v("checkpoint_minutes", o.checkpoint_minutes, "of training between checkpoints; 0: not by time");

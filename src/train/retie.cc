@@ -21,7 +21,7 @@ std::vector<std::string> BlockParts(const ModelConfig& config, const SharingPlan
 }
 
 MatrixF64 ToF64(const at::Tensor& matrix) {
-  const at::Tensor values = matrix.detach().contiguous();
+  const at::Tensor values = matrix.detach().cpu().contiguous();
   const std::span all(values.const_data_ptr<float>(), static_cast<size_t>(values.numel()));
   return Widen(all, values.size(0), values.size(1));
 }

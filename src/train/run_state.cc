@@ -114,8 +114,10 @@ void SaveCheckpoint(const std::string& folder, const RunState& state, const Para
   std::vector<std::pair<std::string, Tensor>> tensors = {{"m", FromTorch(optimizer.m)},
                                                          {"v", FromTorch(optimizer.v)}};
   if (optimizer.average.defined()) tensors.emplace_back("average", FromTorch(optimizer.average));
+  const at::Tensor values = params.flat().cpu();
   for (const Param* param : params.List()) {
-    if (IsCopy(param->name)) tensors.emplace_back(param->name, FromTorch(param->value));
+    if (!IsCopy(param->name)) continue;
+    tensors.emplace_back(param->name, FromTorch(Params::Part(values, *param)));
   }
   nlohmann::json json = ToJson(state);
   json["updates"] = optimizer.updates;

@@ -121,6 +121,9 @@ void SpeechRun::Check() const {
                  .field = field});
   };
   if (recipe_.run.out.empty()) fail("run.out", "no folder", "where the run is kept");
+  if (recipe_.run.device != "auto" && recipe_.run.device != "cpu") {
+    fail("run.device", "'" + recipe_.run.device + "'", "auto or cpu: speech trains on the CPU");
+  }
   if (recipe_.init || !recipe_.model.empty() || !recipe_.teacher.empty()) {
     fail("speech", "model, teacher or [init] beside [speech]", "[speech] alone");
   }

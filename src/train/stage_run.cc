@@ -22,14 +22,15 @@ std::vector<TrainGroup> GroupsOf(const Stage& stage, const Tying* tying,
 
 }  // namespace
 
-StageRun::StageRun(Stage s, const Model& model, uint64_t seed, const Ranks& r, Tying* t)
+StageRun::StageRun(Stage s, const Model& model, uint64_t seed, at::Device device, const Ranks& r,
+                   Tying* t)
     : stage(std::move(s)),
       config(model.config),
       plan(model.plan),
       tying(t),
       ranks(r),
       params(WithCopies(model, stage.groups, stage.limits.mixture, seed),
-             GroupsOf(stage, tying, Names(model))),
+             GroupsOf(stage, tying, Names(model)), device),
       optimizer(params, stage.optimizer, ranks) {}
 
 void StageRun::MakeStudent(int64_t max_length, TeacherCache* cache) {

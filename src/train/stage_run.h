@@ -16,7 +16,8 @@ namespace rondo {
 struct StageRun {
   // `model` is where the stage begins; `tying` is null unless layers are tied in it. `ranks` and
   // `tying` outlive it.
-  StageRun(Stage s, const Model& model, uint64_t seed, const Ranks& ranks, Tying* tying);
+  StageRun(Stage s, const Model& model, uint64_t seed, at::Device device, const Ranks& ranks,
+           Tying* tying);
 
   // Also where parameters changed their places.
   void MakeStudent(int64_t max_length, TeacherCache* cache);

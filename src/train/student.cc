@@ -44,7 +44,7 @@ Student::Student(Params& params, const ModelConfig& config, const SharingPlan& p
     : params_(params),
       plan_(plan),
       loops_(FindLoops(plan)),
-      forward_(config, max_length, compute),
+      forward_(config, max_length, compute, params.device()),
       checkpoint_(checkpoint),
       fading_(fading),
       ranks_(ranks),
@@ -52,7 +52,11 @@ Student::Student(Params& params, const ModelConfig& config, const SharingPlan& p
 
 BatchTokens Student::MyTokens(const TokenBatch& batch, const LossOptions& options) const {
   const int begin = FirstRow(batch), rows = batch.rows / ranks_.size();
-  return SplitBatch(batch, options.documents_apart, begin, begin + rows);
+  BatchTokens tokens = SplitBatch(batch, options.documents_apart, begin, begin + rows);
+  if (tokens.shape.visible.defined()) {
+    tokens.shape.visible = tokens.shape.visible.to(params_.device());
+  }
+  return tokens;
 }
 
 double Student::MeanOverRanks(double value) const {

@@ -15,14 +15,14 @@ NormTensors FinalNormOf(const Params& params, const ModelConfig& config) {
           .bias = config.norm == NormKind::kLayer ? params.Get("final_norm.bias") : at::Tensor()};
 }
 
-Teacher::Teacher(const Model& model, int64_t max_length, ComputeType compute)
-    : Teacher(Params::Frozen(model), model.config, model.plan, max_length, compute, nullptr,
+Teacher::Teacher(const Model& model, int64_t max_length, ComputeType compute, at::Device device)
+    : Teacher(Params::Frozen(model, device), model.config, model.plan, max_length, compute, nullptr,
               model.config.d_ff) {}
 
 Teacher::Teacher(const Params& params, const ModelConfig& config, const SharingPlan& plan,
                  int64_t max_length, ComputeType compute, const FadingRest* fading,
                  int64_t ffn_width)
-    : forward_(config, max_length, compute) {
+    : forward_(config, max_length, compute, params.device()) {
   const at::NoGradGuard no_grad;
   embedding_ = params.Get("embed.weight");
   if (params.Has("positions.weight")) positions_ = params.Get("positions.weight");

@@ -29,7 +29,8 @@ struct TeacherOutput {
 class Teacher {
  public:
   // Merged f32 matrices of every depth; the model itself is not kept.
-  Teacher(const Model& model, int64_t max_length, ComputeType compute = ComputeType::kF32);
+  Teacher(const Model& model, int64_t max_length, ComputeType compute = ComputeType::kF32,
+          at::Device device = at::kCPU);
   // The same of parameters in training, with a fading rest if there is one, and with the first
   // `ffn_width` channels of the feed-forward.
   Teacher(const Params& params, const ModelConfig& config, const SharingPlan& plan,
@@ -38,6 +39,7 @@ class Teacher {
   // `keep`: depths whose input is wanted; the number of layers stands for the last output.
   TeacherOutput Run(std::span<const int32_t> tokens, const RowsShape& shape,
                     std::span<const int> keep = {}) const;
+  at::Device device() const { return head_.weight.device(); }
   const LogitHead& head() const { return head_; }
   const ModelConfig& config() const { return forward_.config(); }
   const LayerTensors& layer(int depth) const { return layers_[static_cast<size_t>(depth)]; }

@@ -28,7 +28,8 @@ uint64_t FingerprintOf(const Teacher& teacher) {
   constexpr int64_t kStride = 4099;
   uint64_t hash = static_cast<uint64_t>(teacher.config().layers);
   const auto add = [&](const at::Tensor& tensor) {
-    const float* data = tensor.const_data_ptr<float>();
+    const at::Tensor here = tensor.cpu();
+    const float* data = here.const_data_ptr<float>();
     for (int64_t i = 0; i < tensor.numel(); i += kStride) {
       uint32_t bits;
       std::memcpy(&bits, data + i, sizeof bits);

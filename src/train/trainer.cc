@@ -17,6 +17,7 @@
 #include "rondo/run_log.h"
 #include "rondo/tokenizer.h"
 #include "train/balance.h"
+#include "train/device.h"
 #include "train/gate_loss.h"
 #include "train/init.h"
 #include "train/interrupts.h"
@@ -92,6 +93,7 @@ class Run {
   const Recipe& recipe_;
   const TrainOptions& options_;
   Ranks ranks_;
+  at::Device device_ = at::kCPU;
   Journal journal_;
   RunState state_;
   Model model_;  // at the beginning of the stage
@@ -121,6 +123,7 @@ void Run::Prepare() {
                  .file = recipe_.file,
                  .field = "run.out"});
   }
+  device_ = FindDevice(recipe_.run.device, {recipe_.file, "run"});
   model_ = StartingModel(recipe_);
   tokenizer_path_ = model_.path;
   bool needs_teacher = false;
@@ -157,7 +160,7 @@ void Run::Prepare() {
                  .file = recipe_.file,
                  .field = "teacher"});
   }
-  teacher_ = std::make_unique<Teacher>(teacher, recipe_.data.length);
+  teacher_ = std::make_unique<Teacher>(teacher, recipe_.data.length, ComputeType::kF32, device_);
   if (recipe_.teacher_cache.empty()) return;
   cache_ = std::make_unique<TeacherCache>(recipe_.teacher_cache, *teacher_,
                                           std::min(recipe_.teacher_top_k, teacher.config.vocab),
@@ -222,7 +225,8 @@ std::unique_ptr<StageRun> Run::StartStage(const std::optional<FoundCheckpoint>& 
   if (!found && stage.limits.balance) BalanceFactors(model_, stage.groups);
   Tying* tying = Tied(state_.stage) ? tying_.get() : nullptr;
   if (found && tying != nullptr) LoadTies(*found, *tying);
-  auto run = std::make_unique<StageRun>(std::move(stage), model_, recipe_.run.seed, ranks_, tying);
+  auto run = std::make_unique<StageRun>(std::move(stage), model_, recipe_.run.seed, device_, ranks_,
+                                        tying);
   if (found) {
     LoadCopies(*found, run->params);
     run->optimizer.Restore(LoadOptimizer(*found, run->params.flat().numel()));
