@@ -17,12 +17,16 @@ def rondo(binaries: pathlib.Path, *arguments) -> dict:
     return json.loads(result.stdout)
 
 
-def toml(sections: dict) -> str:
+def toml(sections: dict, stages: list[dict] = ()) -> str:
     """A recipe of rondo train; numbers, strings and lists are written in JSON as in TOML."""
-    lines = [f"{key} = {json.dumps(value)}" for key, value in sections.items() if not isinstance(value, dict)]
+    def values(section):
+        return [f"{key} = {json.dumps(value)}" for key, value in section.items() if not isinstance(value, dict)]
+    lines = values(sections)
     for name, section in sections.items():
         if isinstance(section, dict):
-            lines += [f"[{name}]"] + [f"{key} = {json.dumps(value)}" for key, value in section.items()]
+            lines += [f"[{name}]"] + values(section)
+    for stage in stages:
+        lines += ["[[stages]]"] + values(stage)
     return "\n".join(lines) + "\n"
 
 

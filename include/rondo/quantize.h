@@ -42,6 +42,8 @@ struct TypeChoice {
 };
 
 TypeChoice ChooseTypes(const Model& model, const QuantizeOptions& options);
+// `wanted`, or the nearest type whose blocks divide the rows of such a tensor.
+DType TypeFor(DType wanted, const Shape& shape);
 
 struct QuantizeCalibration {
   int context = 512;           // tokens of one calibration sequence

@@ -29,6 +29,7 @@
 #include <string>
 #include <vector>
 
+#include "rondo/export.h"
 #include "rondo/model.h"
 
 namespace rondo {
@@ -136,6 +137,10 @@ SpeechModel LoadSpeechModel(const std::string& path, LoadParts parts = LoadParts
 // Writes config.json and model.safetensors atomically, with the tokenizer files of model.path.
 // Matrices are stored as `store`, vectors as f32.
 void SaveSpeechModel(const SpeechModel& model, const std::string& directory, DType store);
+// The same with a type for every tensor by its name on disk, f32 for those left out. Quantised ones
+// are in model.gguf instead of model.safetensors, whose format has no such types.
+void SaveSpeechModel(const SpeechModel& model, const std::string& directory,
+                     const TensorTypes& types);
 
 // Tensors of SpeechModel::heads.
 std::vector<TensorSpec> ExpectedHeadTensors(const SpeechConfig& config, int d_model);

@@ -13,6 +13,7 @@
 #include "cli/session.h"
 #include "rondo/error.h"
 #include "rondo/quantize.h"
+#include "rondo/speech_model.h"
 
 namespace rondo::cli {
 namespace {
@@ -85,9 +86,52 @@ std::string FallbackText(const std::vector<TypeFallback>& fallbacks) {
   return Join(parts, ", ");
 }
 
+// Types of all tensors by their names on disk.
+TypeChoice ChooseSpeechTypes(const SpeechModel& model, const QuantizeOptions& options) {
+  TypeChoice all;
+  const auto add = [&](const std::string& prefix, const Model& part) {
+    const TypeChoice choice = ChooseTypes(part, options);
+    for (const auto& [name, type] : choice.types) all.types[prefix + name] = type;
+    for (const TypeFallback& f : choice.fallbacks) {
+      all.fallbacks.push_back({prefix + f.tensor, f.wanted, f.used});
+    }
+  };
+  add("encoder.", model.encoder);
+  if (model.decoder) add("decoder.", *model.decoder);
+  for (const TensorSpec& spec : ExpectedHeadTensors(model.config, model.encoder.config.d_model)) {
+    if (spec.shape.size() == 2) all.types[spec.name] = TypeFor(options.head, spec.shape);
+  }
+  return all;
+}
+
+// A directory with model.gguf, rounded to nearest.
+int QuantizeSpeech(const QuantizeCommandOptions& options, const CommonOptions& common) {
+  const Stopwatch watch;
+  const QuantizeOptions quantize = ParseOptions(options);
+  if (!options.calibrate.empty() || !options.evaluate.empty()) {
+    Fail(options.calibrate.empty() ? "--evaluate" : "--calibrate", "a speech model",
+         "a language model: speech models are rounded to nearest, and measured by rondo eval --speech");
+  }
+  const SpeechModel model = LoadSpeechModel(options.model);
+  const TypeChoice choice = ChooseSpeechTypes(model, quantize);
+  SaveSpeechModel(model, options.out, choice.types);
+  const SpeechModel written = LoadSpeechModel(options.out);
+  Output out;
+  out.Add("written", options.out);
+  out.Add("type", options.type);
+  out.Add("fallbacks", FallbackText(choice.fallbacks));
+  out.Add("bytes_weights_before", static_cast<int64_t>(JoinWeights(model).bytes()));
+  out.Add("bytes_weights", static_cast<int64_t>(JoinWeights(written).bytes()));
+  out.Add("seconds", watch.Seconds());
+  out.Add("peak_memory_bytes", PeakMemoryBytes());
+  out.Print(common.json);
+  return 0;
+}
+
 }  // namespace
 
 int RunQuantize(const QuantizeCommandOptions& options, const CommonOptions& common) {
+  if (IsSpeechModel(options.model)) return QuantizeSpeech(options, common);
   const Stopwatch watch;
   const QuantizeOptions quantize = ParseOptions(options);
   CheckTarget(options.out);

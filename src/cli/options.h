@@ -185,7 +185,7 @@ struct TranscribeCommandOptions {
   bool stream = false;             // report text that may still change
   double partial = 2;              // … each time so many seconds of audio have come
   int pcm_rate = 16000;            // of standard input
-  std::string type = "f32";        // of the matrices in memory; auto: as stored
+  std::string type = "auto";       // of the matrices in memory; auto: as stored, f16 as f32
   std::string language;            // Whisper; empty: detected
   bool translate = false;
   bool no_words = false;

@@ -32,6 +32,11 @@ DType WantedType(std::string_view name, const QuantizeOptions& options) {
 
 }  // namespace
 
+DType TypeFor(DType wanted, const Shape& shape) {
+  while (!Divides(wanted, shape)) wanted = Smaller(wanted);
+  return wanted;
+}
+
 TypeChoice ChooseTypes(const Model& model, const QuantizeOptions& options) {
   TypeChoice choice;
   for (const TensorSpec& spec : ExpectedTensors(model.config, model.plan)) {
@@ -40,8 +45,7 @@ TypeChoice ChooseTypes(const Model& model, const QuantizeOptions& options) {
       continue;
     }
     const DType wanted = WantedType(spec.name, options);
-    DType used = wanted;
-    while (!Divides(used, spec.shape)) used = Smaller(used);
+    const DType used = TypeFor(wanted, spec.shape);
     choice.types[spec.name] = used;
     if (used != wanted) choice.fallbacks.push_back({spec.name, wanted, used});
   }

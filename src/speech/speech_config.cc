@@ -196,10 +196,9 @@ std::vector<std::array<int, 2>> IntPairs(JsonObject& object, const char* key) {
   return pairs;
 }
 
-std::string SpeechConfigText(const SpeechModel& model, DType store) {
+std::string SpeechConfigText(const SpeechModel& model) {
   Json json = {{"architectures", {"RondoForSpeech"}},
                {"model_type", "rondo"},
-               {"torch_dtype", Info(store).name},
                {"rondo", Json::parse(PlanToJson(model.encoder.plan))},
                {"speech", SpeechToJson(model)}};
   return json.dump(1) + "\n";

@@ -11,8 +11,8 @@
 
 namespace rondo {
 
-// The text of config.json; `store` is the type of the matrices beside it.
-std::string SpeechConfigText(const SpeechModel& model, DType store);
+// The text of config.json.
+std::string SpeechConfigText(const SpeechModel& model);
 
 // Everything but weights and path. `file` is named in errors.
 SpeechModel ParseSpeechConfig(std::string_view text, const std::string& file);

@@ -7,6 +7,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/with_file.h"
+#include "formats/gguf.h"
 #include "formats/safetensors.h"
 #include "rondo/error.h"
 #include "rondo/tokenizer.h"
@@ -64,6 +65,24 @@ std::string ConfigPath(const std::string& directory) {
 }
 
 bool IsVector(const Shape& shape) { return shape.size() != 2; }
+
+std::string QuantizedPath(const std::string& directory) {
+  return (fs::path(directory) / "model.gguf").string();
+}
+
+TensorMap ReadTensors(const std::string& directory) {
+  const std::string file = QuantizedPath(directory);
+  if (!fs::exists(file)) return ReadSafetensorsModel(directory);
+  const GgufFile gguf = GgufFile::Open(file);
+  return {gguf.tensors().begin(), gguf.tensors().end()};
+}
+
+void WriteGguf(std::vector<TensorSource> sources, const std::string& file) {
+  GgufWriter writer;
+  writer.SetString("general.architecture", "rondo-speech");
+  for (TensorSource& source : sources) writer.AddTensor(std::move(source));
+  writer.Write(file);
+}
 
 void CheckHeads(const SpeechModel& model) {
   const auto fail = [&](const std::string& field, std::string problem, std::string expected) {
@@ -225,7 +244,7 @@ SpeechModel LoadSpeechModel(const std::string& path, LoadParts parts) {
   WithFile(file, [&] { ValidateParts(model); });
   if (parts == LoadParts::kConfig) return model;
   Weights weights;
-  for (auto& [name, tensor] : ReadSafetensorsModel(path)) {
+  for (auto& [name, tensor] : ReadTensors(path)) {
     weights.Set(name, IsVector(tensor.shape()) ? Cast(tensor, DType::kF32) : tensor);
   }
   model = SplitWeights(model, weights);
@@ -234,20 +253,36 @@ SpeechModel LoadSpeechModel(const std::string& path, LoadParts parts) {
 }
 
 void SaveSpeechModel(const SpeechModel& model, const std::string& directory, DType store) {
+  TensorTypes types;
+  for (const auto& [name, tensor] : JoinWeights(model)) {
+    if (!IsVector(tensor.shape())) types[name] = store;
+  }
+  SaveSpeechModel(model, directory, types);
+}
+
+void SaveSpeechModel(const SpeechModel& model, const std::string& directory,
+                     const TensorTypes& types) {
   CheckSpeechModel(model);
   const Weights all = JoinWeights(model);
   std::vector<TensorSource> sources;
+  bool quantized = false;
   for (const auto& entry : all) {
     const Tensor& tensor = entry.second;
-    const DType dtype = IsVector(tensor.shape()) ? DType::kF32 : store;
+    const auto found = types.find(entry.first);
+    const DType dtype = found == types.end() ? DType::kF32 : found->second;
+    quantized = quantized || IsQuantized(dtype);
     sources.push_back(
         {.name = entry.first, .dtype = dtype, .shape = tensor.shape(), .make = [&tensor, dtype] {
            return Cast(tensor, dtype);
          }});
   }
   AtomicDirectory target(directory);
-  WriteTextFile(target.path() + "/config.json", SpeechConfigText(model, store));
-  WriteSafetensorsModel(target.path(), sources);
+  WriteTextFile(target.path() + "/config.json", SpeechConfigText(model));
+  if (quantized) {
+    WriteGguf(std::move(sources), QuantizedPath(target.path()));
+  } else {
+    WriteSafetensorsModel(target.path(), sources);
+  }
   const bool files = model.config.units.kind != UnitKind::kCharacters && !model.path.empty();
   if (files) WriteTokenizerFiles(model.path, target.path());
   target.Commit();

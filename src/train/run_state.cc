@@ -106,6 +106,26 @@ at::Tensor FlatArray(const TensorMap& tensors, const std::string& file, const st
 
 }  // namespace
 
+void RunState::Advance(int64_t step_tokens, double step_seconds) {
+  ++step;
+  ++stage_step;
+  tokens += step_tokens;
+  stage_tokens += step_tokens;
+  seconds += step_seconds;
+  stage_seconds += step_seconds;
+}
+
+void RunState::NextStage() {
+  ++stage;
+  stage_step = stage_tokens = 0;
+  stage_seconds = loss_mean = 0;
+}
+
+bool Cadence::Due(const RunState& state) const {
+  return (minutes > 0 && state.seconds - last >= 60 * minutes) ||
+         (steps > 0 && state.step % steps == 0);
+}
+
 void SaveCheckpoint(const std::string& folder, const RunState& state, const Params& params,
                     const OptimizerState& optimizer, int keep, const CheckpointExtras& extras) {
   fs::create_directories(folder);

@@ -30,6 +30,18 @@ struct RunState {
   double stage_seconds = 0;
   double loss_mean = 0;  // running, for the spike guard
   SamplerState sampler;
+
+  // Counts a step.
+  void Advance(int64_t step_tokens, double step_seconds);
+  void NextStage();
+};
+
+// What happens every so many minutes of training or steps; 0: never.
+struct Cadence {
+  double minutes = 0;
+  int64_t steps = 0;
+  double last = 0;  // seconds of training
+  bool Due(const RunState& state) const;
 };
 
 // Writes a model of a run's parameters into a directory.

@@ -1,7 +1,6 @@
 #include "train/speech_trainer.h"
 
 #include <algorithm>
-#include <cmath>
 #include <cstdio>
 #include <filesystem>
 #include <memory>
@@ -21,14 +20,13 @@
 #include "train/speech_init.h"
 #include "train/speech_step.h"
 #include "train/stage.h"
+#include "train/step_guard.h"
 
 namespace rondo {
 namespace {
 
 namespace fs = std::filesystem;
 
-// So many steps in a row without a usable gradient end the run.
-constexpr int kMostSkipped = 10;
 // The sampler's place: an epoch, and batches of it that were used.
 constexpr int kBatchBits = 32;
 
@@ -54,6 +52,9 @@ class SpeechRun {
         speech_(*recipe.speech),
         options_(options),
         journal_(false, options.quiet),
+        guard_(recipe.file, journal_),
+        measuring_{recipe.valid.every_minutes, recipe.valid.every_steps},
+        saving_{recipe.run.checkpoint_minutes, recipe.run.checkpoint_steps},
         pool_(recipe.run.threads) {}
 
   TrainResult Go();
@@ -85,7 +86,6 @@ class SpeechRun {
   void RunStage(const std::optional<FoundCheckpoint>& found);
   SpeechLosses Step(StageRun& run);
   SpeechBatch NextBatch(int micro);
-  bool Usable(const SpeechLosses& losses, double norm);
   void Report(const StageRun& run, const SpeechLosses& losses, double norm, double lr,
               double seconds);
   SpeechModel Present(StageRun& run, bool averaged) const;
@@ -100,6 +100,8 @@ class SpeechRun {
   const SpeechSection& speech_;
   const TrainOptions& options_;
   Journal journal_;
+  StepGuard guard_;
+  Cadence measuring_, saving_;
   ThreadPool pool_;
   RunState state_;
   SpeechModel model_;  // at the beginning of the stage; its configuration all along
@@ -108,8 +110,6 @@ class SpeechRun {
   int64_t epoch_of_batches_ = -1;
   std::vector<std::vector<int>> batches_;
   bool ended_ = false;
-  double measured_at_ = 0, saved_at_ = 0;
-  int skipped_ = 0;
 };
 
 void SpeechRun::Check() const {
@@ -182,7 +182,7 @@ TrainResult SpeechRun::Go() {
   if (options_.resume) found = FindCheckpoint(Folder("checkpoints"));
   if (found) {
     state_ = found->state;
-    measured_at_ = saved_at_ = state_.seconds;
+    measuring_.last = saving_.last = state_.seconds;
   }
   journal_.Open(Folder("metrics.jsonl"), options_.resume, state_.step);
   while (state_.stage < static_cast<int>(recipe_.stages.size()) && !Stopped()) {
@@ -238,26 +238,6 @@ SpeechLosses SpeechRun::Step(StageRun& run) {
   return sum;
 }
 
-bool SpeechRun::Usable(const SpeechLosses& losses, double norm) {
-  if (std::isfinite(losses.total) && std::isfinite(norm)) {
-    skipped_ = 0;
-    return true;
-  }
-  journal_.Write({.step = state_.step + 1,
-                  .tokens = state_.tokens,
-                  .seconds = state_.seconds,
-                  .loss = losses.total,
-                  .grad_norm = norm,
-                  .event = "spike",
-                  .text = "loss or gradient is not finite; step left out"});
-  if (++skipped_ < kMostSkipped) return false;
-  throw Error({.function = "TrainSpeech",
-               .problem = std::to_string(skipped_) + " steps in a row without a usable gradient",
-               .expected = "a finite loss; the last checkpoint is whole: a lower lr may help",
-               .file = recipe_.file,
-               .field = "stages." + std::to_string(state_.stage)});
-}
-
 void SpeechRun::Report(const StageRun& run, const SpeechLosses& losses, double norm, double lr,
                        double seconds) {
   RunMetrics metrics = {.step = state_.step,
@@ -292,12 +272,8 @@ SpeechModel SpeechRun::Present(StageRun& run, bool averaged) const {
 
 // Error rates of the model as it would be saved now, decoded by the code that runs it later.
 void SpeechRun::MeasureIfDue(StageRun& run, bool end) {
-  const double minutes = recipe_.valid.every_minutes;
-  const int64_t steps = recipe_.valid.every_steps;
-  const bool due = end || (minutes > 0 && state_.seconds - measured_at_ >= 60 * minutes) ||
-                   (steps > 0 && state_.step % steps == 0);
-  if (!due || valid_.empty()) return;
-  measured_at_ = state_.seconds;
+  if (valid_.empty() || (!end && !measuring_.Due(state_))) return;
+  measuring_.last = state_.seconds;
   const Recognizer recognizer(Present(run, true), std::nullopt, pool_);
   const bool translate = speech_.task == "translate";
   SpeechEval result;
@@ -324,12 +300,8 @@ void SpeechRun::MeasureIfDue(StageRun& run, bool end) {
 }
 
 void SpeechRun::CheckpointIfDue(StageRun& run, bool end) {
-  const double minutes = recipe_.run.checkpoint_minutes;
-  const int64_t steps = recipe_.run.checkpoint_steps;
-  const bool due = end || (minutes > 0 && state_.seconds - saved_at_ >= 60 * minutes) ||
-                   (steps > 0 && state_.step % steps == 0);
-  if (!due || skipped_ > 0) return;
-  saved_at_ = state_.seconds;
+  if (guard_.skipping() || (!end && !saving_.Due(state_))) return;
+  saving_.last = state_.seconds;
   const auto write = [&](const Model& all, const std::string& directory) {
     SaveSpeechModel(SplitWeights(model_, all.weights), directory, DType::kF32);
   };
@@ -364,16 +336,11 @@ void SpeechRun::RunStage(const std::optional<FoundCheckpoint>& found) {
     const double norm = run.optimizer.GradNorm();
     const double lr =
         limits.lr * LrFactor(run.stage.lr, progress(1, losses.positions, RunningSeconds() - start));
-    if (Usable(losses, norm)) run.optimizer.Step(lr, norm);
+    if (guard_.Usable(state_, losses.total, norm, limits.spike)) run.optimizer.Step(lr, norm);
     run.params.ZeroGrad();
     const double seconds = RunningSeconds() - start;
     ended_ = EndRequested();
-    ++state_.step;
-    ++state_.stage_step;
-    state_.tokens += losses.positions;
-    state_.stage_tokens += losses.positions;
-    state_.seconds += seconds;
-    state_.stage_seconds += seconds;
+    state_.Advance(losses.positions, seconds);
     Report(run, losses, norm, lr, seconds);
     const bool end = progress(0, 0, 0) >= 1;
     MeasureIfDue(run, end);
@@ -381,9 +348,7 @@ void SpeechRun::RunStage(const std::optional<FoundCheckpoint>& found) {
   }
   if (Stopped()) return;
   model_ = Present(run, true);
-  ++state_.stage;
-  state_.stage_step = state_.stage_tokens = 0;
-  state_.stage_seconds = 0;
+  state_.NextStage();
 }
 
 }  // namespace

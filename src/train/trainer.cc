@@ -1,7 +1,6 @@
 #include "train/trainer.h"
 
 #include <algorithm>
-#include <cmath>
 #include <filesystem>
 #include <memory>
 #include <optional>
@@ -29,15 +28,13 @@
 #include "train/speech_trainer.h"
 #include "train/stage.h"
 #include "train/stage_run.h"
+#include "train/step_guard.h"
 #include "train/validation.h"
 
 namespace rondo {
 namespace {
 
 namespace fs = std::filesystem;
-
-// So many steps in a row without a usable gradient end the run.
-constexpr int kMostSkipped = 10;
 
 std::shared_ptr<const TokenData> OpenData(const Recipe& recipe, const Tokenizer& tokenizer,
                                           bool quiet) {
@@ -64,7 +61,10 @@ class Run {
       : recipe_(recipe),
         options_(options),
         ranks_(Ranks::FromEnvironment()),
-        journal_(!ranks_.first(), options.quiet) {}
+        journal_(!ranks_.first(), options.quiet),
+        guard_(recipe.file, journal_),
+        measuring_{recipe.valid.every_minutes, recipe.valid.every_steps},
+        saving_{recipe.run.checkpoint_minutes, recipe.run.checkpoint_steps} {}
 
   TrainResult Go();
 
@@ -78,7 +78,6 @@ class Run {
   void DecideTies(StageRun& run, bool end);
   StepValue Step(StageRun& run);
   StepValue OverRanks(StepValue value, double& seconds);
-  bool Usable(const StageRun& run, const StepValue& value, double norm);
   void Report(const StageRun& run, const StepValue& value, double norm, double lr, double seconds);
   void MeasureIfDue(StageRun& run, bool end);
   double Measure(StageRun& run);
@@ -95,6 +94,8 @@ class Run {
   Ranks ranks_;
   at::Device device_ = at::kCPU;
   Journal journal_;
+  StepGuard guard_;
+  Cadence measuring_, saving_;
   RunState state_;
   Model model_;  // at the beginning of the stage
   std::string tokenizer_path_;
@@ -104,10 +105,8 @@ class Run {
   std::unique_ptr<RowSampler> sampler_;
   std::shared_ptr<const Tokenizer> tokenizer_;
   std::vector<int32_t> valid_;
-  bool ended_ = false;                     // by a signal to any rank
-  double last_valid_ = 0;                  // perplexity
-  double measured_at_ = 0, saved_at_ = 0;  // seconds of training
-  int skipped_ = 0;                        // steps in a row
+  bool ended_ = false;     // by a signal to any rank
+  double last_valid_ = 0;  // perplexity
 };
 
 std::string Run::StageStart(int stage) const {
@@ -178,7 +177,7 @@ TrainResult Run::Go() {
   if (found) {
     state_ = found->state;
     sampler_->Restore(state_.sampler);
-    measured_at_ = saved_at_ = state_.seconds;
+    measuring_.last = saving_.last = state_.seconds;
   }
   journal_.Open(Folder("metrics.jsonl"), options_.resume, state_.step);
   while (state_.stage < static_cast<int>(recipe_.stages.size()) && !Stopped()) {
@@ -301,38 +300,6 @@ StepValue Run::OverRanks(StepValue value, double& seconds) {
   return value;
 }
 
-// Whether an update may use this step's gradients; ends the run when too many may not.
-bool Run::Usable(const StageRun& run, const StepValue& value, double norm) {
-  const double spike = run.stage.limits.spike;
-  const bool finite = std::isfinite(value.loss) && std::isfinite(norm);
-  const bool spiked = spike > 0 && state_.loss_mean > 0 && value.loss > spike * state_.loss_mean;
-  if (finite && !spiked) {
-    const double mean = state_.loss_mean;
-    state_.loss_mean = mean == 0 ? value.loss : 0.95 * mean + 0.05 * value.loss;
-    skipped_ = 0;
-    return true;
-  }
-  ++skipped_;
-  journal_.Write({.step = state_.step + 1,
-                  .tokens = state_.tokens,
-                  .seconds = state_.seconds,
-                  .loss = value.loss,
-                  .grad_norm = norm,
-                  .event = "spike",
-                  .text = finite ? "loss far above its mean; step left out"
-                                 : "loss or gradient is not finite; step left out"});
-  if (skipped_ < kMostSkipped) return false;
-  throw Error({.function = "Train",
-               .problem = std::to_string(skipped_) +
-                          " steps in a row without a usable gradient "
-                          "(loss " +
-                          std::to_string(value.loss) + " at step " +
-                          std::to_string(state_.step + 1) + ")",
-               .expected = "a finite loss; the last checkpoint is whole: a lower lr may help",
-               .file = recipe_.file,
-               .field = "stages." + std::to_string(state_.stage)});
-}
-
 void Run::Report(const StageRun& run, const StepValue& value, double norm, double lr,
                  double seconds) {
   const StageOptions& limits = run.stage.limits;
@@ -421,13 +388,9 @@ double Run::Measure(StageRun& run) {
 
 void Run::MeasureIfDue(StageRun& run, bool end) {
   if (valid_.empty() || !ranks_.first()) return;
-  const double minutes = recipe_.valid.every_minutes;
-  const int64_t steps = recipe_.valid.every_steps;
-  const bool due = end || (minutes > 0 && state_.seconds - measured_at_ >= 60 * minutes) ||
-                   (steps > 0 && state_.step % steps == 0);
-  if (!due) return;
+  if (!end && !measuring_.Due(state_)) return;
   last_valid_ = Measure(run);
-  measured_at_ = state_.seconds;
+  measuring_.last = state_.seconds;
 }
 
 // Every rank takes as many rows of a batch.
@@ -444,12 +407,8 @@ void Run::CheckBatch(const Stage& stage) const {
 // A checkpoint that cannot be written leaves the older ones; the run goes on and tries again. While
 // steps are being skipped the parameters may be spoilt already, and older checkpoints must stay.
 void Run::CheckpointIfDue(StageRun& run, bool end) {
-  const double minutes = recipe_.run.checkpoint_minutes;
-  const int64_t steps = recipe_.run.checkpoint_steps;
-  const bool due = end || (minutes > 0 && state_.seconds - saved_at_ >= 60 * minutes) ||
-                   (steps > 0 && state_.step % steps == 0);
-  if (!due || skipped_ > 0) return;
-  saved_at_ = state_.seconds;
+  if (guard_.skipping() || (!end && !saving_.Due(state_))) return;
+  saving_.last = state_.seconds;
   state_.sampler = sampler_->state();
   const OptimizerState optimizer = run.optimizer.Collect();
   if (!ranks_.first()) return;
@@ -489,16 +448,11 @@ void Run::RunStage(std::optional<FoundCheckpoint> found) {
     const StepValue value = OverRanks(mine, seconds);
     const double norm = run->optimizer.GradNorm();
     const double lr = limits.lr * LrFactor(run->stage.lr, progress(1, step_tokens, seconds));
-    if (Usable(*run, value, norm)) run->optimizer.Step(lr, norm);
+    if (guard_.Usable(state_, value.loss, norm, limits.spike)) run->optimizer.Step(lr, norm);
     run->params.ZeroGrad();
     seconds = RunningSeconds() - start;
     ranks_.FromFirst(seconds);
-    ++state_.step;
-    ++state_.stage_step;
-    state_.tokens += step_tokens;
-    state_.stage_tokens += step_tokens;
-    state_.seconds += seconds;
-    state_.stage_seconds += seconds;
+    state_.Advance(step_tokens, seconds);
     Report(*run, value, norm, lr, seconds);
     if (cache_ != nullptr && cache_->full()) {
       journal_.WarnOnce("no room for more of the teacher's tokens in " + recipe_.teacher_cache);
@@ -512,10 +466,7 @@ void Run::RunStage(std::optional<FoundCheckpoint> found) {
   if (Stopped()) return;
   model_ = run->optimizer.average().defined() ? run->params.ToModel(run->optimizer.average())
                                               : run->params.ToModel();
-  ++state_.stage;
-  state_.stage_step = state_.stage_tokens = 0;
-  state_.stage_seconds = 0;
-  state_.loss_mean = 0;
+  state_.NextStage();
 }
 
 }  // namespace

@@ -102,3 +102,19 @@ def test_errors_say_what_is_wrong(rondo, trained):
     assert refused.returncode != 0 and "--ids" in refused.stderr
     refused = rondo.run("eval", model, "--text", SPEECH / "kathleen.tsv", check=False)
     assert refused.returncode != 0 and "a speech model" in refused.stderr
+
+
+def test_quantised_models_are_directories_too(rondo, trained, tmp_path):
+    """Rounded once on disk or each time in memory: the same texts. Four bits are a file of a quarter."""
+    model, manifest = trained
+    stored = rondo.json("quantize", model, "--type", "q8_0", "--residual-type", "q8_0", "--out", tmp_path / "q8")
+    assert stored["bytes_weights"] < 0.45 * stored["bytes_weights_before"]
+    texts = []
+    for directory, kind in [(model, "q8_0"), (tmp_path / "q8", "auto")]:
+        file = tmp_path / f"{kind}.tsv"
+        rondo.json("eval", directory, "--speech", manifest, "--audio", SPEECH / "kathleen.tar", "--type", kind,
+                   "--search", "attention", "--hypotheses", file)
+        texts.append(file.read_text())
+    assert texts[0] == texts[1] and any(line.split("\t")[2] for line in texts[0].splitlines())
+    failed = rondo.run("quantize", model, "--type", "q4_0", "--calibrate", manifest, "--out", tmp_path / "q4", check=False)
+    assert failed.returncode == 1 and "--calibrate" in failed.stderr

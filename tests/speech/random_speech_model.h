@@ -13,6 +13,7 @@ namespace rondo {
 
 struct SpeechShape {
   int layers = 6;
+  int width = 16;
   int share = 3;
   int conv_kernel = 0;
   bool ctc = true, decoder = false, transducer = false;
@@ -37,7 +38,7 @@ inline SpeechModel RandomSpeechModel(const SpeechShape& shape) {
   model.config.ctc = shape.ctc;
   if (shape.transducer) model.config.transducer = TransducerConfig{.width = 12, .context = 2};
   ModelConfig& encoder = model.encoder.config;
-  encoder = EncoderConfig(shape.layers, 16, 24, 4);
+  encoder = EncoderConfig(shape.layers, shape.width, shape.width * 3 / 2, 4);
   encoder.conv_kernel = shape.conv_kernel;
   encoder.positions = shape.positions;
   if (shape.positions == PositionKind::kRope) encoder.rotary_dim = encoder.head_dim;
@@ -46,7 +47,7 @@ inline SpeechModel RandomSpeechModel(const SpeechShape& shape) {
   if (shape.decoder) {
     model.decoder.emplace();
     ModelConfig& decoder = model.decoder->config;
-    decoder = EncoderConfig(2, 16, 24, 4);
+    decoder = EncoderConfig(2, shape.width, shape.width * 3 / 2, 4);
     decoder.family = "decoder";
     decoder.causal = decoder.cross_attention = true;
     decoder.vocab = model.config.units.count;

@@ -52,6 +52,29 @@ TEST(SpeechModelTest, RoundTripOfEveryKind) {
   }
 }
 
+TEST(SpeechModelTest, QuantisedTensorsComeBackAsTheyWereWritten) {
+  const SpeechModel model = RandomSpeechModel({.width = 64, .decoder = true});
+  TensorTypes types;
+  for (const auto& [name, tensor] : JoinWeights(model)) {
+    if (tensor.shape().size() == 2 && tensor.cols() % 32 == 0) {
+      types[name] = name.starts_with("decoder.") ? DType::kQ8_0 : DType::kQ4_0;
+    }
+  }
+  ASSERT_GT(types.size(), 20u);
+  const TempDir dir;
+  SaveSpeechModel(model, dir.File("m"), types);
+  EXPECT_TRUE(std::filesystem::exists(dir.File("m/model.gguf")));
+  EXPECT_FALSE(std::filesystem::exists(dir.File("m/model.safetensors")));
+  const Weights read = JoinWeights(LoadSpeechModel(dir.File("m")));
+  for (const auto& [name, tensor] : JoinWeights(model)) {
+    const Tensor& found = read.Get(name);
+    const auto type = types.find(name);
+    EXPECT_EQ(found.dtype(), type == types.end() ? DType::kF32 : type->second) << name;
+    EXPECT_EQ(found.shape(), tensor.shape()) << name;
+    EXPECT_EQ(ToF32(found), ToF32(Cast(tensor, found.dtype()))) << name;
+  }
+}
+
 std::string FailureOf(const std::string& text) {
   try {
     ParseSpeechConfig(text, "config.json");
@@ -68,7 +91,7 @@ std::string Replace(std::string text, const std::string& from, const std::string
 }
 
 TEST(SpeechModelTest, ErrorsNameFieldValueAndExpectation) {
-  const std::string good = SpeechConfigText(RandomSpeechModel({}), DType::kF32);
+  const std::string good = SpeechConfigText(RandomSpeechModel({}));
   EXPECT_THAT(FailureOf(Replace(good, "\"features\": \"kaldi\"", "\"features\": \"kaldy\"")),
               testing::AllOf(HasSubstr("front.features"), HasSubstr("'kaldi'")));
   EXPECT_THAT(FailureOf(Replace(good, "\"heads\": 4", "\"heads\": 3")),

@@ -74,7 +74,7 @@ TEST_P(EveryFamily, PartOfTheFeedForwardEqualsTheCutModel) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Families, EveryFamily, testing::ValuesIn(Families()),
-                         [](const auto& info) { return info.param.name; });
+                         [](const auto& test) { return test.param.name; });
 
 class EveryResidual : public testing::TestWithParam<ResidualKind> {};
 
@@ -87,8 +87,8 @@ INSTANTIATE_TEST_SUITE_P(Kinds, EveryResidual,
                          testing::Values(ResidualKind::kNone, ResidualKind::kLora,
                                          ResidualKind::kLoraDiag, ResidualKind::kDora,
                                          ResidualKind::kMulDiag, ResidualKind::kKronecker),
-                         [](const auto& info) {
-                           std::string name(Name(info.param));
+                         [](const auto& test) {
+                           std::string name(Name(test.param));
                            std::erase(name, '-');
                            return name;
                          });

@@ -54,7 +54,7 @@ class GateTest : public testing::TestWithParam<bool> {
 };
 
 INSTANTIATE_TEST_SUITE_P(Plans, GateTest, testing::Values(false, true),
-                         [](const auto& info) { return info.param ? "middle_cycle" : "cycle"; });
+                         [](const auto& test) { return test.param ? "middle_cycle" : "cycle"; });
 
 TEST_P(GateTest, GradientsAreDerivatives) {
   for (const ExitLoss exits : {ExitLoss::kNone, ExitLoss::kWeighted}) {

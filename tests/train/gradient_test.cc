@@ -49,7 +49,7 @@ TEST_P(GradientOfFamily, GradientsAreDerivatives) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Families, GradientOfFamily, testing::ValuesIn(Families()),
-                         [](const auto& info) { return info.param.name; });
+                         [](const auto& test) { return test.param.name; });
 
 TEST(Gradient, OfEveryResidualKind) {
   const ModelConfig config = SmallConfig();
@@ -187,7 +187,7 @@ TEST_P(GradientOfAPart, IsThatOfTheCutModelAndZeroElsewhere) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Families, GradientOfAPart, testing::ValuesIn(Families()),
-                         [](const auto& info) { return info.param.name; });
+                         [](const auto& test) { return test.param.name; });
 
 at::Tensor GradientWith(const Case& s, Checkpoint checkpoint) {
   Params params = AllTrained(s.model);

@@ -329,7 +329,9 @@ TEST_F(Training, FadingBeginsAsTheTeacher) {
   const std::vector<RunMetrics> log = ReadRunLog(dir_.File("run/metrics.jsonl"));
   for (const RunMetrics& m : log) {
     // KL between two equal f32 models: rounding of logits near 10, squared, and far below.
-    if (m.kd) EXPECT_LT(*m.kd, 1e-6);
+    if (m.kd) {
+      EXPECT_LT(*m.kd, 1e-6);
+    }
   }
   EXPECT_EQ(log.back().step, 1);
 }

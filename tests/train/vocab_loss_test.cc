@@ -96,7 +96,9 @@ void ExpectMatches(const VocabLoss& loss, int vocab, int target) {
       VocabLossRow(loss, z.data(), t.data(), vocab, target, kScale, scratch.data());
   // Sums of `vocab` f32 terms that together are near one, and a logarithm near ten.
   const double limit = 0x1p-24 * std::sqrt(vocab) * 40;
-  if (target >= 0) EXPECT_NEAR(value.ce, expected.ce, limit);
+  if (target >= 0) {
+    EXPECT_NEAR(value.ce, expected.ce, limit);
+  }
   EXPECT_NEAR(value.kd, expected.kd, limit);
   for (int i = 0; i < vocab; ++i) {
     EXPECT_NEAR(z[static_cast<size_t>(i)], kScale * expected.gradient[static_cast<size_t>(i)],

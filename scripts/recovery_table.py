@@ -1,0 +1,111 @@
+#!/usr/bin/env python3
+"""Ways to bring a folded model back, at equal time: every method of the recipe, with the perplexity on its way.
+
+usage: recovery_table.py RECIPE.toml [--only PATTERN…] [--jobs N] [--report] [--bin FOLDER]
+
+Runs have one thread each. Folds and finished runs are kept in models/recipes/NAME, so an interrupted table goes on where it
+was (runs from their last checkpoint). RECIPE.md is written from what is finished.
+"""
+
+import argparse
+import concurrent.futures
+import fnmatch
+import json
+import pathlib
+import shutil
+import subprocess
+import tomllib
+
+from small_models import BIN, ROOT, rondo, toml
+
+
+class Table:
+    def __init__(self, recipe: dict, work: pathlib.Path, options: argparse.Namespace):
+        self.recipe, self.work, self.options = recipe, work, options
+
+    def fold(self, name: str) -> pathlib.Path:
+        folder, numbers = self.work / f"fold-{name}", self.work / f"fold-{name}.json"
+        if numbers.exists():
+            return folder
+        arguments = [f"--{key}={value}" for key, value in self.recipe["fold"].items()] + self.recipe["folds"][name]
+        numbers.write_text(json.dumps(rondo(self.options.bin, "fold", self.recipe["model"], "--out", folder, *arguments)))
+        return folder
+
+    def run(self, name: str) -> None:
+        method = dict(self.recipe["methods"][name])
+        start, align, minutes = self.fold(method.pop("fold")), method.pop("align", 0), self.recipe["minutes"]
+        folder = self.work / name
+        if (folder / "model").exists():
+            return
+        folder.mkdir(parents=True, exist_ok=True)
+        sections = {"model": str(start), "teacher": self.recipe["model"], "data": self.recipe["data"],
+                    "valid": self.recipe["valid"], "train": self.recipe["train"],
+                    "run": {"out": str(folder), "threads": 1, "checkpoint_minutes": 5.0, "keep": 1}}
+        stages = [{"name": "align", "kind": "align", "minutes": align * minutes, "lr": method["lr"]}] if align else []
+        stages.append({"name": "distil", "minutes": (1 - align) * minutes, **method})
+        file = folder / "recipe.toml"
+        file.write_text(toml(sections, stages))
+        command = [str(self.options.bin / "rondo-train"), str(file), "--resume", "--quiet"]
+        result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+        if result.returncode != 0:
+            raise RuntimeError(f"{' '.join(command)}\n{result.stderr}")
+        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+        print(name, self.path_of(name), flush=True)
+
+    def lines_of(self, name: str) -> list[dict]:
+        log = self.work / name / "metrics.jsonl"
+        return [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+
+    def path_of(self, name: str) -> list[tuple[float, float]]:
+        """Minutes and perplexity."""
+        return [(line["seconds"] / 60, line["valid_perplexity"]) for line in self.lines_of(name)
+                if "valid_perplexity" in line]
+
+    def go(self) -> None:
+        wanted = [name for name in self.recipe["methods"]
+                  if any(fnmatch.fnmatchcase(name, pattern) for pattern in self.options.only)]
+        for fold in {self.recipe["methods"][name]["fold"] for name in wanted}:
+            self.fold(fold)
+        with concurrent.futures.ThreadPoolExecutor(self.options.jobs) as pool:
+            list(pool.map(self.run, wanted))
+
+    def report(self, path: pathlib.Path) -> None:
+        show = self.recipe["show"]
+        lines = [f"# What {path.with_suffix('.toml').name} gave", "",
+                 "Validation perplexity of what would be saved at that minute of training (in a gradual run without what still "
+                 "fades, so its first numbers are the fold's).", "",
+                 "| method | " + " | ".join(f"{minute} min" for minute in show) + " | tokens | fold, seconds |",
+                 "|" + "---|" * (len(show) + 3)]
+        for name, method in self.recipe["methods"].items():
+            curve = self.path_of(name)
+            if not (self.work / name / "model").exists():
+                continue
+            nearest = [min(curve, key=lambda point: abs(point[0] - minute))[1] for minute in show]
+            fold = json.loads((self.work / f"fold-{method['fold']}.json").read_text())
+            cells = [f"{value:,.0f}" if value >= 1000 else f"{value:.1f}" for value in nearest]
+            lines.append(f"| {name} | " + " | ".join(cells) + f" | {self.lines_of(name)[-1]['tokens']:,} | {fold['seconds']:.0f} |")
+        notes = path.with_suffix(".notes.md")
+        if notes.exists():
+            lines += ["", notes.read_text().rstrip()]
+        path.with_suffix(".md").write_text("\n".join(lines) + "\n")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("recipe", type=pathlib.Path)
+    parser.add_argument("--only", nargs="*", default=["*"], help="patterns of methods")
+    parser.add_argument("--jobs", type=int, default=2, help="runs at the same time")
+    parser.add_argument("--report", action="store_true", help="only write the report of what is finished")
+    parser.add_argument("--bin", type=pathlib.Path, default=BIN, help="folder of rondo and rondo-train")
+    options = parser.parse_args()
+    recipe = tomllib.loads(options.recipe.read_text())
+    work = ROOT / "models" / "recipes" / options.recipe.stem
+    work.mkdir(parents=True, exist_ok=True)
+    table = Table(recipe, work, options)
+    if not options.report:
+        table.go()
+    table.report(options.recipe)
+
+
+if __name__ == "__main__":
+    main()
