@@ -15,7 +15,7 @@ help:
 	@echo "make test       the same set-up, then all fast tests"
 	@echo "make test-slow  real models against transformers and llama.cpp (about half an hour)"
 	@echo "make bench      speed beside llama.cpp and transformers (about half an hour)"
-	@echo "make test-arm   the kernel tests for 64-bit ARM, run under emulation"
+	@echo "make test-arm   rondo for 64-bit ARM: kernels, sound, speech, run under emulation"
 	@echo "make test-avx512  the kernel tests for AVX-512 and its VNNI, run under emulation"
 	@echo "make build      build $(RONDO) and, with the LibTorch of .venv, rondo-train"
 	@echo "make sanitize   the C++ tests under the address and undefined-behaviour sanitizers"

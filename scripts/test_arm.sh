@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds the kernel tests for 64-bit ARM and runs them under emulation: the NEON kernels without ARM
-# hardware. Arguments go to the test program. Takes some minutes the first time.
+# Builds rondo for 64-bit ARM and runs it under emulation: the tests of kernels, sound and speech, and, where `make demo-speech` has left
+# its model, `rondo transcribe` beside this machine's. Takes a quarter of an hour the first time. Arguments go to the kernel tests.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -19,42 +19,43 @@ if [ ${#missing[@]} -gt 0 ]; then
     "${missing[@]}" > /dev/null
 fi
 
-# ARM builds of Highway and GoogleTest, unpacked beside the build; the system stays as it is.
-if [ ! -e "$build/sysroot/done" ]; then
-  mkdir -p "$build/lists/partial" "$build/sysroot"
-  apt=(apt-get -qq -oAPT::Architecture=arm64 -oAPT::Architectures=arm64
-       -oDir::State::Lists="$build/lists" -oAPT::Sandbox::User=root)
+# The libraries of the build for ARM, with all that they need, unpacked beside it; the system stays as it is.
+export RONDO_SYSROOT=$build/sysroot
+if [ ! -e "$RONDO_SYSROOT/done" ]; then
+  echo "== unpacking Debian's libraries for ARM"
+  mkdir -p "$build/lists/partial" "$build/cache/archives/partial" "$RONDO_SYSROOT"
+  : > "$build/status"
+  apt=(apt-get -qq -oAPT::Architecture=arm64 -oAPT::Architectures=arm64 -oAPT::Sandbox::User=root -oDebug::NoLocking=1
+       -oDir::State::Lists="$build/lists" -oDir::State::status="$build/status" -oDir::Cache="$build/cache")
   "${apt[@]}" update
-  (cd "$build" && "${apt[@]}" download libhwy1 libhwy-dev libgtest-dev libgmock-dev)
-  for package in "$build"/*.deb; do dpkg -x "$package" "$build/sysroot"; done
-  touch "$build/sysroot/done"
+  "${apt[@]}" install --download-only --no-install-recommends -y nlohmann-json3-dev libcli11-dev libpcre2-dev libutf8proc-dev libhwy-dev libtomlplusplus-dev liblzma-dev libzstd-dev libopenblas-dev \
+    liblapacke-dev libsndfile1-dev libsoxr-dev libkissfft-dev libgtest-dev libgmock-dev > /dev/null
+  for package in "$build"/cache/archives/*.deb; do dpkg -x "$package" "$RONDO_SYSROOT"; done
+  # The C library that programs link is the cross compiler's.
+  rm -f "$RONDO_SYSROOT"/usr/lib/aarch64-linux-gnu/lib{c,m}.{so,a}
+  # What Debian's alternatives choose when packages are installed.
+  (cd "$RONDO_SYSROOT/usr/lib/aarch64-linux-gnu" && ln -sf openblas-pthread/lib*.so* . && cd pkgconfig &&
+    ln -sf ../openblas-pthread/pkgconfig/openblas.pc . && ln -sf ../openblas-pthread/pkgconfig/lapack-openblas.pc lapack.pc &&
+    ln -sf ../openblas-pthread/pkgconfig/blas-openblas.pc blas.pc)
+  touch "$RONDO_SYSROOT/done"
 fi
 
-library=$build/sysroot/usr/lib/aarch64-linux-gnu
-cat > "$build/build.ninja" <<NINJA
-cxx = $(command -v ccache || true) aarch64-linux-gnu-g++
-flags = -std=c++20 -O2 -march=armv8-a+crypto -Wall -Wextra -Wshadow -Wno-missing-field-initializers -fno-math-errno $
-  -ffp-contract=off -Iinclude -Isrc -Itests -isystem $build/include
-rule cxx
-  command = \$cxx \$flags -MMD -MF \$out.d -c \$in -o \$out
-  depfile = \$out.d
-  description = \$in
-rule link
-  command = aarch64-linux-gnu-g++ \$in -L$library -lgmock -lgtest -lgtest_main -lhwy -lpthread -o \$out
-NINJA
-# Headers that are the same on every machine come from the host.
-mkdir -p "$build/include"
-for header in hwy gtest gmock nlohmann; do ln -sfn "/usr/include/$header" "$build/include/$header"; done
-objects=()
-# Kernels need no packed files, whose libraries are not here.
-for source in $(ls src/base/*.cc | grep -v byte_source) src/tensor/*.cc src/kernels/*.cc tests/kernels/*_test.cc; do
-  object=$build/${source%.cc}.o
-  mkdir -p "$(dirname "$object")"
-  objects+=("$object")
-  echo "build $object: cxx $source" >> "$build/build.ninja"
-done
-echo "build $build/kernels_test: link ${objects[*]}" >> "$build/build.ninja"
-ninja -f "$build/build.ninja" "$build/kernels_test"
+tests=(rondo_kernels_test rondo_audio_test rondo_speech_test)
+cmake -S . -B "$build" -G Ninja -DCMAKE_TOOLCHAIN_FILE=cmake/arm64.cmake -DRONDO_TRAIN=OFF > /dev/null
+cmake --build "$build" --target rondo "${tests[@]}"
 
-exec qemu-aarch64-static -L /usr/aarch64-linux-gnu -E LD_LIBRARY_PATH="$library" \
-  "$build/kernels_test" --gtest_brief=1 "$@"
+library=$RONDO_SYSROOT/usr/lib/aarch64-linux-gnu
+emulated() { qemu-aarch64-static -L /usr/aarch64-linux-gnu -E LD_LIBRARY_PATH="$library" "$@"; }
+emulated "$build/bin/rondo_kernels_test" --gtest_brief=1 "$@"
+for test in rondo_audio_test rondo_speech_test; do emulated "$build/bin/$test" --gtest_brief=1; done
+
+model=models/runs/speech_digits/model
+if [ -e "$model" ] && [ -x build/release/bin/rondo ]; then
+  echo "== one recording, here and on ARM"
+  file=tests/data/speech/7_theo_0.flac
+  say() { "$@" transcribe "$model" "$file" --json --quiet --threads 1 | python3 -c 'import json, sys; print(json.load(sys.stdin)["files"][0]["text"])'; }
+  here=$(say build/release/bin/rondo)
+  there=$(say emulated "$build/bin/rondo")
+  echo "here: $here; ARM: $there"
+  [ "$here" = "$there" ]
+fi
