@@ -14,9 +14,8 @@ import json
 import pathlib
 import shutil
 import subprocess
-import tomllib
 
-from small_models import BIN, ROOT, rondo, toml
+from tables import ROOT, rondo, table_main, toml
 
 
 class Table:
@@ -90,22 +89,5 @@ class Table:
         path.with_suffix(".md").write_text("\n".join(lines) + "\n")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("recipe", type=pathlib.Path)
-    parser.add_argument("--only", nargs="*", default=["*"], help="patterns of methods")
-    parser.add_argument("--jobs", type=int, default=2, help="runs at the same time")
-    parser.add_argument("--report", action="store_true", help="only write the report of what is finished")
-    parser.add_argument("--bin", type=pathlib.Path, default=BIN, help="folder of rondo and rondo-train")
-    options = parser.parse_args()
-    recipe = tomllib.loads(options.recipe.read_text())
-    work = ROOT / "models" / "recipes" / options.recipe.stem
-    work.mkdir(parents=True, exist_ok=True)
-    table = Table(recipe, work, options)
-    if not options.report:
-        table.go()
-    table.report(options.recipe)
-
-
 if __name__ == "__main__":
-    main()
+    table_main(__doc__, Table)

@@ -1,92 +1,119 @@
 #!/usr/bin/env python3
 """Trains every variant of a table of speech models and sets their errors side by side.
 
-    scripts/speech_table.py recipes/speech_table.toml --out models/runs/speech_table
+usage: speech_table.py RECIPE.toml [--only PATTERN…] [--jobs N] [--report] [--bin FOLDER]
 
 The recipe holds one training recipe under [base.*] and, under [variants], what each row of the table changes in it.
-Finished rows are kept; an interrupted row goes on from its checkpoint. Errors are measured on the held-out utterances
-by `rondo eval --speech`.
+Finished rows are kept under models/recipes/NAME, and an interrupted one goes on from its checkpoint. Errors are those of `rondo eval
+--speech` on the test set (`speech.valid`, or what is held out), of translations too where the task has them. RECIPE.md and
+RECIPE.svg are written from what is finished.
 """
 
 import argparse
+import concurrent.futures
+import fnmatch
 import json
 import pathlib
 import subprocess
-import tomllib
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
-RONDO = ROOT / "build" / "release" / "bin" / "rondo"
-
-
-def to_toml(value):
-    if isinstance(value, list):
-        return "[" + ", ".join(map(to_toml, value)) + "]"
-    return json.dumps(value)
+from tables import ROOT, rondo, table_main, toml
+from table_small_plot import plot
 
 
-def recipe_text(base, out):
-    """The base recipe as TOML, its run in a folder of its own."""
-    sections = {name: dict(keys) for name, keys in base.items()}
-    sections.setdefault("run", {})["out"] = str(out)
-    return "\n".join(f"[{name}]\n" + "".join(f"{key} = {to_toml(value)}\n" for key, value in keys.items())
-                     for name, keys in sections.items())
+class Table:
+    def __init__(self, recipe: dict, work: pathlib.Path, options: argparse.Namespace):
+        self.recipe, self.work, self.options = recipe, work, options
 
+    def sections(self, name: str) -> dict:
+        sections = {section: dict(keys) for section, keys in self.recipe["base"].items()}
+        for key, value in self.recipe["variants"][name].items():
+            section, field = key.split(".")
+            sections[section][field] = value
+        return sections | {"run": {"threads": 1, **sections.get("run", {}), "out": str(self.work / name / "run")}}
 
-def run_json(*command):
-    return json.loads(subprocess.run([*map(str, command), "--json", "--quiet"], check=True, capture_output=True,
-                                     text=True).stdout)
+    def result(self, name: str) -> dict | None:
+        file = self.work / name / "result.json"
+        found = json.loads(file.read_text()) if file.exists() else {}
+        return found if found.get("settings") == self.sections(name) else None
 
+    def run(self, name: str) -> None:
+        if self.result(name):
+            return
+        folder, sections = self.work / name, self.sections(name)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "recipe.toml").write_text(toml(sections))
+        command = [str(self.options.bin / "rondo-train"), str(folder / "recipe.toml"), "--resume", "--quiet"]
+        trained = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+        if trained.returncode != 0:
+            raise RuntimeError(f"{' '.join(command)}\n{trained.stderr}")
+        row = self.measure(name, sections)
+        (folder / "result.json").write_text(json.dumps(row))
+        print(name, {key: value for key, value in row.items() if key != "settings"}, flush=True)
 
-def measure(base, changes, folder, settings):
-    """Trains one row unless it is finished; its sizes and errors."""
-    result = folder / "result.json"
-    if result.exists():
-        return json.loads(result.read_text())
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "recipe.toml").write_text(recipe_text(base, folder / "run"))
-    changes = [f"{key}={to_toml(value)}" for key, value in changes.items()] + settings
-    options = [word for change in changes for word in ("--set", change)]
-    subprocess.run([RONDO, "train", folder / "recipe.toml", "--resume", *options], check=True)
-    model, speech = folder / "run" / "model", base["speech"]
-    errors = run_json(RONDO, "eval", model, "--speech", speech["train"], "--ids", ",".join(speech["held_out"]))
-    sizes = run_json(RONDO, "inspect", model)
-    steps = [json.loads(line) for line in (folder / "run" / "metrics.jsonl").read_text().splitlines()]
-    row = {"parameters": sizes["encoder_parameters"], "share": sizes["encoder_share"],
-           "wer": errors["word_error_rate"], "cer": errors["character_error_rate"],
-           "real_time_factor": errors["real_time_factor"], "utterances": errors["utterances"],
-           "steps": max(line["step"] for line in steps)}
-    result.write_text(json.dumps(row))
-    return row
+    def measure(self, name: str, sections: dict) -> dict:
+        model, speech = self.work / name / "run" / "model", sections["speech"]
+        test = ["--speech", speech["valid"]] if "valid" in speech else ["--speech", speech["train"], "--ids", ",".join(speech["held_out"])]
+        sizes = rondo(self.options.bin, "inspect", model)
+        lines = (self.work / name / "run" / "metrics.jsonl").read_text().splitlines()
+        last = [line for line in map(json.loads, lines) if "loss" in line][-1]
+        row = {"parameters": sizes["encoder_parameters"], "steps": last["step"], "seconds": last["seconds"], "settings": sections}
+        if speech.get("task", "transcribe") != "translate":
+            errors = rondo(self.options.bin, "eval", model, *test)
+            row |= {"wer": errors["word_error_rate"], "cer": errors["character_error_rate"],
+                    "real_time_factor": errors["real_time_factor"], "utterances": errors["utterances"]}
+        if speech.get("task", "transcribe") != "transcribe":
+            errors = rondo(self.options.bin, "eval", model, *test, "--translate", "--search", "attention")
+            row |= {"bleu": errors["bleu"], "chrf": errors["chrf"]}
+        return row
 
+    def go(self) -> None:
+        wanted = [name for name in self.recipe["variants"]
+                  if any(fnmatch.fnmatchcase(name, pattern) for pattern in self.options.only)]
+        with concurrent.futures.ThreadPoolExecutor(self.options.jobs) as pool:
+            list(pool.map(self.run, wanted))
 
-def table(rows):
-    lines = ["| encoder | parameters | of the unshared | steps | word errors | relative | character errors |",
-             "|---|---|---|---|---|---|---|"]
-    baseline = rows.get("unshared")
-    for name, row in rows.items():
-        share = row["parameters"] / baseline["parameters"] if baseline else row["share"]
-        relative = f"{row['wer'] / baseline['wer'] - 1:+.1%}" if baseline and baseline["wer"] else ""
-        lines.append(f"| {name} | {row['parameters'] / 1e6:.2f}M | {share:.1%} | {row['steps']} | {row['wer']:.2%} | "
-                     f"{relative} | {row['cer']:.2%} |")
-    return "\n".join(lines)
+    def report(self, path: pathlib.Path) -> None:
+        rows = {name: row for name in self.recipe["variants"] if (row := self.result(name))}
+        baseline = rows.get("unshared")
+        translates = any("bleu" in row for row in rows.values())
+        header = ["encoder", "parameters", "of the unshared", "steps", "minutes", "word errors", "relative", "character errors"]
+        header += ["BLEU", "relative", "chrF"] if translates else []
+        lines = [f"# What {path.with_suffix('.toml').name} gave", "", f"![Size against word errors]({path.with_suffix('.svg').name})", "",
+                 "| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
 
+        def relative(row: dict, key: str) -> str:
+            return f"{row[key] / baseline[key] - 1:+.1%}" if baseline and baseline.get(key) and key in row else ""
+        for name, row in rows.items():
+            cells = [name, f"{row['parameters'] / 1e6:.2f}M", f"{row['parameters'] / baseline['parameters']:.1%}" if baseline else "",
+                     f"{row['steps']}", f"{row['seconds'] / 60:.0f}"]
+            cells += [f"{row['wer']:.2%}", relative(row, "wer"), f"{row['cer']:.2%}"] if "wer" in row else [""] * 3
+            cells += [f"{row['bleu']:.2f}", relative(row, "bleu"), f"{row['chrf']:.2f}"] if "bleu" in row else [""] * 3 * translates
+            lines.append("| " + " | ".join(cells) + " |")
+        notes = path.with_suffix(".notes.md")
+        if notes.exists():
+            lines += ["", notes.read_text().rstrip()]
+        path.with_suffix(".md").write_text("\n".join(lines) + "\n")
+        self.plot(rows, path.with_suffix(".svg"))
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("recipe", type=pathlib.Path)
-    parser.add_argument("--out", type=pathlib.Path, required=True, help="folder of runs and table.md")
-    parser.add_argument("--only", nargs="*", help="rows to train; others are shown when finished")
-    parser.add_argument("--set", nargs="*", default=[], help="key=value for every row")
-    options = parser.parse_args()
-    recipe = tomllib.loads(options.recipe.read_text())
-    rows = {}
-    for name, changes in recipe["variants"].items():
-        folder = options.out / name
-        if options.only is None or name in options.only or (folder / "result.json").exists():
-            rows[name] = measure(recipe["base"], changes, folder, options.set)
-            (options.out / "table.md").write_text(table(rows) + "\n")
-    print(table(rows))
+    def plot(self, rows: dict, path: pathlib.Path) -> None:
+        """A curve over ranks for every K, with diagonals (solid) and without; single encoders as marks."""
+        curves: dict[str, list] = {}
+        marks = []
+        for name, row in rows.items():
+            if "wer" not in row:
+                continue
+            speech = row["settings"]["speech"]
+            point = (row["parameters"], 100 * row["wer"])
+            if speech.get("share", 1) == 1:
+                marks.append((name, *point))
+                continue
+            for diagonal in (True, False):
+                curve = curves.setdefault(f"K = {speech['share']}" + ("" if diagonal else ", no diagonal"), [])
+                if speech.get("diagonal", True) == diagonal:
+                    curve.append(point)
+        ordered = [(name, sorted(points)) for name, points in curves.items()]
+        path.write_text(plot([("", ordered, marks)], "encoder parameters, millions", "word errors, %"))
 
 
 if __name__ == "__main__":
-    main()
+    table_main(__doc__, Table)

@@ -24,16 +24,16 @@ import threading
 import time
 import tomllib
 
-import small_models
+import tables
 import table_small_report
-from small_models import BIN, ROOT, toml
+from tables import BIN, ROOT, toml
 
 class Stopped(Exception):
     """The minutes are over."""
 
 
 def rondo(*arguments) -> dict:
-    return small_models.rondo(BIN, *arguments)
+    return tables.rondo(BIN, *arguments)
 
 
 def point(key: str, start: dict, seed: int = 0, needs: str = "base", **train) -> dict:
@@ -173,7 +173,7 @@ class Table:
         cut = int(text["base_share"] * len(documents))
         (self.work / "base.txt").write_text("".join(documents[:cut]))
         (self.work / "further.txt").write_text("".join(documents[cut:]))
-        small_models.train_tokenizer(documents[:cut][:text["tokenizer_documents"]], text["vocab"], tokenizer)
+        tables.train_tokenizer(documents[:cut][:text["tokenizer_documents"]], text["vocab"], tokenizer)
 
     # Runs
 

@@ -18,9 +18,8 @@ import shutil
 import statistics
 import subprocess
 import time
-import tomllib
 
-from small_models import BIN, ROOT, toml, train_tokenizer
+from tables import ROOT, table_main, toml, train_tokenizer
 
 
 def read(path: str) -> str:
@@ -110,6 +109,9 @@ class Table:
         with concurrent.futures.ThreadPoolExecutor(self.options.jobs) as pool:
             list(pool.map(lambda e: self.run(e) if time.monotonic() < self.deadline else None, wanted))
 
+    def report(self, path: pathlib.Path) -> None:
+        report_of(self.recipe, self.done, path)
+
 
 def measured(lines: list[dict]) -> dict:
     steps = [line for line in lines if "loss" in line]
@@ -132,7 +134,7 @@ def spread(values: list[float], digits: int) -> str:
     return f"{statistics.mean(values):.{digits}f} ± {(max(values) - min(values)) / 2:.{digits}f}"
 
 
-def report(recipe: dict, done: dict, path: pathlib.Path) -> None:
+def report_of(recipe: dict, done: dict, path: pathlib.Path) -> None:
     lines = [f"# What {path.with_suffix('.toml').name} gave", "",
              "Means over seeds and half the range between them. Independent layers, trained parameters and memory (weights, "
              "gradients and optimiser) are means of the second half of a run, the peak is over all of it.", ""]
@@ -158,23 +160,9 @@ def report(recipe: dict, done: dict, path: pathlib.Path) -> None:
     path.with_suffix(".md").write_text("\n".join(lines))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("recipe", type=pathlib.Path)
-    parser.add_argument("--only", nargs="*", default=["*"], help="patterns of runs, as 'shakespeare * seed=0'")
+def add_minutes(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--minutes", type=float, default=0, help="begin no run after so many; 0: until all is done")
-    parser.add_argument("--jobs", type=int, default=2, help="runs at the same time")
-    parser.add_argument("--report", action="store_true", help="only write the report of what is finished")
-    parser.add_argument("--bin", type=pathlib.Path, default=BIN, help="folder of rondo and rondo-train")
-    options = parser.parse_args()
-    recipe = tomllib.loads(options.recipe.read_text())
-    work = ROOT / "models" / "recipes" / options.recipe.stem
-    work.mkdir(parents=True, exist_ok=True)
-    table = Table(recipe, work, options)
-    if not options.report:
-        table.go()
-    report(recipe, table.done, options.recipe)
 
 
 if __name__ == "__main__":
-    main()
+    table_main(__doc__, Table, add_minutes)

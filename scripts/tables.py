@@ -1,8 +1,10 @@
-"""What recipes that train small models from random weights have in common: recipes as TOML, tokenizers, calls of rondo."""
+"""What the programs that make tables have in common: their command line, recipes as TOML, tokenizers, calls of rondo."""
 
+import argparse
 import json
 import pathlib
 import subprocess
+import tomllib
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 BIN = ROOT / "build" / "release" / "bin"
@@ -43,3 +45,21 @@ def train_tokenizer(documents: list[str], vocab: int, path: pathlib.Path) -> Non
     config = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "<|endoftext|>"}
     (path.parent / "tokenizer_config.json").write_text(json.dumps(config))
     tokenizer.save(str(path))
+
+
+def table_main(doc: str, table, add_options=lambda parser: None) -> None:
+    """The command line of a table: table(recipe, work folder, options) runs what is wanted by go() and writes its report(path)."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("recipe", type=pathlib.Path)
+    parser.add_argument("--only", nargs="*", default=["*"], help="patterns of runs")
+    parser.add_argument("--jobs", type=int, default=2, help="runs at the same time, one thread each")
+    parser.add_argument("--report", action="store_true", help="only write the report of what is finished")
+    parser.add_argument("--bin", type=pathlib.Path, default=BIN, help="folder of rondo and rondo-train")
+    add_options(parser)
+    options = parser.parse_args()
+    work = ROOT / "models" / "recipes" / options.recipe.stem
+    work.mkdir(parents=True, exist_ok=True)
+    made = table(tomllib.loads(options.recipe.read_text()), work, options)
+    if not options.report:
+        made.go()
+    made.report(options.recipe)
