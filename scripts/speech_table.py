@@ -52,7 +52,8 @@ class Table:
 
     def measure(self, name: str, sections: dict) -> dict:
         model, speech = self.work / name / "run" / "model", sections["speech"]
-        test = ["--speech", speech["valid"]] if "valid" in speech else ["--speech", speech["train"], "--ids", ",".join(speech["held_out"])]
+        held_out = ["--speech", speech.get("train"), "--ids", ",".join(speech.get("held_out", []))]
+        test = ["--speech", speech["valid"]] if "valid" in speech else held_out
         sizes = rondo(self.options.bin, "inspect", model)
         lines = (self.work / name / "run" / "metrics.jsonl").read_text().splitlines()
         last = [line for line in map(json.loads, lines) if "loss" in line][-1]
