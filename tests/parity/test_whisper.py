@@ -244,3 +244,19 @@ def test_folded_whisper_still_transcribes(rondo, whisper_base, tmp_path):
         text = rondo.json("transcribe", out, path, "--language", "en", "--no-words")["files"][0]["text"]
         assert (text == plain) == equal
     assert told["parameters_encoder"] < 0.56 * told["parameters_encoder_before"]
+
+
+@pytest.mark.slow
+def test_a_calibrated_fold_transcribes_what_one_of_the_weights_does_not(rondo, whisper_base, tmp_path):
+    manifest, enough = DATA / "speech" / "kathleen.tsv", tmp_path / "kathleen.jsonl"
+    (tmp_path / "kathleen.tar").symlink_to(SPEECH)
+    names = [line.split("\t")[0] for line in manifest.read_text().splitlines()]
+    entries = [{"id": f"{name}-{i}", "audio": name, "text": ""} for i in range(12) for name in names]  # a window has 30 s
+    enough.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+    errors = {}
+    for name, options in [("weights", []), ("calibrated", ["--calibrate", enough, "--calibrate-tokens", "1500"])]:
+        rondo.json("fold", whisper_base, "--out", tmp_path / name, "--order", "sequence", "--loops", "2",
+                   "--residual", "lora-diag", "--rank", "128", *options)
+        told = rondo.json("eval", tmp_path / name, "--speech", manifest, "--plain", "--type", "q8_0")
+        errors[name] = told["word_error_rate"]
+    assert errors["calibrated"] < 0.3 and errors["weights"] > 0.9, errors
