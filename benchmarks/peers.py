@@ -29,8 +29,9 @@ SHIPPED = {"smollm2": "q4_1", "gemma3": "q4_k_m"}
 REPEAT = 2
 
 
-def run(*command) -> str:
-    result = subprocess.run(list(map(str, command)), capture_output=True, text=True)
+def run(*command, **options) -> str:
+    """What the command writes; ends the program with its message if it fails."""
+    result = subprocess.run(list(map(str, command)), capture_output=True, text=True, **options)
     if result.returncode != 0:
         sys.exit(f"{' '.join(map(str, command))}\n{result.stderr[-2000:]}")
     return result.stdout
@@ -201,8 +202,8 @@ def main() -> None:
         measured = measure(model, options)
         rows += measured
         print(f"\n{model}, {options.threads} threads, {options.rounds} rounds\n\n{table(measured, options)}\n", flush=True)
-    options.out.write_text(json.dumps({"busy_share_before": busy, "threads": options.threads, "prefill": options.prefill,
-                                       "decode": options.decode, "rows": rows}, indent=1) + "\n")
+        options.out.write_text(json.dumps({"busy_share_before": busy, "threads": options.threads, "prefill": options.prefill,
+                                           "decode": options.decode, "rows": rows}, indent=1) + "\n")
     print(f"written: {options.out}")
 
 

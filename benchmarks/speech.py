@@ -11,16 +11,14 @@ noise; the table shows the median over rounds of the work a second of sound take
 
 import argparse
 import json
-import os
 import pathlib
 import random
 import shutil
 import statistics
-import subprocess
-import sys
+import tempfile
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
-RONDO = pathlib.Path(os.environ.get("RONDO", ROOT / "build" / "release" / "bin" / "rondo"))
+from peers import ROOT, RONDO, run
+
 FILES = ROOT / "models" / "bench" / "speech"
 LEFT_SECONDS = 5.12  # of context at every chunk size
 
@@ -39,13 +37,6 @@ out = "{out}"
 [train]
 steps = 1
 """
-
-
-def run(*command, **options) -> str:
-    result = subprocess.run(list(map(str, command)), capture_output=True, **options)
-    if result.returncode != 0:
-        sys.exit(f"{' '.join(map(str, command))}\n{result.stderr[-2000:].decode()}")
-    return result.stdout.decode()
 
 
 def unshared() -> pathlib.Path:
@@ -85,9 +76,10 @@ def with_chunk(model: pathlib.Path, chunk: int) -> pathlib.Path:
     return target
 
 
-def measure(model: pathlib.Path, kind: str, sound: bytes, threads: int) -> dict:
+def measure(model: pathlib.Path, kind: str, sound, threads: int) -> dict:
+    sound.seek(0)
     lines = run(RONDO, "transcribe", model, "-", "--stream", "--partial", 3600, "--no-words", "--json", "--type", kind, "--threads", threads,
-                input=sound).strip().splitlines()
+                stdin=sound).strip().splitlines()
     return json.loads(lines[-1])
 
 
@@ -102,8 +94,9 @@ def main() -> None:
     parser.add_argument("--out", type=pathlib.Path)
     options = parser.parse_args()
     generator = random.Random(1)
-    sound = b"".join(generator.randint(-3000, 3000).to_bytes(2, "little", signed=True)
-                     for _ in range(int(16000 * options.seconds)))
+    sound = tempfile.TemporaryFile()
+    sound.write(b"".join(generator.randint(-3000, 3000).to_bytes(2, "little", signed=True)
+                         for _ in range(int(16000 * options.seconds))))
     shares = [1, *map(int, options.share.split(","))]
     print("| chunk | type | K | weights, MB | peak memory, MB | arena peak, MB | real-time factor | unshared / shared |")
     print("|---|---|---|---|---|---|---|---|")

@@ -102,9 +102,11 @@ def main() -> None:
             if total >= 3600 * options.hours:
                 break
     print(file=sys.stderr)
-    partial.rename(names["tar"])
     for part in lines:
-        names[part].write_text("".join(lines[part]))
+        unfinished = names[part].with_suffix(".tsv.part")
+        unfinished.write_text("".join(lines[part]))
+        unfinished.rename(names[part])
+    partial.rename(names["tar"])
     print(f"{len(lines['train'])} sentences for training, {len(lines['test'])} for testing, {total / 3600:.2f} hours: {names['tar']}")
 
 

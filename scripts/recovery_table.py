@@ -9,13 +9,11 @@ was (runs from their last checkpoint). RECIPE.md is written from what is finishe
 
 import argparse
 import concurrent.futures
-import fnmatch
 import json
 import pathlib
 import shutil
-import subprocess
 
-from tables import ROOT, rondo, table_main, toml
+from tables import chosen, metrics, rondo, table_main, toml, train, write_report
 
 
 class Table:
@@ -36,33 +34,22 @@ class Table:
         folder = self.work / name
         if (folder / "model").exists():
             return
-        folder.mkdir(parents=True, exist_ok=True)
         sections = {"model": str(start), "teacher": self.recipe["model"], "data": self.recipe["data"],
                     "valid": self.recipe["valid"], "train": self.recipe["train"],
                     "run": {"out": str(folder), "threads": 1, "checkpoint_minutes": 5.0, "keep": 1}}
         stages = [{"name": "align", "kind": "align", "minutes": align * minutes, "lr": method["lr"]}] if align else []
         stages.append({"name": "distil", "minutes": (1 - align) * minutes, **method})
-        file = folder / "recipe.toml"
-        file.write_text(toml(sections, stages))
-        command = [str(self.options.bin / "rondo-train"), str(file), "--resume", "--quiet"]
-        result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
-        if result.returncode != 0:
-            raise RuntimeError(f"{' '.join(command)}\n{result.stderr}")
+        train(self.options.bin, folder, toml(sections, stages))
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
         print(name, self.path_of(name), flush=True)
 
-    def lines_of(self, name: str) -> list[dict]:
-        log = self.work / name / "metrics.jsonl"
-        return [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
-
     def path_of(self, name: str) -> list[tuple[float, float]]:
         """Minutes and perplexity."""
-        return [(line["seconds"] / 60, line["valid_perplexity"]) for line in self.lines_of(name)
+        return [(line["seconds"] / 60, line["valid_perplexity"]) for line in metrics(self.work / name)
                 if "valid_perplexity" in line]
 
     def go(self) -> None:
-        wanted = [name for name in self.recipe["methods"]
-                  if any(fnmatch.fnmatchcase(name, pattern) for pattern in self.options.only)]
+        wanted = [name for name in self.recipe["methods"] if chosen(name, self.options.only)]
         for fold in {self.recipe["methods"][name]["fold"] for name in wanted}:
             self.fold(fold)
         with concurrent.futures.ThreadPoolExecutor(self.options.jobs) as pool:
@@ -70,8 +57,7 @@ class Table:
 
     def report(self, path: pathlib.Path) -> None:
         show = self.recipe["show"]
-        lines = [f"# What {path.with_suffix('.toml').name} gave", "",
-                 "Validation perplexity of what would be saved at that minute of training (in a gradual run without what still "
+        lines = ["Validation perplexity of what would be saved at that minute of training (in a gradual run without what still "
                  "fades, so its first numbers are the fold's).", "",
                  "| method | " + " | ".join(f"{minute} min" for minute in show) + " | tokens | fold, seconds |",
                  "|" + "---|" * (len(show) + 3)]
@@ -82,11 +68,8 @@ class Table:
             nearest = [min(curve, key=lambda point: abs(point[0] - minute))[1] for minute in show]
             fold = json.loads((self.work / f"fold-{method['fold']}.json").read_text())
             cells = [f"{value:,.0f}" if value >= 1000 else f"{value:.1f}" for value in nearest]
-            lines.append(f"| {name} | " + " | ".join(cells) + f" | {self.lines_of(name)[-1]['tokens']:,} | {fold['seconds']:.0f} |")
-        notes = path.with_suffix(".notes.md")
-        if notes.exists():
-            lines += ["", notes.read_text().rstrip()]
-        path.with_suffix(".md").write_text("\n".join(lines) + "\n")
+            lines.append(f"| {name} | " + " | ".join(cells) + f" | {metrics(self.work / name)[-1]['tokens']:,} | {fold['seconds']:.0f} |")
+        write_report(path, lines)
 
 
 if __name__ == "__main__":

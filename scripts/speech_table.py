@@ -11,12 +11,10 @@ RECIPE.svg are written from what is finished.
 
 import argparse
 import concurrent.futures
-import fnmatch
 import json
 import pathlib
-import subprocess
 
-from tables import ROOT, rondo, table_main, toml
+from tables import chosen, metrics, rondo, table_main, toml, train, write_report
 from table_small_plot import plot
 
 
@@ -40,12 +38,7 @@ class Table:
         if self.result(name):
             return
         folder, sections = self.work / name, self.sections(name)
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "recipe.toml").write_text(toml(sections))
-        command = [str(self.options.bin / "rondo-train"), str(folder / "recipe.toml"), "--resume", "--quiet"]
-        trained = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
-        if trained.returncode != 0:
-            raise RuntimeError(f"{' '.join(command)}\n{trained.stderr}")
+        train(self.options.bin, folder, toml(sections))
         row = self.measure(name, sections)
         (folder / "result.json").write_text(json.dumps(row))
         print(name, {key: value for key, value in row.items() if key != "settings"}, flush=True)
@@ -55,8 +48,7 @@ class Table:
         held_out = ["--speech", speech.get("train"), "--ids", ",".join(speech.get("held_out", []))]
         test = ["--speech", speech["valid"]] if "valid" in speech else held_out
         sizes = rondo(self.options.bin, "inspect", model)
-        lines = (self.work / name / "run" / "metrics.jsonl").read_text().splitlines()
-        last = [line for line in map(json.loads, lines) if "loss" in line][-1]
+        last = [line for line in metrics(self.work / name / "run") if "loss" in line][-1]
         row = {"parameters": sizes["encoder_parameters"], "steps": last["step"], "seconds": last["seconds"], "settings": sections}
         if speech.get("task", "transcribe") != "translate":
             errors = rondo(self.options.bin, "eval", model, *test)
@@ -68,8 +60,7 @@ class Table:
         return row
 
     def go(self) -> None:
-        wanted = [name for name in self.recipe["variants"]
-                  if any(fnmatch.fnmatchcase(name, pattern) for pattern in self.options.only)]
+        wanted = [name for name in self.recipe["variants"] if chosen(name, self.options.only)]
         with concurrent.futures.ThreadPoolExecutor(self.options.jobs) as pool:
             list(pool.map(self.run, wanted))
 
@@ -79,7 +70,7 @@ class Table:
         translates = any("bleu" in row for row in rows.values())
         header = ["encoder", "parameters", "of the unshared", "steps", "minutes", "word errors", "relative", "character errors"]
         header += ["BLEU", "relative", "chrF"] if translates else []
-        lines = [f"# What {path.with_suffix('.toml').name} gave", "", f"![Size against word errors]({path.with_suffix('.svg').name})", "",
+        lines = [f"![Size against word errors]({path.with_suffix('.svg').name})", "",
                  "| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
 
         def relative(row: dict, key: str) -> str:
@@ -90,10 +81,7 @@ class Table:
             cells += [f"{row['wer']:.2%}", relative(row, "wer"), f"{row['cer']:.2%}"] if "wer" in row else [""] * 3
             cells += [f"{row['bleu']:.2f}", relative(row, "bleu"), f"{row['chrf']:.2f}"] if "bleu" in row else [""] * 3 * translates
             lines.append("| " + " | ".join(cells) + " |")
-        notes = path.with_suffix(".notes.md")
-        if notes.exists():
-            lines += ["", notes.read_text().rstrip()]
-        path.with_suffix(".md").write_text("\n".join(lines) + "\n")
+        write_report(path, lines)
         self.plot(rows, path.with_suffix(".svg"))
 
     def plot(self, rows: dict, path: pathlib.Path) -> None:

@@ -1,6 +1,7 @@
 """What the programs that make tables have in common: their command line, recipes as TOML, tokenizers, calls of rondo."""
 
 import argparse
+import fnmatch
 import json
 import pathlib
 import subprocess
@@ -13,10 +14,41 @@ BIN = ROOT / "build" / "release" / "bin"
 def rondo(binaries: pathlib.Path, *arguments) -> dict:
     """Runs one rondo command with --json; stops with its message if it fails."""
     command = [str(binaries / "rondo"), *map(str, arguments), "--json", "--quiet", "--threads", "1"]
-    result = subprocess.run(command, capture_output=True, text=True)
+    return json.loads(run(command))
+
+
+def run(command: list[str]) -> str:
+    """What the command writes; its message as an error if it fails."""
+    result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     if result.returncode != 0:
         raise RuntimeError(f"{' '.join(command)}\n{result.stderr}")
-    return json.loads(result.stdout)
+    return result.stdout
+
+
+def train(binaries: pathlib.Path, folder: pathlib.Path, recipe: str) -> None:
+    """Runs a recipe, written to folder/recipe.toml, from its last checkpoint if it has one."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "recipe.toml").write_text(recipe)
+    run([str(binaries / "rondo-train"), str(folder / "recipe.toml"), "--resume", "--quiet"])
+
+
+def metrics(folder: pathlib.Path) -> list[dict]:
+    """The lines a run has written to its folder so far."""
+    log = folder / "metrics.jsonl"
+    return [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+
+
+def chosen(name: str, patterns: list[str]) -> bool:
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def write_report(recipe: pathlib.Path, lines: list[str]) -> None:
+    """RECIPE.md: a title, the lines, and what RECIPE.notes.md says of them."""
+    text = "\n".join([f"# What {recipe.name} gave", "", *lines]).rstrip() + "\n"
+    notes = recipe.with_suffix(".notes.md")
+    if notes.exists():
+        text += "\n" + notes.read_text().rstrip() + "\n"
+    recipe.with_suffix(".md").write_text(text)
 
 
 def toml(sections: dict, stages: list[dict] = ()) -> str:

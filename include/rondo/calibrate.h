@@ -48,9 +48,9 @@ Model FoldCalibrated(const Model& model, const SharingPlan& plan, const FoldOpti
                      std::span<const int32_t> tokens, const CalibrateOptions& options,
                      ThreadPool& pool, bool quiet = true);
 
-// The same for an encoder (speech_model.h): `rows` [sequences · context, d_model] are what enters its
-// first layer, and positions of a sequence see each other. Of `options`, max_tokens is not used.
-// Throws for Conformer layers, and for rows that are no whole sequences.
+// The same for an encoder (speech_model.h): `rows` [sequences · context, d_model] are what enters
+// its first layer, and positions of a sequence see each other. Of `options`, max_tokens is not
+// used. Throws for Conformer layers, and for rows that are no whole sequences.
 Model FoldEncoderCalibrated(const Model& model, const SharingPlan& plan, const FoldOptions& fold,
                             std::vector<float> rows, const CalibrateOptions& options,
                             ThreadPool& pool, bool quiet = true);

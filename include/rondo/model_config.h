@@ -1,6 +1,6 @@
-// What a transformer is, as data: a decoder of text, or a speech model's encoder or decoder. Families (Llama, Gemma, Qwen, …) differ only in the
-// values of these fields; nothing downstream branches on `family`, which is kept to write files
-// back.
+// What a transformer is, as data: a decoder of text, or a speech model's encoder or decoder.
+// Families (Llama, Gemma, Qwen, …) differ only in the values of these fields; nothing downstream
+// branches on `family`, which is kept to write files back.
 //
 // Loaders bring every family into one canonical form: linears are [out, in] and separate (no fused
 // QKV), rotary embedding pairs element i with i + rotary_dim/2 (Hugging Face order), norm gains are
@@ -17,7 +17,8 @@
 namespace rondo {
 
 enum class NormKind { kRms, kLayer };  // RMSNorm (gain), LayerNorm (gain and bias)
-// kSinusoidal: the table of SinusoidalPositions (speech_model.h), added to the input and not stored.
+// kSinusoidal: the table of SinusoidalPositions (speech_model.h), added to the input and not
+// stored.
 enum class PositionKind { kRope, kLearned, kSinusoidal };
 enum class Activation { kSilu, kGelu, kGeluTanh, kRelu };  // kGelu is the exact erf form
 enum class RopeScalingKind { kNone, kLinear, kLlama3 };

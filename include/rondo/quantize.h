@@ -39,11 +39,12 @@ struct TypeFallback {
 struct TypeChoice {
   TensorTypes types;
   std::vector<TypeFallback> fallbacks;
+
+  // `wanted`, or the nearest type whose blocks divide the rows of such a tensor.
+  void Add(const std::string& tensor, const Shape& shape, DType wanted);
 };
 
 TypeChoice ChooseTypes(const Model& model, const QuantizeOptions& options);
-// `wanted`, or the nearest type whose blocks divide the rows of such a tensor.
-DType TypeFor(DType wanted, const Shape& shape);
 
 struct QuantizeCalibration {
   int context = 512;           // tokens of one calibration sequence

@@ -54,6 +54,10 @@ std::string_view Trim(std::string_view text) {
   return text.substr(first, text.find_last_not_of(kSpace) - first + 1);
 }
 
+std::string FirstLine(std::string_view text) {
+  return std::string(text.substr(0, text.find('\n')));
+}
+
 std::string NearestName(std::string_view name, std::span<const std::string> candidates) {
   size_t best = std::max<size_t>(2, name.size() / 3) + 1;
   std::string nearest;

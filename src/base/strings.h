@@ -12,6 +12,7 @@ namespace rondo {
 std::vector<std::string> Split(std::string_view text, char separator);
 std::string Join(std::span<const std::string> parts, std::string_view separator);
 std::string_view Trim(std::string_view text);
+std::string FirstLine(std::string_view text);
 
 // The candidate nearest to `name` by edit distance, for "did you mean" hints; empty if none is
 // within a third of the name's length (at least 2 edits are always allowed).

@@ -99,7 +99,7 @@ TypeChoice ChooseSpeechTypes(const SpeechModel& model, const QuantizeOptions& op
   add("encoder.", model.encoder);
   if (model.decoder) add("decoder.", *model.decoder);
   for (const TensorSpec& spec : ExpectedHeadTensors(model.config, model.encoder.config.d_model)) {
-    if (spec.shape.size() == 2) all.types[spec.name] = TypeFor(options.head, spec.shape);
+    if (spec.shape.size() == 2) all.Add(spec.name, spec.shape, options.head);
   }
   return all;
 }
@@ -110,7 +110,8 @@ int QuantizeSpeech(const QuantizeCommandOptions& options, const CommonOptions& c
   const QuantizeOptions quantize = ParseOptions(options);
   if (!options.calibrate.empty() || !options.evaluate.empty()) {
     Fail(options.calibrate.empty() ? "--evaluate" : "--calibrate", "a speech model",
-         "a language model: speech models are rounded to nearest, and measured by rondo eval --speech");
+         "a language model: speech models are rounded to nearest, and measured by rondo eval "
+         "--speech");
   }
   const SpeechModel model = LoadSpeechModel(options.model);
   const TypeChoice choice = ChooseSpeechTypes(model, quantize);

@@ -303,7 +303,8 @@ void AddQuantize(CLI::App& app, AllOptions& all, std::function<int()>* run) {
       ->add_option("--type", quantize.type,
                    "linears: q8_0, q4_0, q4_1, q5_0, q5_1, q4_k, q5_k or q6_k")
       ->required();
-  command->add_option("--out,-o", quantize.out, "GGUF file to write; of a speech model a directory")->required();
+  command->add_option("--out,-o", quantize.out, "GGUF file to write; of a speech model a directory")
+      ->required();
   command->add_option("--residual-type", quantize.residual_type, "factors of residuals, any type")
       ->capture_default_str();
   command->add_option("--embed-type", quantize.embed_type, "embedding, any type")

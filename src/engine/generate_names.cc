@@ -5,8 +5,8 @@
 namespace rondo {
 namespace {
 
-constexpr std::array<std::string_view, 6> kExitRules = {
-    "never", "confidence", "entropy", "hidden-change", "gate", "trace"};
+constexpr std::array<std::string_view, 6> kExitRules = {"never",         "confidence", "entropy",
+                                                        "hidden-change", "gate",       "trace"};
 constexpr std::array<std::string_view, 3> kSkippedKv = {"deferred", "copy-through", "last-loop"};
 constexpr std::array<std::string_view, 5> kStopReasons = {"length", "eos", "stop", "cancelled",
                                                           "error"};

@@ -1,5 +1,5 @@
-// Attention of many query rows over cached keys and values, causal or over given keys. A row's result does not depend
-// on which rows share its step.
+// Attention of many query rows over cached keys and values, causal or over given keys. A row's
+// result does not depend on which rows share its step.
 #pragma once
 
 #include <cstdint>

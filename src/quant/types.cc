@@ -32,9 +32,11 @@ DType WantedType(std::string_view name, const QuantizeOptions& options) {
 
 }  // namespace
 
-DType TypeFor(DType wanted, const Shape& shape) {
-  while (!Divides(wanted, shape)) wanted = Smaller(wanted);
-  return wanted;
+void TypeChoice::Add(const std::string& tensor, const Shape& shape, DType wanted) {
+  DType used = wanted;
+  while (!Divides(used, shape)) used = Smaller(used);
+  types[tensor] = used;
+  if (used != wanted) fallbacks.push_back({tensor, wanted, used});
 }
 
 TypeChoice ChooseTypes(const Model& model, const QuantizeOptions& options) {
@@ -42,12 +44,9 @@ TypeChoice ChooseTypes(const Model& model, const QuantizeOptions& options) {
   for (const TensorSpec& spec : ExpectedTensors(model.config, model.plan)) {
     if (spec.shape.size() < 2 || IsPrefixTensor(spec.name)) {
       choice.types[spec.name] = DType::kF32;
-      continue;
+    } else {
+      choice.Add(spec.name, spec.shape, WantedType(spec.name, options));
     }
-    const DType wanted = WantedType(spec.name, options);
-    const DType used = TypeFor(wanted, spec.shape);
-    choice.types[spec.name] = used;
-    if (used != wanted) choice.fallbacks.push_back({spec.name, wanted, used});
   }
   return choice;
 }

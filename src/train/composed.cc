@@ -8,10 +8,6 @@
 namespace rondo {
 namespace {
 
-// Probabilities below this count as zero where their logarithm is taken, as in the sweeps.
-constexpr double kTiny = 1e-30;
-constexpr double kRestFloor = 1e-6;
-
 at::Tensor Activated(const at::Tensor& x, Activation kind) {
   switch (kind) {
     case Activation::kSilu:
@@ -42,7 +38,7 @@ at::Tensor Capped(const at::Tensor& z, float softcap) {
   return softcap > 0 ? at::tanh(z / softcap) * softcap : z;
 }
 
-at::Tensor LogOf(const at::Tensor& p) { return p.clamp_min(kTiny).log(); }
+at::Tensor LogOf(const at::Tensor& p) { return p.clamp_min(kTinyProbability).log(); }
 
 // Divergence of each row, from log-probabilities.
 at::Tensor Divergence(const VocabLoss& loss, const at::Tensor& log_s, const at::Tensor& log_t) {
@@ -78,7 +74,7 @@ at::Tensor TopDivergence(const at::Tensor& log_s, const TopTokens& top, int64_t 
   if (k >= log_s.size(1)) return divergence;
   const at::Tensor rest = (1 - t.sum(1)).clamp_min(0);
   const at::Tensor mine_rest = (1 - mine.exp().sum(1)).clamp_min(kRestFloor);
-  const at::Tensor part = rest * (rest.clamp_min(kTiny).log() - mine_rest.log());
+  const at::Tensor part = rest * (rest.clamp_min(kTinyProbability).log() - mine_rest.log());
   return divergence + at::where(rest > kRestFloor, part, at::zeros_like(part));
 }
 

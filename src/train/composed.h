@@ -1,5 +1,5 @@
-// What fused.h and row_kernels.h compute in sweeps over the CPU's memory, composed of LibTorch's own
-// operations: for tensors that live on another device.
+// What fused.h and row_kernels.h compute in sweeps over the CPU's memory, composed of LibTorch's
+// own operations: for tensors that live on another device.
 #pragma once
 
 #include <cstdint>

@@ -3,6 +3,8 @@
 #include <cstdlib>
 #include <exception>
 
+#include "base/strings.h"
+
 namespace rondo {
 namespace {
 
@@ -17,8 +19,6 @@ void AskForFixedOrder() {
   setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", /*overwrite=*/0);
   at::globalContext().setDeterministicAlgorithms(true, /*warn_only=*/true);
 }
-
-std::string FirstLine(const std::string& text) { return text.substr(0, text.find('\n')); }
 
 }  // namespace
 

@@ -9,8 +9,8 @@
 namespace rondo {
 
 // "auto" (the machine's GPU when LibTorch has one, else the CPU) or a device that LibTorch names:
-// cpu, cuda, cuda:1, … Of several processes on one machine each takes the GPU of its number. Throws,
-// naming the field, when there is no such device.
+// cpu, cuda, cuda:1, … Of several processes on one machine each takes the GPU of its number.
+// Throws, naming the field, when there is no such device.
 at::Device FindDevice(const std::string& name, const Place& place);
 
 }  // namespace rondo

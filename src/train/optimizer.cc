@@ -94,15 +94,7 @@ double Optimizer::GradNorm() const {
   return std::sqrt(std::accumulate(squares.begin(), squares.end(), 0.0));
 }
 
-void Optimizer::Step(double lr, double norm) {
-  ++updates_;
-  const double clip = options_.clip > 0 && norm > options_.clip ? options_.clip / norm : 1;
-  if (!params_.device().is_cpu()) {
-    StepWhole(lr, clip);
-    ranks_.GatherShares(params_.flat());
-    if (average_.defined()) average_.lerp_(params_.flat(), 1 - options_.ema);
-    return;
-  }
+void Optimizer::StepPieces(double lr, double clip) {
   const AdamStep common = {.beta1 = static_cast<float>(options_.beta1),
                            .beta2 = static_cast<float>(options_.beta2),
                            .eps = static_cast<float>(options_.eps),
@@ -124,11 +116,25 @@ void Optimizer::Step(double lr, double norm) {
       AdamW(step, piece.count, grad + at, first + moment, second + moment, weight + at);
     }
   });
+}
+
+void Optimizer::Step(double lr, double norm) {
+  ++updates_;
+  const double clip = options_.clip > 0 && norm > options_.clip ? options_.clip / norm : 1;
+  if (params_.device().is_cpu()) {
+    StepPieces(lr, clip);
+  } else {
+    StepWhole(lr, clip);
+  }
   ranks_.GatherShares(params_.flat());
   if (average_.defined()) UpdateAverage();
 }
 
 void Optimizer::UpdateAverage() {
+  if (!params_.device().is_cpu()) {
+    average_.lerp_(params_.flat(), 1 - options_.ema);
+    return;
+  }
   const float* weight = params_.flat().const_data_ptr<float>();
   float* mean = average_.mutable_data_ptr<float>();
   ForParts(static_cast<int64_t>(pieces_.size()), [&](int, int64_t begin, int64_t end) {

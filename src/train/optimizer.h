@@ -66,7 +66,8 @@ class Optimizer {
 
   void MakePieces();
   void UpdateAverage();
-  // What sweeps over pieces do on the CPU, over whole arrays on another device.
+  // Sweeps over pieces on the CPU, whole arrays on another device.
+  void StepPieces(double lr, double clip);
   void StepWhole(double lr, double clip);
 
   Params& params_;

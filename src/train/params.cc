@@ -4,9 +4,9 @@
 #include <memory>
 #include <utility>
 
+#include "base/glob.h"
 #include "base/strings.h"
 #include "rondo/error.h"
-#include "base/glob.h"
 
 namespace rondo {
 namespace {

@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/strings.h"
 #include "rondo/error.h"
 
 #ifndef USE_C10D_GLOO
@@ -47,10 +48,6 @@ int NumberOf(const char* name, int least, int most, int fallback) {
                .expected = "a number from " + std::to_string(least) + " to " + std::to_string(most),
                .file = "environment",
                .field = name});
-}
-
-std::string FirstLine(std::string_view text) {
-  return std::string(text.substr(0, text.find('\n')));
 }
 
 }  // namespace

@@ -38,6 +38,12 @@ enum class KdKind {
   kSymmetricKl,  // half of forward and half of reverse KL, between two passes of a student
 };
 
+// Probabilities below this count as zero where their logarithm is taken.
+inline constexpr float kTinyProbability = 1e-30f;
+// What the tokens outside of a cached top-k have together counts as at least this: the student's
+// sum over the vocabulary is no more exact.
+inline constexpr double kRestFloor = 1e-6;
+
 struct VocabLoss {
   float ce = 0;  // weight of cross-entropy with the target
   float kd = 0;  // weight of the divergence from the teacher

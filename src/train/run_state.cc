@@ -8,10 +8,10 @@
 #include <vector>
 
 #include "base/file.h"
+#include "base/glob.h"
 #include "base/json.h"
 #include "formats/safetensors.h"
 #include "rondo/error.h"
-#include "base/glob.h"
 
 namespace rondo {
 namespace {
@@ -134,10 +134,9 @@ void SaveCheckpoint(const std::string& folder, const RunState& state, const Para
   std::vector<std::pair<std::string, Tensor>> tensors = {{"m", FromTorch(optimizer.m)},
                                                          {"v", FromTorch(optimizer.v)}};
   if (optimizer.average.defined()) tensors.emplace_back("average", FromTorch(optimizer.average));
-  const at::Tensor values = params.flat().cpu();
   for (const Param* param : params.List()) {
     if (!IsCopy(param->name)) continue;
-    tensors.emplace_back(param->name, FromTorch(Params::Part(values, *param)));
+    tensors.emplace_back(param->name, FromTorch(Params::Part(params.flat(), *param)));
   }
   nlohmann::json json = ToJson(state);
   json["updates"] = optimizer.updates;

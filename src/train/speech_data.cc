@@ -5,12 +5,12 @@
 #include <cmath>
 #include <numeric>
 
+#include "base/glob.h"
 #include "base/hash.h"
 #include "base/progress.h"
 #include "base/rng.h"
 #include "base/thread_pool.h"
 #include "rondo/error.h"
-#include "base/glob.h"
 
 namespace rondo {
 namespace {

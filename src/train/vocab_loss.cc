@@ -16,7 +16,6 @@ HWY_BEFORE_NAMESPACE();
 namespace rondo::HWY_NAMESPACE {
 
 // Probabilities below this count as zero where their logarithm is taken.
-constexpr float kTiny = 1e-30f;
 
 HWY_INLINE PanelVec Load(const float* p) { return hn::LoadU(PanelTag(), p); }
 HWY_INLINE PanelVec Constant(float value) { return hn::Set(PanelTag(), value); }
@@ -144,7 +143,7 @@ struct Term {
 
 HWY_INLINE Term DivergenceTerm(KdKind kind, PanelVec s, PanelVec t, float lambda) {
   const PanelTag d;
-  const PanelVec tiny = Constant(kTiny);
+  const PanelVec tiny = Constant(kTinyProbability);
   const PanelVec log_s = hn::Log(d, hn::Max(s, tiny));
   const PanelVec log_t = hn::Log(d, hn::Max(t, tiny));
   switch (kind) {
@@ -286,9 +285,6 @@ VocabLossValue LossOfRow(const VocabLoss& loss, float* z, float* t, int64_t voca
   value.correct = correct;
   return value;
 }
-
-// The student's sum over the vocabulary is this exact, so what is left of it is too.
-constexpr double kRestFloor = 1e-6;
 
 // The gradient by logit i is s_i (1 − T / S) over the outcome that i belongs to, with T and S what
 // teacher and student give that outcome.

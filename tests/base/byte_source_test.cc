@@ -4,9 +4,9 @@
 
 #include <vector>
 
+#include "base/compressed.h"
 #include "base/rng.h"
 #include "base/temp_dir.h"
-#include "base/compressed.h"
 #include "rondo/error.h"
 
 namespace rondo {

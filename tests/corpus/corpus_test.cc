@@ -8,11 +8,11 @@
 #include <set>
 #include <vector>
 
+#include "base/compressed.h"
 #include "base/file.h"
 #include "base/rng.h"
 #include "base/temp_dir.h"
 #include "base/thread_pool.h"
-#include "base/compressed.h"
 #include "engine/letter_tokenizer.h"
 #include "rondo/error.h"
 #include "rondo/token_data.h"

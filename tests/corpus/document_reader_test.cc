@@ -4,8 +4,8 @@
 
 #include <vector>
 
-#include "base/temp_dir.h"
 #include "base/compressed.h"
+#include "base/temp_dir.h"
 #include "rondo/error.h"
 
 namespace rondo {

@@ -6,10 +6,10 @@
 #include <set>
 #include <vector>
 
+#include "base/compressed.h"
 #include "base/rng.h"
 #include "base/temp_dir.h"
 #include "base/thread_pool.h"
-#include "base/compressed.h"
 #include "corpus/permutation.h"
 #include "engine/letter_tokenizer.h"
 #include "rondo/error.h"
@@ -207,8 +207,7 @@ TEST_F(Sampler, RefusesStatesOfOtherDataAndRowsThatDoNotExist) {
                 ThrowsMessage<Error>(HasSubstr("of 19 tokens in 2 documents of 18 tokens")));
   }
   EXPECT_NO_THROW(RowSampler(data, {.length = 17}));
-  EXPECT_THAT([&] { RowSampler(data, {.length = 0}); },
-              ThrowsMessage<Error>(HasSubstr("length")));
+  EXPECT_THAT([&] { RowSampler(data, {.length = 0}); }, ThrowsMessage<Error>(HasSubstr("length")));
   EXPECT_THROW(sampler.Next(0), Error);
   EXPECT_THROW(sampler.Row(-1), Error);
   EXPECT_THROW(sampler.Row(sampler.rows_per_epoch()), Error);

@@ -5,9 +5,9 @@
 #include <filesystem>
 #include <vector>
 
+#include "base/compressed.h"
 #include "base/file_size_limit.h"
 #include "base/temp_dir.h"
-#include "base/compressed.h"
 #include "rondo/error.h"
 
 namespace rondo {

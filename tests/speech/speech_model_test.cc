@@ -150,9 +150,9 @@ TEST(ResidualTransformerPlanTest, PublishedSizes) {
   EXPECT_EQ(percent(count(6, 16)), 215);
   EXPECT_EQ(percent(count(9, 16)), 159);
   // Diagonals on all six matrices cost a little more.
-  EXPECT_EQ(percent(CountParameters(
-                config, ResidualTransformerPlan(config, {.share = 3, .rank = 2}))),
-            341);
+  EXPECT_EQ(
+      percent(CountParameters(config, ResidualTransformerPlan(config, {.share = 3, .rank = 2}))),
+      341);
 }
 
 TEST(ResidualTransformerPlanTest, SharesAdjacentDepths) {

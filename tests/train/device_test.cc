@@ -76,12 +76,8 @@ TEST(Composed, NormsAndActivationsAreTheSweeps) {
 
 TEST(Composed, HeadsAreTheSweeps) {
   for (const int rotary : {0, 4, 6}) {
-    const HeadShape shape = {.rows = 2,
-                             .length = 5,
-                             .heads = 4,
-                             .kv_heads = 2,
-                             .head_dim = 6,
-                             .rotary_dim = rotary};
+    const HeadShape shape = {
+        .rows = 2, .length = 5, .heads = 4, .kv_heads = 2, .head_dim = 6, .rotary_dim = rotary};
     const at::Tensor qkv = Random({10, 48}, 3);
     const at::Tensor angles = rotary > 0 ? Random({8, rotary}, 4) : at::Tensor();
     using List = std::vector<at::Tensor>;
@@ -216,9 +212,8 @@ class OnADevice : public testing::Test {
     const TokenBatch batch = RandomBatch(kRows, kLength, config.vocab, /*border=*/2);
     Result result;
     const StepKey key = {.seed = 6, .step = 2};
-    result.value = step.align
-                       ? student.AddAlignmentGradients(batch, teacher, step.loss, 1, key)
-                       : student.AddGradients(batch, &teacher, step.loss, 1, key);
+    result.value = step.align ? student.AddAlignmentGradients(batch, teacher, step.loss, 1, key)
+                              : student.AddGradients(batch, &teacher, step.loss, 1, key);
     result.gradient = params.grad().cpu().clone();
     result.norm = optimizer.GradNorm();
     optimizer.Step(1e-3, result.norm);
@@ -292,8 +287,7 @@ TEST_F(OnADevice, AlignsAndFadesAsOnTheCpu) {
 }
 
 TEST_F(OnADevice, LearnsFromACachedTeacherAsOnTheCpu) {
-  Compare(Tiny(SmallConfig()),
-          {.loss = {.vocab = {.kd = 1}}, .cached = true, .ffn_width = 4});
+  Compare(Tiny(SmallConfig()), {.loss = {.vocab = {.kd = 1}}, .cached = true, .ffn_width = 4});
 }
 
 TEST(Devices, AreNamedWhenThereIsNone) {

@@ -162,7 +162,8 @@ TEST(Mixture, IsMeasuredMerged) {
   const std::vector<int32_t> tokens = RandomTokens(kLength, model.config.vocab);
   const RowsShape shape = ShapeOfRows(1, kLength);
   const at::Tensor merged = Teacher(params.ToModel(), kLength).Run(tokens, shape).normed;
-  EXPECT_TRUE(at::equal(student.Snapshot(kLength, false, model.config.d_ff).Run(tokens, shape).normed, merged));
+  EXPECT_TRUE(at::equal(
+      student.Snapshot(kLength, false, model.config.d_ff).Run(tokens, shape).normed, merged));
   // Measuring does not disturb what a step computes.
   const Model copies = WithCopies(model, kAll, 2, 1);
   Params a(copies, kAll), b(copies, kAll);
