@@ -9,17 +9,16 @@ table goes on where it was; with --minutes none is begun after so many. RECIPE.m
 
 import argparse
 import concurrent.futures
-import fnmatch
 import json
 import lzma
+import math
 import pathlib
 import re
 import shutil
 import statistics
-import subprocess
 import time
 
-from tables import ROOT, table_main, toml, train_tokenizer
+from tables import ROOT, chosen, metrics, table_main, toml, train, train_tokenizer, write_report
 
 
 def read(path: str) -> str:
@@ -87,14 +86,9 @@ class Table:
 
     def run(self, entry: dict) -> None:
         folder = self.run_folder(entry)
-        folder.mkdir(parents=True, exist_ok=True)
         sections = self.sections(entry)
-        (folder / "recipe.toml").write_text(toml(sections))
-        command = [str(self.options.bin / "rondo-train"), str(folder / "recipe.toml"), "--resume", "--quiet"]
-        result = subprocess.run(command, capture_output=True, text=True)
-        if result.returncode != 0:
-            raise RuntimeError(f"{' '.join(command)}\n{result.stderr}")
-        lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+        train(self.options.bin, folder, toml(sections))
+        lines = metrics(folder)
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
         self.done[entry["key"]] = {"key": entry["key"], **measured(lines), "settings": sections}
         with open(self.log, "a") as file:
@@ -102,8 +96,7 @@ class Table:
         print(entry["key"], json.dumps({k: v for k, v in measured(lines).items() if k != "curve"}), flush=True)
 
     def go(self) -> None:
-        wanted = [e for e in points(self.recipe) if not self.is_done(e)
-                  and any(fnmatch.fnmatchcase(e["key"], pattern) for pattern in self.options.only)]
+        wanted = [e for e in points(self.recipe) if not self.is_done(e) and chosen(e["key"], self.options.only)]
         for text in {entry["text"] for entry in wanted}:
             self.prepare(text)
         with concurrent.futures.ThreadPoolExecutor(self.options.jobs) as pool:
@@ -115,7 +108,7 @@ class Table:
 
 def measured(lines: list[dict]) -> dict:
     steps = [line for line in lines if "loss" in line]
-    curve = [[line["step"], line["valid_perplexity"]] for line in lines if "valid_perplexity" in line]
+    curve = [[line["step"], line["valid_perplexity"], line["seconds"]] for line in lines if "valid_perplexity" in line]
     half = steps[len(steps) // 2:]
     return {"perplexity": curve[-1][1], "curve": curve,
             "independent": statistics.mean(line["independent_layers"] for line in half),
@@ -134,30 +127,42 @@ def spread(values: list[float], digits: int) -> str:
     return f"{statistics.mean(values):.{digits}f} ± {(max(values) - min(values)) / 2:.{digits}f}"
 
 
+def at_time(run: dict, seconds: float) -> float:
+    """Validation perplexity so long after the start, between two points of the curve geometrically."""
+    points = [(time, math.log(value)) for _, value, time in run["curve"]]
+    for (begin, first), (end, last) in zip(points, points[1:]):
+        if seconds <= end:
+            return math.exp(first + (last - first) * (seconds - begin) / (end - begin))
+    return run["perplexity"]
+
+
 def report_of(recipe: dict, done: dict, path: pathlib.Path) -> None:
-    lines = [f"# What {path.with_suffix('.toml').name} gave", "",
-             "Means over seeds and half the range between them. Independent layers, trained parameters and memory (weights, "
-             "gradients and optimiser) are means of the second half of a run, the peak is over all of it.", ""]
-    header = "| ties | seeds | validation perplexity | independent layers | trained parameters | stored at the end | "
+    lines = ["Means over seeds and half the range between them. Independent layers, trained parameters and memory (weights, "
+             "gradients and optimiser) are means of the second half of a run, the peak is over all of it. Equal time: when the first "
+             "run of the same text and seed has made all its steps.", ""]
+    header = "| ties | seeds | perplexity at equal steps | at equal time | independent layers | trained parameters | stored at the end | "
     header += "training memory, mean / peak MB | resident MB | tokens/s |"
     titles = {text: text for text in recipe["texts"]} | {"deep": f"{recipe['deep']['layers']} layers"}
     for prefix, title in titles.items():
         rows = []
+        ends: dict[int, float] = {}  # of the fastest run of every seed
+        for key, run in done.items():
+            if key.startswith(f"{prefix} "):
+                seed = run["settings"]["run"]["seed"]
+                ends[seed] = min(ends.get(seed, run["seconds"]), run["seconds"])
         for variant in recipe["variants"]:
             runs = [run for key, run in done.items() if re.fullmatch(rf"{prefix} {variant} seed=\d+", key)]
             if not runs:
                 continue
             column = {name: [run[name] for run in runs] for name in runs[0] if name not in ("key", "settings", "curve")}
-            rows.append(f"| {variant} | {len(runs)} | {spread(column['perplexity'], 2)} | {spread(column['independent'], 1)} | "
+            timed = [at_time(run, ends[run["settings"]["run"]["seed"]]) for run in runs]
+            rows.append(f"| {variant} | {len(runs)} | {spread(column['perplexity'], 2)} | {spread(timed, 2)} | {spread(column['independent'], 1)} | "
                         f"{statistics.mean(column['trained']):,.0f} | {statistics.mean(column['stored']):,.0f} | "
                         f"{statistics.mean(column['mean_bytes']) / 1e6:.2f} / {max(column['peak_bytes']) / 1e6:.2f} | "
                         f"{statistics.mean(column['resident']) / 1e6:.0f} | {statistics.median(column['tokens_per_s']):,.0f} |")
         if rows:
-            lines += [f"## {title}", "", header, "|" + "---|" * 9, *rows, ""]
-    notes = path.with_suffix(".notes.md")
-    if notes.exists():
-        lines += [notes.read_text().rstrip(), ""]
-    path.with_suffix(".md").write_text("\n".join(lines))
+            lines += [f"## {title}", "", header, "|" + "---|" * 10, *rows, ""]
+    write_report(path, lines)
 
 
 def add_minutes(parser: argparse.ArgumentParser) -> None:
