@@ -6,7 +6,7 @@ usage: make_speech_corpus.py PAIRS.tsv[.xz] OUT [--hours H] [--test N] [--jobs J
 PAIRS has a sentence and its translation on each line, with a tab between (Tatoeba's, CC BY 2.0 FR). Voices are those of Debian's
 espeak-ng (four accents, each in six variants, at several speeds and pitches) and flite (four speakers); sound is packed by opusenc. OUT.tar
 holds the recordings, OUT.train.tsv and OUT.test.tsv id, sentence and translation (docs/speech.md); no English sentence is in both,
-every voice is. The same arguments give the same corpus. Ten hours take a quarter of an hour of one core.
+every voice is. The same arguments give the same corpus. Ten hours take about 12 minutes of one core.
 """
 
 import argparse
