@@ -31,6 +31,7 @@ test: build oracles models
 	@scripts/test.sh fast
 
 test-slow: build oracles models
+	@scripts/install_packages.sh espeak-ng
 	@scripts/get_model.sh whisper-base
 	@scripts/test.sh slow
 

@@ -48,7 +48,7 @@ def main() -> None:
     counts = [0, *map(int, options.drafts.split(","))]
     rates: dict[int, list[float]] = {count: [] for count in counts}
     drafted, accepted = dict.fromkeys(counts, 0), dict.fromkeys(counts, 0)
-    for turn in range(options.rounds):
+    for _ in range(options.rounds):
         seconds, tokens = dict.fromkeys(counts, 0.0), dict.fromkeys(counts, 0)
         for prompt in prompts:
             plain = None
@@ -67,7 +67,7 @@ def main() -> None:
     print("| drafts | accepted | tokens/s | with drafts / plain |\n|---|---|---|---|")
     for count in counts:
         share = f"{accepted[count] / drafted[count]:.0%}" if drafted[count] else ""
-        ratio = statistics.median(mine / plain for mine, plain in zip(rates[count], rates[0]))
+        ratio = statistics.median(mine / base for mine, base in zip(rates[count], rates[0]))
         print(f"| {count} | {share} | {statistics.median(rates[count]):.1f} | {ratio:.2f} |")
 
 

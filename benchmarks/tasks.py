@@ -16,8 +16,8 @@ import subprocess
 import sys
 import time
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
-RONDO = pathlib.Path(os.environ.get("RONDO", ROOT / "build" / "release" / "bin" / "rondo"))
+from peers import ROOT, RONDO
+
 sys.path.insert(0, str(ROOT / "tests" / "parity"))
 import harness  # noqa: E402
 

@@ -3,27 +3,38 @@
 set(RONDO_TRAIN AUTO CACHE STRING "Build rondo-train: AUTO, ON or OFF")
 set_property(CACHE RONDO_TRAIN PROPERTY STRINGS AUTO ON OFF)
 
+# A LibTorch is taken as what it is, headers and libraries. Its own CMake package asks for a CUDA compiler where it was
+# built for GPUs, which neither a machine with one nor rondo needs.
 set(RONDO_TRAIN_FOUND OFF)
 if(NOT RONDO_TRAIN STREQUAL OFF)
-  file(GLOB rondo_torch_paths ${PROJECT_SOURCE_DIR}/.venv/lib/python3*/site-packages/torch/share/cmake)
-  # Warnings of Caffe2's own configuration, about parts that rondo does not use.
-  set(CMAKE_MESSAGE_LOG_LEVEL ERROR)
-  find_package(Torch QUIET HINTS ${rondo_torch_paths})
+  file(GLOB rondo_torch_roots ${PROJECT_SOURCE_DIR}/.venv/lib/python3*/site-packages/torch)
+  foreach(prefix ${CMAKE_PREFIX_PATH})  # as torch.utils.cmake_prefix_path gives it, or the folder itself
+    list(PREPEND rondo_torch_roots ${prefix} ${prefix}/../..)
+  endforeach()
+  find_library(RONDO_TORCH_CPU torch_cpu HINTS ${rondo_torch_roots} PATH_SUFFIXES lib)
+  find_library(RONDO_TORCH_C10 c10 HINTS ${rondo_torch_roots} PATH_SUFFIXES lib)
+  find_path(RONDO_TORCH_INCLUDE torch/headeronly/version.h HINTS ${rondo_torch_roots} PATH_SUFFIXES include)
+  mark_as_advanced(RONDO_TORCH_CPU RONDO_TORCH_C10 RONDO_TORCH_INCLUDE)
   find_package(PkgConfig QUIET)
   pkg_check_modules(tomlplusplus QUIET IMPORTED_TARGET tomlplusplus)
   pkg_check_modules(sentencepiece REQUIRED IMPORTED_TARGET sentencepiece)
-  unset(CMAKE_MESSAGE_LOG_LEVEL)
-  if(Torch_FOUND AND tomlplusplus_FOUND)
+  if(RONDO_TORCH_CPU AND RONDO_TORCH_C10 AND RONDO_TORCH_INCLUDE AND tomlplusplus_FOUND)
     set(RONDO_TRAIN_FOUND ON)
-    # Packages for Linux before 2.6 used the string type of GCC 4.
-    if("${TORCH_CXX_FLAGS}" MATCHES "_GLIBCXX_USE_CXX11_ABI=0")
-      message(FATAL_ERROR "LibTorch at ${TORCH_INSTALL_PREFIX} has the old C++ ABI (expected 2.6 or later)")
-    endif()
   elseif(RONDO_TRAIN STREQUAL ON)
-    message(FATAL_ERROR "RONDO_TRAIN=ON needs LibTorch (.venv with torch, or CMAKE_PREFIX_PATH) and toml++")
+    message(FATAL_ERROR "RONDO_TRAIN=ON needs LibTorch 2.11 or later (.venv with torch, or CMAKE_PREFIX_PATH) and toml++")
   endif()
 endif()
 if(RONDO_TRAIN_FOUND)
+  add_library(torch INTERFACE IMPORTED)
+  target_include_directories(torch INTERFACE ${RONDO_TORCH_INCLUDE} ${RONDO_TORCH_INCLUDE}/torch/csrc/api/include)
+  target_compile_definitions(torch INTERFACE USE_DISTRIBUTED USE_C10D_GLOO)
+  target_link_libraries(torch INTERFACE ${RONDO_TORCH_CPU} ${RONDO_TORCH_C10})
+  # Nothing names the part for GPUs; it adds itself when it is loaded.
+  get_filename_component(rondo_torch_lib ${RONDO_TORCH_CPU} DIRECTORY)
+  if(EXISTS ${rondo_torch_lib}/libtorch_cuda.so)
+    target_link_libraries(torch INTERFACE
+      "-Wl,--push-state,--no-as-needed ${rondo_torch_lib}/libtorch_cuda.so ${rondo_torch_lib}/libc10_cuda.so -Wl,--pop-state")
+  endif()
   # LibTorch's header of its Gloo process group includes Gloo's, which its packages leave out. It only
   # holds pointers to what they declare, so names do.
   set(rondo_gloo ${PROJECT_BINARY_DIR}/gloo-names)
@@ -59,7 +70,10 @@ class Store {
 }  // namespace rendezvous
 }  // namespace gloo
 ]=])
-  message(STATUS "rondo-train: LibTorch ${Torch_VERSION}")
+  file(STRINGS ${RONDO_TORCH_INCLUDE}/torch/headeronly/version.h rondo_torch_version REGEX "TORCH_VERSION_(MAJOR|MINOR) [0-9]")
+  list(TRANSFORM rondo_torch_version REPLACE "[^0-9]" "")
+  list(JOIN rondo_torch_version "." rondo_torch_version)
+  message(STATUS "rondo-train: LibTorch ${rondo_torch_version}, ${RONDO_TORCH_CPU}")
 else()
   message(STATUS "rondo-train: not built (LibTorch or toml++ not found)")
 endif()

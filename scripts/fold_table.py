@@ -12,21 +12,15 @@ import json
 import lzma
 import pathlib
 import shutil
-import subprocess
 import sys
 import tomllib
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
-RONDO = ROOT / "build" / "release" / "bin" / "rondo"
+from tables import BIN, ROOT, run
 
 
 def rondo(*arguments) -> dict:
-    """Runs one rondo command with --json; stops with its message if it fails."""
-    command = [str(RONDO), *map(str, arguments), "--json", "--quiet"]
-    result = subprocess.run(command, capture_output=True, text=True)
-    if result.returncode != 0:
-        sys.exit(f"{' '.join(command)}\n{result.stderr}")
-    return json.loads(result.stdout)
+    """Runs one rondo command with --json, on all CPUs."""
+    return json.loads(run([str(BIN / "rondo"), *map(str, arguments), "--json", "--quiet"]))
 
 
 def unpacked(path: str, work: pathlib.Path) -> pathlib.Path:

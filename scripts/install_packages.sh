@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# Installs the Debian packages the build needs, those that are missing only. Needs root or sudo then.
+# Installs the Debian packages the build needs, and those named as arguments, as far as they are missing. Needs root or
+# sudo then.
 set -euo pipefail
 
 packages=(g++ make cmake ninja-build pkg-config git xz-utils python3 python3-venv
           nlohmann-json3-dev libcli11-dev libpcre2-dev libutf8proc-dev libhwy-dev libtomlplusplus-dev
           liblzma-dev libzstd-dev libopenblas-dev liblapacke-dev libsndfile1-dev libsoxr-dev libkissfft-dev libsentencepiece-dev
-          libgtest-dev libgmock-dev)
+          libgtest-dev libgmock-dev "$@")
 
 missing=()
 for package in "${packages[@]}"; do

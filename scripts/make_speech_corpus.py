@@ -5,8 +5,8 @@ usage: make_speech_corpus.py PAIRS.tsv[.xz] OUT [--hours H] [--test N] [--jobs J
 
 PAIRS has a sentence and its translation on each line, with a tab between (Tatoeba's, CC BY 2.0 FR). Voices are those of Debian's
 espeak-ng (four accents, each in six variants, at several speeds and pitches) and flite (four speakers); sound is packed by opusenc. OUT.tar
-holds the recordings, OUT.train.tsv and OUT.test.tsv id, sentence and translation (docs/speech.md); no English sentence is in both,
-every voice is. The same arguments give the same corpus. Ten hours take about 12 minutes of one core.
+holds the recordings, OUT.train.tsv and OUT.test.tsv id, sentence and translation (docs/speech.md); no English sentence is in both, in any
+punctuation, every voice is. The same arguments give the same corpus. Ten hours take about 12 minutes of one core.
 """
 
 import argparse
@@ -28,8 +28,12 @@ FLITE = ["slt", "rms", "awb", "kal16"]
 BYTES_PER_SECOND = 2  # of 16-bit mono, times the sampling rate
 
 
+def plain(sentence: str) -> str:
+    return " ".join(re.sub(r"[^a-z' ]", " ", sentence.lower()).split())
+
+
 def pairs(path: pathlib.Path) -> list[tuple[str, str]]:
-    """The first translation of every sentence of three to sixteen plain words."""
+    """The first translation of every sentence of three to sixteen plain words, letters and spaces making the sentence."""
     text = (lzma.open(path).read() if path.suffix == ".xz" else path.read_bytes()).decode()
     found: dict[str, str] = {}
     for line in text.splitlines():
@@ -37,9 +41,9 @@ def pairs(path: pathlib.Path) -> list[tuple[str, str]]:
         if len(fields) < 2:
             sys.exit(f"{path}: '{line[:60]}': expected a sentence, a tab and its translation")
         english, german = fields[0].strip(), fields[1].strip()
-        if 3 <= len(english.split()) <= 16 and re.fullmatch(r"[A-Za-z' ,.?!-]+", english):
-            found.setdefault(english, german)
-    return list(found.items())
+        if 3 <= len(english.split()) <= 16 and re.fullmatch(r"[A-Za-z'][A-Za-z' ,.?!-]*", english):
+            found.setdefault(plain(english), (english, german))
+    return list(found.values())
 
 
 def command(sentence: str, choice: random.Random) -> tuple[str, list[str]]:
@@ -82,7 +86,7 @@ def main() -> None:
         if shutil.which(program) is None:
             sys.exit(f"{program} is missing: apt-get install espeak-ng flite opus-tools")
     sentences = pairs(options.pairs)
-    sentences.sort(key=lambda pair: hashlib.sha256(f"{options.seed} {pair[0]}".encode()).digest())
+    sentences.sort(key=lambda pair: hashlib.sha256(f"{options.seed} {plain(pair[0])}".encode()).digest())
     tasks = [(f"{'test' if i < options.test else 'train'}_{i:06d}", *pair, options.seed) for i, pair in enumerate(sentences)]
     options.out.parent.mkdir(parents=True, exist_ok=True)
     names = {part: options.out.with_name(options.out.name + suffix)

@@ -13,7 +13,7 @@ import json
 import pathlib
 import shutil
 
-from tables import chosen, metrics, rondo, table_main, toml, train, write_report
+from tables import chosen, made_from, metrics, rondo, table_main, toml, train, write_json, write_report
 
 
 class Table:
@@ -22,24 +22,30 @@ class Table:
 
     def fold(self, name: str) -> pathlib.Path:
         folder, numbers = self.work / f"fold-{name}", self.work / f"fold-{name}.json"
-        if numbers.exists():
-            return folder
         arguments = [f"--{key}={value}" for key, value in self.recipe["fold"].items()] + self.recipe["folds"][name]
-        numbers.write_text(json.dumps(rondo(self.options.bin, "fold", self.recipe["model"], "--out", folder, *arguments)))
+        settings = {"model": self.recipe["model"], "arguments": arguments}
+        made = self.work / f"fold-{name}.made_from.json"
+        if not made_from(made, settings):
+            shutil.rmtree(folder, ignore_errors=True)
+            write_json(numbers, rondo(self.options.bin, "fold", self.recipe["model"], "--out", folder, *arguments))
+            write_json(made, settings)
         return folder
 
     def run(self, name: str) -> None:
         method = dict(self.recipe["methods"][name])
         start, align, minutes = self.fold(method.pop("fold")), method.pop("align", 0), self.recipe["minutes"]
         folder = self.work / name
-        if (folder / "model").exists():
-            return
         sections = {"model": str(start), "teacher": self.recipe["model"], "data": self.recipe["data"],
                     "valid": self.recipe["valid"], "train": self.recipe["train"],
                     "run": {"out": str(folder), "threads": 1, "checkpoint_minutes": 5.0, "keep": 1}}
         stages = [{"name": "align", "kind": "align", "minutes": align * minutes, "lr": method["lr"]}] if align else []
         stages.append({"name": "distil", "minutes": (1 - align) * minutes, **method})
+        if (folder / "model").exists() and made_from(folder / "made_from.json", {"stages": stages, **sections}):
+            return
+        if (folder / "model").exists():  # of other settings
+            shutil.rmtree(folder)
         train(self.options.bin, folder, toml(sections, stages))
+        write_json(folder / "made_from.json", {"stages": stages, **sections})
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
         print(name, self.path_of(name), flush=True)
 

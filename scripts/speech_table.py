@@ -14,7 +14,7 @@ import concurrent.futures
 import json
 import pathlib
 
-from tables import chosen, metrics, rondo, table_main, toml, train, write_report
+from tables import chosen, metrics, rondo, table_main, toml, train, write_json, write_report
 from table_small_plot import plot
 
 
@@ -40,13 +40,15 @@ class Table:
         folder, sections = self.work / name, self.sections(name)
         train(self.options.bin, folder, toml(sections))
         row = self.measure(name, sections)
-        (folder / "result.json").write_text(json.dumps(row))
+        write_json(folder / "result.json", row)
         print(name, {key: value for key, value in row.items() if key != "settings"}, flush=True)
 
     def measure(self, name: str, sections: dict) -> dict:
         model, speech = self.work / name / "run" / "model", sections["speech"]
-        held_out = ["--speech", speech.get("train"), "--ids", ",".join(speech.get("held_out", []))]
-        test = ["--speech", speech["valid"]] if "valid" in speech else held_out
+        kind = "valid" if "valid" in speech else "train"
+        test = ["--speech", speech[kind]] + ([] if kind == "valid" else ["--ids", ",".join(speech["held_out"])])
+        audio = speech.get("valid_audio" if kind == "valid" else "audio")
+        test += ["--audio", audio] if audio else []
         sizes = rondo(self.options.bin, "inspect", model)
         last = [line for line in metrics(self.work / name / "run") if "loss" in line][-1]
         row = {"parameters": sizes["encoder_parameters"], "steps": last["step"], "seconds": last["seconds"], "settings": sections}
@@ -66,6 +68,8 @@ class Table:
 
     def report(self, path: pathlib.Path) -> None:
         rows = {name: row for name in self.recipe["variants"] if (row := self.result(name))}
+        if not rows:
+            return
         baseline = rows.get("unshared")
         translates = any("bleu" in row for row in rows.values())
         header = ["encoder", "parameters", "of the unshared", "steps", "minutes", "word errors", "relative", "character errors"]

@@ -11,7 +11,6 @@ it was; with --minutes no run is begun after so many. RECIPE.md and RECIPE.svg a
 
 import argparse
 import concurrent.futures
-import fnmatch
 import json
 import lzma
 import pathlib
@@ -157,7 +156,7 @@ class Table:
         return key in self.done and (key not in self.keep or self.model(key).exists())
 
     def is_wanted(self, key: str) -> bool:
-        return any(fnmatch.fnmatchcase(key, pattern) for pattern in self.only)
+        return tables.chosen(key, self.only)
 
     # Texts and tokenizer
 
@@ -165,7 +164,7 @@ class Table:
         """Documents for the base, others for what follows, and a tokenizer of the base's documents."""
         text = self.recipe["text"]
         tokenizer = self.work / "tokenizer" / "tokenizer.json"
-        if tokenizer.exists():
+        if tables.made_from(self.work / "made_from.json", text):
             return
         documents = re.split(r"(?m)^(?== [^=].* =$)", lzma.open(ROOT / text["train"]).read().decode())
         documents = [document for document in documents if document.strip()]
@@ -174,6 +173,7 @@ class Table:
         (self.work / "base.txt").write_text("".join(documents[:cut]))
         (self.work / "further.txt").write_text("".join(documents[cut:]))
         tables.train_tokenizer(documents[:cut][:text["tokenizer_documents"]], text["vocab"], tokenizer)
+        tables.write_json(self.work / "made_from.json", text)
 
     # Runs
 
@@ -200,7 +200,7 @@ class Table:
                 raise Stopped() from None
         if process.returncode != 0:
             raise RuntimeError(f"{' '.join(command)}\n{output}")
-        return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+        return tables.metrics(folder)
 
     def measured(self, lines: list, model: pathlib.Path) -> dict:
         valid = [line["valid_perplexity"] for line in lines if "valid_perplexity" in line]

@@ -64,6 +64,17 @@ def toml(sections: dict, stages: list[dict] = ()) -> str:
     return "\n".join(lines) + "\n"
 
 
+def made_from(path: pathlib.Path, settings: dict) -> bool:
+    """Whether what a table keeps was made from these settings."""
+    return path.exists() and json.loads(path.read_text()) == json.loads(json.dumps(settings))
+
+
+def write_json(path: pathlib.Path, value: dict) -> None:
+    part = path.with_name(path.name + ".part")
+    part.write_text(json.dumps(value))
+    part.rename(path)
+
+
 def train_tokenizer(documents: list[str], vocab: int, path: pathlib.Path) -> None:
     """A byte-level BPE of the documents, as tokenizer.json at `path`."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers

@@ -18,7 +18,7 @@ import shutil
 import statistics
 import time
 
-from tables import ROOT, chosen, metrics, table_main, toml, train, train_tokenizer, write_report
+from tables import ROOT, chosen, made_from, metrics, table_main, toml, train, train_tokenizer, write_json, write_report
 
 
 def read(path: str) -> str:
@@ -49,9 +49,10 @@ class Table:
 
     def prepare(self, name: str) -> None:
         folder, text = self.work / name, self.recipe["texts"][name]
-        if (folder / "tokenizer" / "tokenizer.json").exists():
+        if made_from(folder / "made_from.json", self.text_settings(name)):
             return
-        folder.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
         train = read(text["train"])[: int(text.get("megabytes", 1000) * 1e6)]
         if "held_out" in text:
             cut = int(len(train) * (1 - text["held_out"]))
@@ -61,6 +62,13 @@ class Table:
         (folder / "train.txt").write_text(train)
         (folder / "valid.txt").write_text(valid)
         train_tokenizer([train[:2_000_000]], self.recipe["text"]["vocab"], folder / "tokenizer" / "tokenizer.json")
+        write_json(folder / "made_from.json", self.text_settings(name))
+
+    def text_settings(self, name: str) -> dict:
+        return {**self.recipe["texts"][name], "vocab": self.recipe["text"]["vocab"]}
+
+    def settings(self, entry: dict) -> dict:
+        return {**self.sections(entry), "text": self.text_settings(entry["text"])}
 
     def sections(self, entry: dict) -> dict:
         folder = self.work / entry["text"]
@@ -82,15 +90,14 @@ class Table:
         return self.work / "runs" / re.sub(r"[^A-Za-z0-9=.-]+", "_", entry["key"])
 
     def is_done(self, entry: dict) -> bool:
-        return self.done.get(entry["key"], {}).get("settings") == self.sections(entry)
+        return self.done.get(entry["key"], {}).get("settings") == self.settings(entry)
 
     def run(self, entry: dict) -> None:
         folder = self.run_folder(entry)
-        sections = self.sections(entry)
-        train(self.options.bin, folder, toml(sections))
+        train(self.options.bin, folder, toml(self.sections(entry)))
         lines = metrics(folder)
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-        self.done[entry["key"]] = {"key": entry["key"], **measured(lines), "settings": sections}
+        self.done[entry["key"]] = {"key": entry["key"], **measured(lines), "settings": self.settings(entry)}
         with open(self.log, "a") as file:
             file.write(json.dumps(self.done[entry["key"]]) + "\n")
         print(entry["key"], json.dumps({k: v for k, v in measured(lines).items() if k != "curve"}), flush=True)
@@ -107,7 +114,7 @@ class Table:
 
 
 def measured(lines: list[dict]) -> dict:
-    steps = [line for line in lines if "loss" in line]
+    steps = [line for line in lines if "loss" in line and "event" not in line]
     curve = [[line["step"], line["valid_perplexity"], line["seconds"]] for line in lines if "valid_perplexity" in line]
     half = steps[len(steps) // 2:]
     return {"perplexity": curve[-1][1], "curve": curve,
@@ -118,7 +125,7 @@ def measured(lines: list[dict]) -> dict:
             "peak_bytes": max(line["training_bytes"] for line in steps),
             "mean_bytes": statistics.mean(line["training_bytes"] for line in half),
             "resident": statistics.mean(line["resident_bytes"] for line in half),
-            "tokens_per_s": statistics.median(line["tokens_per_s"] for line in half), "seconds": steps[-1]["seconds"]}
+            "tokens_per_s": steps[-1]["tokens"] / steps[-1]["seconds"], "seconds": steps[-1]["seconds"]}
 
 
 def spread(values: list[float], digits: int) -> str:

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <charconv>
 #include <cmath>
 #include <cstring>
 #include <system_error>
@@ -103,10 +104,13 @@ bool DataCutShort(const OpenSound& open) {
   const size_t data = std::min(text.find("data :"), text.find("SSND :"));
   if (data == std::string_view::npos) return false;
   const std::string_view line = text.substr(data, text.find('\n', data) - data);
-  // A writer to a pipe does not know the length and leaves the largest number.
-  return line.find("should be") != std::string_view::npos &&
-         line.find("4294967295") == std::string_view::npos &&
-         line.find("2147483647") == std::string_view::npos;
+  if (line.find("should be") == std::string_view::npos) return false;
+  // A writer to a pipe does not know the length and leaves a number near the largest of 31 or 32
+  // bits (sox and espeak-ng 0x7ffff000).
+  const size_t digit = line.find_first_of("0123456789");
+  uint64_t declared = 0;
+  std::from_chars(line.data() + digit, line.data() + line.size(), declared);
+  return declared < 0x7ffff000;
 }
 
 OpenSound OpenWithSndfile(std::span<const std::byte> bytes, std::shared_ptr<const void> owner,

@@ -47,7 +47,7 @@ class Lookup {
     if (tar && names_.contains(root_.string() + ":" + name)) return root_.string() + ":" + name;
     const auto found = by_stem_.find(name);
     if (found != by_stem_.end() && !ambiguous_.contains(name)) return found->second;
-    const fs::path file = fs::path(name).is_absolute() || tar ? fs::path(name) : root_ / name;
+    const fs::path file = (tar ? root_.parent_path() : root_) / name;
     const size_t colon = file.string().find(".tar:");
     const std::string on_disk =
         colon == std::string::npos ? file.string() : file.string().substr(0, colon + 4);

@@ -12,6 +12,19 @@
 namespace rondo::cli {
 namespace {
 
+// Every utterance has a translation, where those are compared; of transcripts some may be empty.
+void CheckReferences(std::span<const Utterance> utterances, const SpeechFlags& flags) {
+  const auto& reference = flags.translate ? &Utterance::translation : &Utterance::text;
+  const auto missing = std::ranges::count_if(
+      utterances, [&](const Utterance& u) { return (u.*reference).empty(); });
+  if (missing == 0 || (!flags.translate && missing < std::ssize(utterances))) return;
+  throw Error({.function = "rondo eval",
+               .problem = std::to_string(missing) + " utterances have none",
+               .expected = "what is compared with",
+               .file = flags.manifest,
+               .field = flags.translate ? "translation" : "text"});
+}
+
 std::vector<Utterance> Select(const SpeechFlags& flags) {
   std::vector<Utterance> all = ReadManifest(flags.manifest, flags.audio);
   if (!flags.ids.empty()) {
@@ -31,6 +44,7 @@ std::vector<Utterance> Select(const SpeechFlags& flags) {
       flags.limit > 0 ? std::min<size_t>(static_cast<size_t>(flags.limit), all.size()) : all.size();
   std::vector<Utterance> some;
   for (size_t i = 0; i < limit; ++i) some.push_back(all[i * all.size() / limit]);
+  CheckReferences(some, flags);
   return some;
 }
 

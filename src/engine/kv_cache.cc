@@ -33,6 +33,9 @@ KvPagePool::Page KvPagePool::Take() {
                    .file = {},
                    .field = {}});
     }
+    // So that pages come back without allocating.
+    const size_t all = free_.size() + static_cast<size_t>(lent_) + 1;
+    if (all > free_.capacity()) free_.reserve(2 * all);
     if (!free_.empty()) {
       buffer = std::move(free_.back());
       free_.pop_back();

@@ -21,8 +21,8 @@ class ScratchBuffer {
  public:
   float* Get(int64_t count) {
     if (static_cast<size_t>(count) > size_) {
+      memory_ = std::make_unique_for_overwrite<float[]>(static_cast<size_t>(count));
       size_ = static_cast<size_t>(count);
-      memory_ = std::make_unique_for_overwrite<float[]>(size_);
     }
     return memory_.get();
   }
@@ -90,7 +90,10 @@ class WorkspacePool {
 
   Lease Take() {
     std::lock_guard lock(mutex_);
-    if (free_.empty()) return {*this, std::make_unique<Workspace>()};
+    if (free_.empty()) {
+      free_.reserve(++made_);  // giving back must not allocate
+      return {*this, std::make_unique<Workspace>()};
+    }
     std::unique_ptr<Workspace> space = std::move(free_.back());
     free_.pop_back();
     return {*this, std::move(space)};
@@ -104,6 +107,7 @@ class WorkspacePool {
 
   std::mutex mutex_;
   std::vector<std::unique_ptr<Workspace>> free_;
+  size_t made_ = 0;
 };
 
 }  // namespace rondo

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <new>
 #include <string>
 #include <utility>
 
@@ -19,9 +20,11 @@ class AlignedBuffer {
   static constexpr size_t kAlignment = 64;
 
   AlignedBuffer() = default;
-  // Throws rondo::Error when there is no memory.
+  // Throws rondo::Error when there is no memory; std::bad_alloc, as all that takes from it, when
+  // there is none in the arena in use.
   explicit AlignedBuffer(uint64_t bytes) : bytes_(bytes) {
     if (bytes > SIZE_MAX - kAlignment || !(memory_ = Memory(AllocateZeroed(bytes + kAlignment)))) {
+      if (MemoryArena::Active() != nullptr) throw std::bad_alloc();
       throw Error({.function = "AlignedBuffer",
                    .problem = "no memory for " + std::to_string(bytes) + " bytes"});
     }

@@ -139,8 +139,9 @@ std::vector<TensorSpec> ExpectedTensors(const ModelConfig& config, const Sharing
   }
   specs.push_back({"final_norm.weight", {d}});
   if (config.norm == NormKind::kLayer) specs.push_back({"final_norm.bias", {d}});
-  if (config.vocab > 0 && !config.tied_embeddings)
+  if (config.vocab > 0 && !config.tied_embeddings) {
     specs.push_back({"head.weight", {config.vocab, d}});
+  }
   if (config.head_bias) specs.push_back({"head.bias", {config.vocab}});
   return specs;
 }

@@ -60,7 +60,7 @@ class RecognizerMethod : public Transcriber::Method {
     int64_t heard = 0, reported = 0;
     begin_ = 0;
     FbankStream frames(fbank_);
-    while (const size_t count = source.Read(block)) {
+    while (const size_t count = Fill(source, block)) {
       heard += static_cast<int64_t>(count);
       features_.values.clear();
       frames.Push(std::span(block).first(count), &features_);
@@ -77,6 +77,16 @@ class RecognizerMethod : public Transcriber::Method {
   }
 
  private:
+  // Whole blocks up to the end: segments end between them, however the audio comes.
+  static size_t Fill(AudioSource& source, std::span<float> block) {
+    size_t filled = 0;
+    while (filled < block.size()) {
+      const size_t count = source.Read(block.subspan(filled));
+      if (count == 0) break;
+      filled += count;
+    }
+    return filled;
+  }
   double Seconds(int64_t samples) const { return static_cast<double>(samples) / sample_rate(); }
   bool Due(int64_t samples, const TranscribeEvents& events) const {
     return stream_ != nullptr && !whole_ && events.partial && options_.partial_seconds > 0 &&

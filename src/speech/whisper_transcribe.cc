@@ -45,7 +45,7 @@ class WhisperMethod : public Transcriber::Method {
         decoder_(model, options.type, pool),
         stream_(encoder_, {}) {
     CheckVocabulary(model);
-    if (!options.language.empty()) language_ = LanguageToken(options.language, model.path);
+    if (!options.language.empty()) told_language_ = LanguageToken(options.language, model.path);
     window_.reserve(static_cast<size_t>(features_.window_samples()));
     frames_.resize(static_cast<size_t>(features_.frames() * features_.bins()));
   }
@@ -56,6 +56,7 @@ class WhisperMethod : public Transcriber::Method {
   double Run(AudioSource& source, const TranscribeEvents& events) override {
     window_.clear();
     at_ = 0;
+    language_ = told_language_;
     int64_t heard = 0, reported = 0;
     bool ended = false;
     while (!ended || std::ssize(window_) >= kLeastSamples) {
@@ -68,7 +69,9 @@ class WhisperMethod : public Transcriber::Method {
         heard += static_cast<int64_t>(count);
         if (ended || !Due(heard - reported, events)) continue;
         reported = heard;
+        const int32_t language = language_;
         events.partial(Seconds(heard), Text(ReadWindow().tokens));
+        language_ = language;  // whole windows decide about it
       }
       if (std::ssize(window_) >= kLeastSamples) FinishWindow(events);
     }
@@ -236,7 +239,8 @@ class WhisperMethod : public Transcriber::Method {
   SpeechEncoder encoder_;
   SpeechDecoder decoder_;
   EncoderStream stream_;
-  int32_t language_ = -1;
+  int32_t told_language_ = -1;  // by the caller; -1: each audio's first window tells
+  int32_t language_ = -1;       // of this audio, once it is known
   std::vector<float> window_;  // samples from at_ on
   int64_t at_ = 0;
   std::vector<float> frames_, hidden_;

@@ -14,12 +14,16 @@ void Journal::Write(const RunMetrics& metrics) {
   const bool waited = !unwritten_.empty();
   unwritten_.push_back(metrics);
   try {
-    while (!unwritten_.empty()) {
-      log_->Append(unwritten_.front());
-      unwritten_.erase(unwritten_.begin());
-    }
+    WriteWaiting();
   } catch (const Error& error) {
     if (!waited) Warn(std::string("metrics wait to be written: ") + error.what());
+  }
+}
+
+void Journal::WriteWaiting() {
+  while (!unwritten_.empty()) {
+    log_->Append(unwritten_.front());
+    unwritten_.erase(unwritten_.begin());
   }
 }
 
@@ -33,7 +37,7 @@ void Journal::WarnOnce(const std::string& message) {
 
 void Journal::Sync() {
   if (log_ == nullptr) return;
-  if (!unwritten_.empty()) log_->Append(unwritten_.front());  // says what is wrong
+  WriteWaiting();  // says what is wrong
   log_->Sync();
 }
 

@@ -29,6 +29,8 @@ class Journal {
   void Sync();
 
  private:
+  void WriteWaiting();
+
   bool silent_;
   ProgressLine line_;
   std::unique_ptr<RunLog> log_;

@@ -19,13 +19,6 @@ bool Decays(const Param& param) { return param.value.dim() >= 2 && !IsPrefixTens
 
 std::vector<int64_t> Sizes(const Shape& shape) { return {shape.begin(), shape.end()}; }
 
-[[noreturn]] void FailNoMatch(const std::string& pattern, std::span<const std::string> names) {
-  throw Error({.function = "Params",
-               .problem = "pattern '" + pattern + "' matches no parameter",
-               .expected = UnknownNameHint(pattern, names),
-               .field = "train"});
-}
-
 }  // namespace
 
 const TrainGroup* GroupOf(std::span<const TrainGroup> groups, std::string_view name) {
@@ -74,12 +67,6 @@ Params Params::Frozen(const Model& model, at::Device device) { return Params(mod
 
 Params::Params(const Model& model, std::span<const TrainGroup> groups, at::Device device)
     : Params(model, device) {
-  std::vector<std::string> names;
-  for (const auto& [name, param] : params_) names.push_back(name);
-  for (const TrainGroup& group : groups) {
-    const auto matches = [&](const std::string& name) { return GlobMatch(group.pattern, name); };
-    if (std::ranges::none_of(names, matches)) FailNoMatch(group.pattern, names);
-  }
   Layout(groups);
 }
 

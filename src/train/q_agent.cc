@@ -69,6 +69,9 @@ QAgent::QAgent(const QAgentOptions& options, int inputs, int outputs) : options_
           .b1 = Uniform({options.hidden}, inputs, rng),
           .w2 = Uniform({outputs, options.hidden}, options.hidden, rng),
           .b2 = Uniform({outputs}, options.hidden, rng)};
+  for (const int output : options.favoured) {
+    net_.b2.mutable_data_ptr<float>()[output] += static_cast<float>(options.head_start);
+  }
   for (at::Tensor* tensor : Tensors(net_)) {
     tensor->requires_grad_(true);
     m_.push_back(at::zeros_like(*tensor).detach());

@@ -28,6 +28,8 @@ struct QAgentOptions {
   int replay_batch = 32;
   int target_every = 0;  // updates between copies into a target network; 0: no such network
   uint64_t seed = 0;
+  std::vector<int> favoured;  // outputs that begin with `head_start` more
+  double head_start = 0;
 };
 
 // The outputs that belong to a decision.

@@ -150,6 +150,7 @@ struct TyingSection {
   double epsilon = 1;
   double epsilon_decay = 0.95;
   double epsilon_floor = 0.01;
+  double own_value = 0;
   double agent_lr = 1e-3;
   double agent_decay = 0.01;
   int replay = 0;

@@ -58,6 +58,7 @@ void VisitAgent(TyingSection& o, Visitor& v) {
   v("epsilon", o.epsilon, "share of decisions by chance in the first episode");
   v("epsilon_decay", o.epsilon_decay, "factor after each episode");
   v("epsilon_floor", o.epsilon_floor, "least share");
+  v("own_value", o.own_value, "added to the first value of a layer's keeping its own weights");
   v("agent_lr", o.agent_lr, "AdamW");
   v("agent_decay", o.agent_decay, "weight decay");
   v("replay", o.replay, "decisions remembered; 0: each update sees the last alone");

@@ -145,18 +145,35 @@ void SaveCheckpoint(const std::string& folder, const RunState& state, const Para
     json["tying"] = extras.tying->Save();
     for (auto& tensor : extras.tying->SaveTensors()) tensors.push_back(std::move(tensor));
   }
-  WriteSafetensors(base + ".safetensors", tensors);
-  AtomicFile file(base + ".json");
-  file.Write(json.dump(1));
-  file.Commit();
-  if (extras.write) {
-    extras.write(params.ToModel(), base);
-  } else {
-    SaveModel(params.ToModel(), base, DType::kF32);
+  try {
+    WriteSafetensors(base + ".safetensors", tensors);
+    WriteTextFile(base + ".json", json.dump(1));
+    if (extras.write) {
+      extras.write(params.ToModel(), base);
+    } else {
+      SaveModel(params.ToModel(), base, DType::kF32);
+    }
+  } catch (...) {
+    RemoveCheckpoint(folder, NameOf(state));  // the next one needs the room
+    throw;
   }
   std::vector<std::string> names = WholeCheckpoints(folder);
   const size_t surplus = names.size() - std::min(names.size(), static_cast<size_t>(keep));
   for (size_t i = 0; i < surplus; ++i) RemoveCheckpoint(folder, names[i]);
+}
+
+void RemoveLeftovers(const std::string& folder) {
+  if (!fs::exists(folder)) return;
+  std::vector<fs::path> leftovers;
+  for (const auto& entry : fs::directory_iterator(folder)) {
+    const fs::path& path = entry.path();
+    const std::string extension = path.extension().string();
+    const bool part = extension == ".safetensors" || extension == ".json";
+    if (extension.starts_with(".tmp-") || (part && !fs::exists(fs::path(path).replace_extension()))) {
+      leftovers.push_back(path);
+    }
+  }
+  for (const fs::path& path : leftovers) fs::remove_all(path);
 }
 
 std::optional<FoundCheckpoint> FindCheckpoint(const std::string& folder) {

@@ -57,6 +57,9 @@ struct CheckpointExtras {
 void SaveCheckpoint(const std::string& folder, const RunState& state, const Params& params,
                     const OptimizerState& optimizer, int keep, const CheckpointExtras& extras = {});
 
+// Removes what killed processes left of unfinished checkpoints.
+void RemoveLeftovers(const std::string& folder);
+
 struct FoundCheckpoint {
   RunState state;
   std::string model;    // directory

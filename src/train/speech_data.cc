@@ -28,6 +28,21 @@ bool Matches(std::span<const std::string> patterns, const std::string& id) {
                .field = field});
 }
 
+// A translation that is not there would be learned as an empty one; nobody saying anything is a
+// transcript, but not everybody's.
+void CheckTexts(std::span<const Utterance> utterances, const SpeechSection& speech,
+                const std::string& manifest) {
+  for (const Utterance& u : utterances) {
+    if (speech.task == "transcribe" || !u.translation.empty()) continue;
+    Fail(manifest, "translation", "utterance '" + u.id + "' has none", "one of every utterance");
+  }
+  const bool transcripts = speech.task != "translate" || speech.ctc > 0 || speech.transducer > 0;
+  if (!transcripts || utterances.empty()) return;
+  if (std::ranges::all_of(utterances, [](const Utterance& u) { return u.text.empty(); })) {
+    Fail(manifest, "text", "no utterance has one", "transcripts");
+  }
+}
+
 template <typename T>
 void Shuffle(std::vector<T>& items, Rng& rng) {
   for (size_t i = items.size(); i > 1; --i) std::swap(items[i - 1], items[rng.Next() % i]);
@@ -46,6 +61,8 @@ SpeechSets ReadSpeechSets(const SpeechSection& speech, const std::string& file) 
       sets.valid.push_back(std::move(utterance));
   }
   if (!speech.valid.empty()) sets.valid = ReadManifest(speech.valid, speech.valid_audio);
+  CheckTexts(sets.train, speech, speech.train);
+  CheckTexts(sets.valid, speech, speech.valid.empty() ? speech.train : speech.valid);
   if (sets.train.empty()) {
     Fail(file, "speech.held_out", "patterns that match every utterance", "some left to train on");
   }

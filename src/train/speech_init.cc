@@ -125,12 +125,6 @@ void AddUnits(const SpeechSection& s, std::span<const Utterance> utterances,
 
 SpeechModel SpeechShapeOf(const SpeechSection& s, std::span<const Utterance> utterances,
                           const std::string& folder, const std::string& file) {
-  if (s.task != "transcribe" && s.task != "translate" && s.task != "both") {
-    Fail(file, "speech.task", "'" + s.task + "'", "transcribe, translate or both");
-  }
-  if (s.task != "transcribe" && s.attention <= 0) {
-    Fail(file, "speech.attention", "0", "above 0: translations are read from a decoder");
-  }
   SpeechModel model;
   AddUnits(s, utterances, folder, file, model);
   SpeechConfig& config = model.config;

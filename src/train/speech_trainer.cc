@@ -6,6 +6,7 @@
 #include <memory>
 #include <utility>
 
+#include "base/hash.h"
 #include "base/machine.h"
 #include "base/thread_pool.h"
 #include "rondo/error.h"
@@ -14,6 +15,7 @@
 #include "speech/features.h"
 #include "train/interrupts.h"
 #include "train/journal.h"
+#include "train/place.h"
 #include "train/resolved.h"
 #include "train/run_state.h"
 #include "train/speech_data.h"
@@ -81,6 +83,8 @@ class SpeechRun {
   }
 
   void Check() const;
+  void CheckStage(size_t index) const;
+  uint64_t DataFingerprint() const;
   void LoadData();
   GlobalCmvn Normalisation() const;
   void RunStage(const std::optional<FoundCheckpoint>& found);
@@ -120,18 +124,31 @@ void SpeechRun::Check() const {
                  .file = recipe_.file,
                  .field = field});
   };
-  if (recipe_.run.out.empty()) fail("run.out", "no folder", "where the run is kept");
+  CheckRunSection(recipe_);
   if (recipe_.run.device != "auto" && recipe_.run.device != "cpu") {
     fail("run.device", "'" + recipe_.run.device + "'", "auto or cpu: speech trains on the CPU");
   }
   if (recipe_.init || !recipe_.model.empty() || !recipe_.teacher.empty()) {
     fail("speech", "model, teacher or [init] beside [speech]", "[speech] alone");
   }
+  if (speech_.task != "transcribe" && speech_.task != "translate" && speech_.task != "both") {
+    fail("speech.task", "'" + speech_.task + "'", "transcribe, translate or both");
+  }
+  if (speech_.task != "transcribe" && speech_.attention <= 0) {
+    fail("speech.attention", "0", "above 0: translations are read from a decoder");
+  }
   if (speech_.ctc <= 0 && speech_.attention <= 0 && speech_.transducer <= 0) {
     fail("speech.ctc", "no loss", "ctc, attention or transducer above 0");
   }
-  if (!(speech_.dropout >= 0 && speech_.dropout < 1)) {
-    fail("speech.dropout", std::to_string(speech_.dropout), "0 to below 1");
+  for (const auto& [field, share] : {std::pair("speech.dropout", speech_.dropout),
+                                     std::pair("speech.label_smoothing", speech_.label_smoothing)}) {
+    if (!(share >= 0 && share < 1)) fail(field, std::to_string(share), "0 to below 1");
+  }
+  for (const auto& [field, number] : {std::pair("speech.frequency_masks", speech_.frequency_masks),
+                                      std::pair("speech.frequency_width", speech_.frequency_width),
+                                      std::pair("speech.time_masks", speech_.time_masks),
+                                      std::pair("speech.time_width", speech_.time_width)}) {
+    if (number < 0) fail(field, std::to_string(number), "0 or more");
   }
   if (speech_.batch_frames < 1) {
     fail("speech.batch_frames", std::to_string(speech_.batch_frames), "1 or more");
@@ -140,10 +157,36 @@ void SpeechRun::Check() const {
     if (!(speed > 0.1 && speed < 10)) fail("speech.speeds", std::to_string(speed), "0.1 to 10");
   }
   if (speech_.speeds.empty()) fail("speech.speeds", "an empty list", "[1.0] or more");
+  if (recipe_.tying || !recipe_.data.files.empty()) {
+    fail(recipe_.tying ? "tying" : "data", "beside [speech]", "[speech] alone");
+  }
+  for (size_t i = 0; i < recipe_.stages.size(); ++i) CheckStage(i);
+}
+
+// What stages of language models can do and this one would leave out silently.
+void SpeechRun::CheckStage(size_t index) const {
+  const StageOptions& o = recipe_.stages[index];
+  const Place place = {recipe_.file, "stages." + std::to_string(index)};
+  const auto refuse = [&](bool asked, const char* field) {
+    if (asked) place.Fail(field, "a value for language models", "none with [speech]");
+  };
+  refuse(o.kind != "distill", "kind");
+  refuse(o.batch != StageOptions().batch, "batch");
+  refuse(o.hidden != 0, "hidden");
+  refuse(o.exits != "none", "exits");
+  refuse(o.gate != 0, "gate");
+  refuse(o.layer_dropout != 0, "layer_dropout");
+  refuse(o.mixture != 0, "mixture");
+  refuse(o.consistency != 0, "consistency");
+  refuse(!o.widths.empty(), "widths");
+  refuse(o.fade != "none", "fade");
+  refuse(o.checkpoint != "none", "checkpoint");
+  refuse(o.compute != "f32", "compute");
 }
 
 void SpeechRun::LoadData() {
   const SpeechSets sets = ReadSpeechSets(speech_, recipe_.file);
+  KeepResolved(recipe_);
   model_ = SpeechShapeOf(speech_, sets.train, Folder("units"), recipe_.file);
   const std::shared_ptr<const SpeechUnits> units = LoadSpeechUnits(model_);
   const FbankOptions fbank = FbankOf(model_.config.front);
@@ -157,6 +200,24 @@ void SpeechRun::LoadData() {
                  .expected = "audio to train on",
                  .file = speech_.train});
   }
+}
+
+// Of what order, targets and shapes of batches follow from.
+uint64_t SpeechRun::DataFingerprint() const {
+  uint64_t hash = 0;
+  for (const std::string& unit : model_.config.units.list) {
+    hash = CombineHash(hash, HashText(unit));
+  }
+  for (const SpeechExample& example : train_) {
+    hash = CombineHash(hash, HashText(example.utterance.id));
+    for (const Features& features : example.speeds) {
+      hash = CombineHash(hash, static_cast<uint64_t>(features.frames()));
+    }
+    for (const auto* units : {&example.units, &example.translation}) {
+      for (const int32_t unit : *units) hash = CombineHash(hash, static_cast<uint64_t>(unit));
+    }
+  }
+  return hash;
 }
 
 GlobalCmvn SpeechRun::Normalisation() const {
@@ -177,13 +238,23 @@ TrainResult SpeechRun::Go() {
   InitSpeechWeights(recipe_.run.seed, cmvn_, model_);
   for (size_t i = 0; i < recipe_.stages.size(); ++i) {
     StageOf(recipe_, i, model_.encoder.config);
+    CheckPatterns(recipe_, i, JoinWeights(model_));
   }
+  RemoveLeftovers(Folder("checkpoints"));
   std::optional<FoundCheckpoint> found;
   if (options_.resume) found = FindCheckpoint(Folder("checkpoints"));
+  const uint64_t data = DataFingerprint();
   if (found) {
     state_ = found->state;
+    if (state_.sampler.data != data) {
+      throw Error({.function = "TrainSpeech",
+                   .problem = "other utterances, texts or units than the run began with",
+                   .expected = "the same, or another run.out",
+                   .file = speech_.train});
+    }
     measuring_.last = saving_.last = state_.seconds;
   }
+  state_.sampler.data = data;
   journal_.Open(Folder("metrics.jsonl"), options_.resume, state_.step);
   while (state_.stage < static_cast<int>(recipe_.stages.size()) && !Stopped()) {
     RunStage(std::exchange(found, {}));
@@ -316,7 +387,10 @@ void SpeechRun::CheckpointIfDue(StageRun& run, bool end) {
 }
 
 void SpeechRun::RunStage(const std::optional<FoundCheckpoint>& found) {
-  if (found) model_ = SplitWeights(model_, JoinWeights(LoadSpeechModel(found->model)));
+  if (found) {
+    model_ = SplitWeights(model_, JoinWeights(LoadSpeechModel(found->model)));
+    CheckSpeechModel(model_);
+  }
   StageRun run(StageOf(recipe_, static_cast<size_t>(state_.stage), model_.encoder.config), model_,
                speech_);
   if (found) run.optimizer.Restore(LoadOptimizer(*found, run.params.flat().numel()));

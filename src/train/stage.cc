@@ -1,10 +1,12 @@
 #include "train/stage.h"
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <string_view>
 
 #include "base/choice.h"
+#include "base/glob.h"
 #include "base/rng.h"
 #include "rondo/error.h"
 #include "rondo/ffn_width.h"
@@ -210,6 +212,39 @@ void CheckPlan(const Recipe& recipe, size_t index, const Stage& stage, const Mod
   place.Check(o.mixture == 0 || !TrainedFactors(model.config, model.plan, stage.groups).empty(),
               "mixture", o.mixture,
               "0: the stage trains no residual of kind lora, lora-diag or dora");
+}
+
+void CheckPatterns(const Recipe& recipe, size_t index, const Weights& weights) {
+  const StageOptions& o = recipe.stages.at(index);
+  const Place place = {recipe.file, "stages." + std::to_string(index)};
+  std::vector<std::string> names;
+  for (const auto& [name, tensor] : weights) names.push_back(name);
+  if (o.gate != 0) names.emplace_back("exit_gate.0.weight");
+  for (const std::string& text : o.parameters) {
+    const std::string pattern = ParseGroup(text, place).pattern;
+    const auto matches = [&](const std::string& name) { return GlobMatch(pattern, name); };
+    if (std::ranges::any_of(names, matches)) continue;
+    place.Fail("parameters", "pattern '" + pattern + "' matches no parameter",
+               UnknownNameHint(pattern, names));
+  }
+}
+
+void CheckTeacher(const Recipe& recipe, const ModelConfig& model, const ModelConfig& teacher) {
+  const Place root = {recipe.file, ""};
+  for (size_t i = 0; i < recipe.stages.size(); ++i) {
+    const Stage stage = ResolveStage(recipe, i, model);
+    if (stage.kind != StageKind::kAlign && stage.loss.hidden == 0) continue;
+    if (teacher.layers == model.layers && teacher.d_model == model.d_model) continue;
+    const auto shape = [](const ModelConfig& c) {
+      return std::to_string(c.layers) + " layers of width " + std::to_string(c.d_model);
+    };
+    root.Fail("teacher", shape(teacher),
+              "the model's " + shape(model) + ", as stage '" + stage.name +
+                  "' compares hidden states");
+  }
+  const int longest = std::min(model.max_positions, teacher.max_positions);
+  Place{recipe.file, "data"}.Check(recipe.data.length <= longest, "length", recipe.data.length,
+                                   ("at most the models' " + std::to_string(longest)).c_str());
 }
 
 double StageProgress(const StageOptions& limits, int64_t steps, int64_t tokens, double seconds) {

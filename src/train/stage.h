@@ -44,6 +44,13 @@ double WidthOfStep(const Stage& stage, uint64_t seed, int64_t step);
 // Throws when a stage asks for what the model's plan does not have.
 void CheckPlan(const Recipe& recipe, size_t index, const Stage& stage, const Model& model);
 
+// Throws for a pattern of `parameters` that is no name's of `weights`.
+void CheckPatterns(const Recipe& recipe, size_t index, const Weights& weights);
+
+// Throws where a stage learns from hidden states and the teacher's are not of the model's shape, or
+// where either model is too short for the rows.
+void CheckTeacher(const Recipe& recipe, const ModelConfig& model, const ModelConfig& teacher);
+
 // Share of the stage that is done.
 double StageProgress(const StageOptions& limits, int64_t steps, int64_t tokens, double seconds);
 

@@ -1,7 +1,12 @@
 #include "train/teacher_cache.h"
 
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <array>
+#include <cerrno>
+#include <cstdio>
 #include <cstring>
 #include <filesystem>
 
@@ -71,32 +76,49 @@ void WriteValues(std::fstream& file, const T* from, size_t count) {
 
 }  // namespace
 
-TeacherCache::TeacherCache(const std::string& folder, const Teacher& teacher, int k, int64_t length,
-                           int rank)
-    : teacher_(teacher), k_(k), length_(length), fingerprint_(FingerprintOf(teacher)) {
+TeacherCache::TeacherCache(const std::string& folder, const Teacher& teacher, int k, int64_t length)
+    : teacher_(teacher),
+      folder_(folder),
+      k_(k),
+      length_(length),
+      fingerprint_(FingerprintOf(teacher)) {
   fs::create_directories(folder);
-  const std::string own = (fs::path(folder) / ("rank-" + std::to_string(rank) + ".top")).string();
-  OpenFile(own, true);
   for (const auto& entry : fs::directory_iterator(folder)) {
-    const std::string path = entry.path().string();
-    if (path.ends_with(".top") && path != own) OpenFile(path, false);
+    if (entry.path().extension() == ".top") OpenFile(entry.path().string());
   }
 }
 
-void TeacherCache::OpenFile(const std::string& path, bool own) {
-  const auto mode = std::ios::binary | std::ios::in;
-  if (own && (!fs::exists(path) || fs::file_size(path) < sizeof(Header))) {
-    std::fstream fresh(path, std::ios::binary | std::ios::out | std::ios::trunc);
+// A process may be writing the file: what is behind its last whole record is left alone.
+void TeacherCache::OpenFile(const std::string& path) {
+  const uint64_t size = fs::file_size(path);
+  if (size < sizeof(Header)) return;
+  files_.emplace_back(path, std::ios::binary | std::ios::in);
+  CheckHeader(files_.size() - 1, path);
+  ReadKeys(files_.size() - 1, (size - sizeof(Header)) / RecordBytes() * RecordBytes());
+}
+
+// Every process writes a file of its own, the first name that nobody has taken. False: no room.
+bool TeacherCache::CreateOwn() {
+  for (int number = 0;; ++number) {
+    char name[32];
+    std::snprintf(name, sizeof name, "part-%04d.top", number);
+    const std::string path = (fs::path(folder_) / name).string();
+    const int fd = open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    if (fd < 0 && errno == EEXIST) continue;
+    if (fd < 0) return false;
+    close(fd);
+    std::fstream file(path, std::ios::binary | std::ios::in | std::ios::out);
     const Header header = {.k = static_cast<uint32_t>(k_),
                            .length = static_cast<uint64_t>(length_),
                            .teacher = fingerprint_};
-    WriteValues(fresh, &header, 1);
+    WriteValues(file, &header, 1);
+    file.flush();
+    if (!file.good()) return false;
+    own_ = files_.size();
+    own_end_ = sizeof(Header);
+    files_.push_back(std::move(file));
+    return true;
   }
-  files_.emplace_back(path, own ? mode | std::ios::out : mode);
-  CheckHeader(files_.size() - 1, path);
-  const uint64_t bytes = (fs::file_size(path) - sizeof(Header)) / RecordBytes() * RecordBytes();
-  if (own) own_end_ = sizeof(Header) + bytes;
-  ReadKeys(files_.size() - 1, bytes);
 }
 
 void TeacherCache::CheckHeader(size_t file, const std::string& path) {
@@ -125,7 +147,7 @@ void TeacherCache::ReadKeys(size_t file, uint64_t bytes) {
     uint64_t key = 0;
     files_[file].seekg(static_cast<std::streamoff>(at));
     ReadValues(files_[file], &key, 1);
-    places_.emplace(key, Place(file, at + sizeof key));
+    places_.emplace(key, Place(file, at));
   }
 }
 
@@ -137,9 +159,11 @@ bool TeacherCache::Read(const std::vector<uint64_t>& keys, TopTokens& top) {
     if (found == places_.end()) return false;
     std::fstream& file = files_[found->second.first];
     file.seekg(static_cast<std::streamoff>(found->second.second));
+    uint64_t key = 0;
+    ReadValues(file, &key, 1);
     ReadValues(file, top.ids.data() + row * RowValues(), RowValues());
     ReadValues(file, top.log_p.data() + row * RowValues(), RowValues());
-    if (file.good()) continue;
+    if (file.good() && key == keys[row]) continue;
     file.clear();
     return false;
   }
@@ -147,7 +171,11 @@ bool TeacherCache::Read(const std::vector<uint64_t>& keys, TopTokens& top) {
 }
 
 void TeacherCache::Append(const std::vector<uint64_t>& keys, const TopTokens& top) {
-  std::fstream& file = files_.front();
+  if (own_end_ == 0 && !CreateOwn()) {
+    full_ = true;
+    return;
+  }
+  std::fstream& file = files_[own_];
   for (size_t row = 0; row < keys.size(); ++row) {
     if (places_.contains(keys[row])) continue;
     file.seekp(static_cast<std::streamoff>(own_end_));
@@ -160,7 +188,7 @@ void TeacherCache::Append(const std::vector<uint64_t>& keys, const TopTokens& to
       full_ = true;
       return;
     }
-    places_.emplace(keys[row], Place(0, own_end_ + sizeof(uint64_t)));
+    places_.emplace(keys[row], Place(own_, own_end_));
     own_end_ += RecordBytes();
   }
 }

@@ -21,7 +21,7 @@ class TeacherCache {
  public:
   // `folder` is created when missing. One that holds what another teacher, k or length of rows gave
   // is refused.
-  TeacherCache(const std::string& folder, const Teacher& teacher, int k, int64_t length, int rank);
+  TeacherCache(const std::string& folder, const Teacher& teacher, int k, int64_t length);
 
   // From disk when all rows of the batch are there; otherwise computed, and kept while there is
   // room.
@@ -32,7 +32,8 @@ class TeacherCache {
  private:
   using Place = std::pair<size_t, uint64_t>;  // file, offset
 
-  void OpenFile(const std::string& path, bool own);
+  void OpenFile(const std::string& path);
+  bool CreateOwn();
   void CheckHeader(size_t file, const std::string& path);
   void ReadKeys(size_t file, uint64_t bytes);
   bool Read(const std::vector<uint64_t>& keys, TopTokens& top);
@@ -41,11 +42,13 @@ class TeacherCache {
   uint64_t RecordBytes() const { return 8 + RowValues() * (sizeof(int32_t) + sizeof(float)); }
 
   const Teacher& teacher_;
+  std::string folder_;
   int k_;
   int64_t length_;
   uint64_t fingerprint_;
-  std::vector<std::fstream> files_;  // the own one first
-  uint64_t own_end_ = 0;
+  std::vector<std::fstream> files_;
+  size_t own_ = 0;        // of files_: the one that this process writes
+  uint64_t own_end_ = 0;  // 0: there is none yet
   bool full_ = false;
   std::unordered_map<uint64_t, Place> places_;  // by a row's key
 };

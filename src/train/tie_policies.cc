@@ -85,6 +85,16 @@ std::vector<int> Greedy(const std::vector<double>& similarity, int depths, int k
 std::vector<int> OfPlan(const std::string& file, const TieUnit& unit, int depths) {
   const SharingPlan plan = PlanFromJson(ReadTextFile(file, kMaxPlanBytes), file);
   const std::vector<int>& blocks = plan[unit.modules.front()].blocks;
+  for (const Module m : unit.modules) {
+    if (plan[m].blocks == blocks) continue;
+    throw Error({.function = "ChoicesOfPolicy",
+                 .problem = std::string(Name(m)) + " is tied otherwise than " +
+                            std::string(Name(unit.modules.front())) + ", and both are of a " +
+                            unit.name,
+                 .expected = "tying.unit = \"half\" or \"module\", or tying.norms = \"own\"",
+                 .file = file,
+                 .field = "modules." + std::string(Name(m)) + ".blocks"});
+  }
   if (static_cast<int>(blocks.size()) != depths) {
     throw Error({.function = "ChoicesOfPolicy",
                  .problem = std::to_string(blocks.size()) + " depths",

@@ -73,9 +73,9 @@ class Run {
   void RunStage(std::optional<FoundCheckpoint> found);
   std::unique_ptr<StageRun> StartStage(const std::optional<FoundCheckpoint>& found);
   void StartFading(StageRun& run);
-  void CheckBatch(const Stage& stage) const;
-  bool Tied(int stage) const;
+  void CheckBatch(size_t stage) const;
   void DecideTies(StageRun& run, bool end);
+  void CloseAndDecide(StageRun& run, bool end);
   StepValue Step(StageRun& run);
   StepValue OverRanks(StepValue value, double& seconds);
   void Report(const StageRun& run, const StepValue& value, double norm, double lr, double seconds);
@@ -115,30 +115,27 @@ std::string Run::StageStart(int stage) const {
 }
 
 void Run::Prepare() {
-  if (recipe_.run.out.empty()) {
-    throw Error({.function = "Train",
-                 .problem = "no folder",
-                 .expected = "where the run is kept",
-                 .file = recipe_.file,
-                 .field = "run.out"});
-  }
+  CheckRunSection(recipe_);
+  CheckResolved(recipe_);
   device_ = FindDevice(recipe_.run.device, {recipe_.file, "run"});
   model_ = StartingModel(recipe_);
   tokenizer_path_ = model_.path;
+  const int tied = TiedStage(recipe_);
   bool needs_teacher = false;
   for (size_t i = 0; i < recipe_.stages.size(); ++i) {
     const Stage stage = ResolveStage(recipe_, i, model_.config);
     CheckPlan(recipe_, i, stage, model_);
+    CheckBatch(i);
+    // What residuals there are behind ties is not known yet.
+    if (tied < 0 || static_cast<int>(i) < tied) CheckPatterns(recipe_, i, model_.weights);
     needs_teacher = stage.NeedsTeacher() || needs_teacher;
   }
-  for (size_t i = 0; i < recipe_.stages.size(); ++i) {
-    if (!Tied(static_cast<int>(i))) continue;
-    CheckTyingStage(recipe_, i, ranks_.size());
+  if (tied >= 0) {
+    CheckTyingStage(recipe_, static_cast<size_t>(tied), ranks_.size());
     tying_ = std::make_unique<Tying>(recipe_, model_);
   }
   // The first rank makes what is missing, and the others find it.
   if (!ranks_.first()) ranks_.Wait();
-  CheckResolved(recipe_);
   tokenizer_ = LoadTokenizer(tokenizer_path_);
   sampler_ = std::make_unique<RowSampler>(OpenData(recipe_, *tokenizer_, options_.quiet),
                                           SamplerOptions{.length = recipe_.data.length,
@@ -159,11 +156,12 @@ void Run::Prepare() {
                  .file = recipe_.file,
                  .field = "teacher"});
   }
+  CheckTeacher(recipe_, model_.config, teacher.config);
   teacher_ = std::make_unique<Teacher>(teacher, recipe_.data.length, ComputeType::kF32, device_);
   if (recipe_.teacher_cache.empty()) return;
   cache_ = std::make_unique<TeacherCache>(recipe_.teacher_cache, *teacher_,
                                           std::min(recipe_.teacher_top_k, teacher.config.vocab),
-                                          recipe_.data.length, ranks_.rank());
+                                          recipe_.data.length);
 }
 
 TrainResult Run::Go() {
@@ -172,6 +170,10 @@ TrainResult Run::Go() {
                           ? recipe_.run.threads
                           : std::max(1, AvailableCpus() / ranks_.on_this_machine()));
   Prepare();
+  if (ranks_.first()) {
+    KeepResolved(recipe_);
+    RemoveLeftovers(Folder("checkpoints"));
+  }
   std::optional<FoundCheckpoint> found;
   if (options_.resume) found = FindCheckpoint(Folder("checkpoints"));
   if (found) {
@@ -202,12 +204,6 @@ void Run::StartFading(StageRun& run) {
   run.fade_groups = TiedGroups(model_.plan);
 }
 
-bool Run::Tied(int stage) const {
-  if (!recipe_.tying) return false;
-  const std::string& name = recipe_.tying->stage;
-  return name.empty() ? stage == 0 : recipe_.stages[static_cast<size_t>(stage)].name == name;
-}
-
 std::unique_ptr<StageRun> Run::StartStage(const std::optional<FoundCheckpoint>& found) {
   if (found) {
     model_ = LoadModel(found->model);
@@ -215,14 +211,14 @@ std::unique_ptr<StageRun> Run::StartStage(const std::optional<FoundCheckpoint>& 
   }
   const auto index = static_cast<size_t>(state_.stage);
   Stage stage = ResolveStage(recipe_, index, model_.config);
-  CheckBatch(stage);
   if (stage.loss.gate != 0) AddExitGate(model_);
   if (!found && StageStart(state_.stage) != recipe_.model && stage.fade.kind != FadeKind::kNone) {
     if (ranks_.first()) SaveModel(model_, StageStart(state_.stage), DType::kF32);
     ranks_.Wait();
   }
   if (!found && stage.limits.balance) BalanceFactors(model_, stage.groups);
-  Tying* tying = Tied(state_.stage) ? tying_.get() : nullptr;
+  Tying* tying = TiedStage(recipe_) == state_.stage ? tying_.get() : nullptr;
+  if (tying == nullptr) CheckPatterns(recipe_, index, model_.weights);
   if (found && tying != nullptr) LoadTies(*found, *tying);
   auto run = std::make_unique<StageRun>(std::move(stage), model_, recipe_.run.seed, device_, ranks_,
                                         tying);
@@ -238,8 +234,17 @@ std::unique_ptr<StageRun> Run::StartStage(const std::optional<FoundCheckpoint>& 
   return run;
 }
 
-// Closes the open decision with its reward and makes the next one, as far as they are due.
+// Closes the open decision with its reward and makes the next one, as far as they are due. What
+// that takes is the run's time.
 void Run::DecideTies(StageRun& run, bool end) {
+  const double start = RunningSeconds();
+  CloseAndDecide(run, end);
+  const double seconds = RunningSeconds() - start;
+  state_.seconds += seconds;
+  state_.stage_seconds += seconds;
+}
+
+void Run::CloseAndDecide(StageRun& run, bool end) {
   Tying& tying = *run.tying;
   const StageOptions& limits = run.stage.limits;
   const double progress =
@@ -266,8 +271,10 @@ void Run::DecideTies(StageRun& run, bool end) {
   if (tying.WantsProbe()) start.cross_entropy = probe();
   const Ties before = tying.ties();
   for (RunMetrics& event : tying.Decide(progress, start, run.params)) log(std::move(event));
+  if (tying.ties() == before) return;
   run.Retie(before);
   run.MakeStudent(recipe_.data.length, cache_.get());
+  state_.loss_mean = 0;  // another model: its losses are no spikes of the one before
 }
 
 StepValue Run::Step(StageRun& run) {
@@ -394,14 +401,15 @@ void Run::MeasureIfDue(StageRun& run, bool end) {
 }
 
 // Every rank takes as many rows of a batch.
-void Run::CheckBatch(const Stage& stage) const {
-  if (stage.limits.batch % ranks_.size() == 0) return;
+void Run::CheckBatch(size_t stage) const {
+  const int batch = recipe_.stages[stage].batch;
+  if (batch % ranks_.size() == 0) return;
   throw Error({.function = "Train",
-               .problem = "batch " + std::to_string(stage.limits.batch) + " for " +
+               .problem = "batch " + std::to_string(batch) + " for " +
                           std::to_string(ranks_.size()) + " ranks",
                .expected = "a multiple of their number",
                .file = recipe_.file,
-               .field = "stages." + std::to_string(state_.stage) + ".batch"});
+               .field = "stages." + std::to_string(stage) + ".batch"});
 }
 
 // A checkpoint that cannot be written leaves the older ones; the run goes on and tries again. While

@@ -33,7 +33,9 @@ QAgentOptions AgentOf(const TyingSection& s, uint64_t seed) {
           .replay = s.replay,
           .replay_batch = s.replay_batch,
           .target_every = s.target_every,
-          .seed = seed};
+          .seed = seed,
+          .favoured = {},
+          .head_start = s.own_value};
 }
 
 void CheckNumbers(const TyingSection& s, const ModelConfig& config, const Place& place) {
@@ -60,6 +62,7 @@ void CheckNumbers(const TyingSection& s, const ModelConfig& config, const Place&
   share(s.epsilon_decay, "epsilon_decay");
   share(s.epsilon_floor, "epsilon_floor");
   share(s.policy_at, "policy_at");
+  place.Check(std::isfinite(s.own_value), "own_value", s.own_value, "a finite number");
   place.Check(std::isfinite(s.size_weight), "size_weight", s.size_weight, "a finite number");
   place.Check(s.rank >= 1, "rank", s.rank, "1 or more");
   place.Check(s.keep >= 0 && s.keep <= config.layers, "keep", s.keep, "0 to the number of layers");
@@ -128,6 +131,25 @@ TyingOptions ResolveTying(const Recipe& recipe, const Model& model) {
   return options;
 }
 
+int TiedStage(const Recipe& recipe) {
+  if (!recipe.tying) return -1;
+  const std::string& wanted = recipe.tying->stage;
+  if (wanted.empty()) return 0;
+  int found = -1, count = 0;
+  std::string names;
+  for (size_t i = 0; i < recipe.stages.size(); ++i) {
+    const std::string& name = recipe.stages[i].name;
+    names += (i == 0 ? "'" : ", '") + name + "'";
+    if (name != wanted) continue;
+    found = static_cast<int>(i);
+    ++count;
+  }
+  if (count == 1) return found;
+  Place{recipe.file, "tying"}.Fail(
+      "stage", "'" + wanted + "'" + (count > 1 ? ", which several stages are called" : ""),
+      "one stage's name of " + names);
+}
+
 void CheckTyingStage(const Recipe& recipe, size_t index, int ranks) {
   const StageOptions& o = recipe.stages[index];
   const Place place = {recipe.file, "stages." + std::to_string(index)};
@@ -140,6 +162,7 @@ void CheckTyingStage(const Recipe& recipe, size_t index, int ranks) {
   refuse(o.exits != "none", "exits", o.exits);
   refuse(o.mixture != 0, "mixture", std::to_string(o.mixture));
   refuse(o.gate != 0, "gate", std::to_string(o.gate));
+  refuse(!o.widths.empty(), "widths", std::to_string(o.widths.size()) + " widths");
   if (ranks == 1) return;
   Place{recipe.file, ""}.Fail("tying", std::to_string(ranks) + " processes",
                               "one: layers tie themselves in single processes only");
@@ -154,7 +177,13 @@ Tying::Tying(const Recipe& recipe, const Model& model)
   if (options_.mode == TyingMode::kReplay) ReadDecisions(options_.section.decisions);
   if (options_.mode != TyingMode::kRl) return;
   const int units = static_cast<int>(ties_.state.units.size()), layers = config_.layers;
-  agent_.emplace(options_.agent, units * layers, units * layers * (layers + 1) / 2);
+  QAgentOptions agent = options_.agent;
+  for (int u = 0; u < units; ++u) {
+    for (int d = 1; d < layers; ++d) {
+      agent.favoured.push_back(SliceOf({.unit = u, .depth = d}).begin + d);
+    }
+  }
+  agent_.emplace(agent, units * layers, units * layers * (layers + 1) / 2);
 }
 
 void Tying::Update(TieState state) {
@@ -170,6 +199,10 @@ Ties Tying::Untied() const {
 
 int64_t Tying::Stored(const TieState& state) const {
   return StoredParameters(config_, base_, state, ties_.residual);
+}
+
+double Tying::StoredShare() const {
+  return static_cast<double>(Stored(ties_.state)) / static_cast<double>(untied_);
 }
 
 // An episode asks about every layer but the first, of each the units in turn.
@@ -255,6 +288,7 @@ std::vector<RunMetrics> Tying::Decide(double progress, const TieProbeStart& prob
     if (chosen.action > at.depth) FailLog(s.decisions, "an action beyond its layer");
   }
   open_ = {.at = at, .action = chosen.action, .state = state.Vector(), .probe = probe};
+  if (options_.reward == TieReward::kRelative) open_->stored = StoredShare();
   state.units[static_cast<size_t>(at.unit)].Act(at.depth, chosen.action, options_.untie);
   Update(std::move(state));
   RunMetrics event = TieEvent(at.unit);
@@ -289,7 +323,7 @@ double Tying::Quality(double cross_entropy) const {
 }
 
 RunMetrics Tying::Close(double cross_entropy) {
-  const double stored = static_cast<double>(Stored(ties_.state)) / static_cast<double>(untied_);
+  const double stored = StoredShare() - open_->stored;
   const double reward = Quality(cross_entropy) - options_.section.size_weight * stored;
   RunMetrics event{.event = "reward"};
   event.more = {{"decision", static_cast<double>(decisions_)},
@@ -341,7 +375,8 @@ nlohmann::json Tying::Save() const {
                     {"state", open_->state},
                     {"next_row", open_->probe.sampler.next_row},
                     {"data", open_->probe.sampler.data},
-                    {"cross_entropy", open_->probe.cross_entropy}};
+                    {"cross_entropy", open_->probe.cross_entropy},
+                    {"stored", open_->stored}};
   }
   return json;
 }
@@ -371,7 +406,8 @@ void Tying::Load(const nlohmann::json& json, const std::string& json_file,
                .state = open.at("state").get<std::vector<float>>(),
                .probe = {.sampler = {open.at("next_row").get<uint64_t>(),
                                      open.at("data").get<uint64_t>()},
-                         .cross_entropy = open.at("cross_entropy").get<double>()}};
+                         .cross_entropy = open.at("cross_entropy").get<double>()},
+               .stored = open.at("stored").get<double>()};
     }
   } catch (const nlohmann::json::exception& error) {
     throw Error({.function = "Tying::Load",

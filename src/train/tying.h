@@ -29,7 +29,8 @@ enum class TyingMode { kRl, kFixed, kReplay };
 enum class TieReward {
   kPerplexity,  // −perplexity (published), which clipping makes constant until it is below the clip
   kBits,        // −bits per token
-  kRelative,    // how many percent less cross-entropy than before the decision, on the same batch
+  kRelative,    // how many percent less cross-entropy than before the decision, on the same batch;
+                // what is stored counts by its change too
 };
 
 // [tying] with names resolved and values checked.
@@ -49,6 +50,10 @@ struct TyingOptions {
 
 // Throws naming the recipe's file and the key that makes no sense.
 TyingOptions ResolveTying(const Recipe& recipe, const Model& model);
+
+// The stage whose layers are tied; -1: none. Throws where tying.stage is no stage's name, or
+// several have it.
+int TiedStage(const Recipe& recipe);
 
 // Throws when a stage asks for what does not go with tying layers.
 void CheckTyingStage(const Recipe& recipe, size_t index, int ranks);
@@ -106,12 +111,14 @@ class Tying {
     int action = 0;
     std::vector<float> state;
     TieProbeStart probe;
+    double stored = 0;  // share of the untied parameters before it, where rewards are differences
   };
 
   Position PositionOf(int64_t decision) const;
   ActionSlice SliceOf(const Position& at) const;
   std::vector<uint8_t> Allowed(const Position& at, double progress) const;
   int64_t Stored(const TieState& state) const;
+  double StoredShare() const;  // of the untied parameters
   double Quality(double cross_entropy) const;
   void Update(TieState state);
   void ReadDecisions(const std::string& path);

@@ -15,8 +15,6 @@
 HWY_BEFORE_NAMESPACE();
 namespace rondo::HWY_NAMESPACE {
 
-// Probabilities below this count as zero where their logarithm is taken.
-
 HWY_INLINE PanelVec Load(const float* p) { return hn::LoadU(PanelTag(), p); }
 HWY_INLINE PanelVec Constant(float value) { return hn::Set(PanelTag(), value); }
 

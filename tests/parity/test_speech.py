@@ -3,9 +3,11 @@
 import math
 
 import jiwer
+import numpy
 import pytest
 import sacrebleu
 import sentencepiece
+import soundfile
 from conftest import BUILD, DATA, Rondo
 
 SPEECH = DATA / "speech"
@@ -102,6 +104,16 @@ def test_errors_say_what_is_wrong(rondo, trained):
     assert refused.returncode != 0 and "--ids" in refused.stderr
     refused = rondo.run("eval", model, "--text", SPEECH / "kathleen.tsv", check=False)
     assert refused.returncode != 0 and "a speech model" in refused.stderr
+
+
+def test_memory_that_does_not_suffice_is_named(rondo, trained, tmp_path):
+    """Wherever it runs out: never another error, never a crash; enough of it is enough."""
+    model, _ = trained
+    soundfile.write(tmp_path / "a.wav", numpy.random.default_rng(0).normal(0, 0.1, 464000), 16000)
+    enough = [rondo.run("transcribe", model, tmp_path / "a.wav", "--memory", str(m), check=False) for m in (1, 2, 3, 64)]
+    assert enough[0].returncode == 1 and enough[-1].returncode == 0
+    for answer in enough:
+        assert answer.returncode == 0 or (answer.returncode == 1 and "--memory" in answer.stderr), answer.stderr
 
 
 def test_quantised_models_are_directories_too(rondo, trained, tmp_path):

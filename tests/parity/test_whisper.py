@@ -166,6 +166,12 @@ def test_the_language_is_detected(rondo, whisper_base, tmp_path):
     told = rondo.json("transcribe", whisper_base, path, "--no-words", "--language", "en")
     heard = rondo.json("transcribe", whisper_base, path, "--no-words")
     assert told["files"][0]["text"] == heard["files"][0]["text"]
+    # What one file sounds like says nothing of the next.
+    german = "Heute ist schönes Wetter, und ich gehe mit den Kindern in den Park."
+    subprocess.run(["espeak-ng", "-v", "de", "-s", "140", "-w", tmp_path / "de.wav", german], check=True)
+    after = rondo.json("transcribe", whisper_base, tmp_path / "de.wav", path, "--no-words")
+    assert "mit den Kindern" in after["files"][0]["text"]
+    assert after["files"][1]["text"] == told["files"][0]["text"]
     answer = rondo.run("transcribe", whisper_base, path, "--language", "xx", check=False)
     assert answer.returncode != 0 and "language 'xx'" in answer.stderr
 

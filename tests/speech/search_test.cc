@@ -190,13 +190,31 @@ TEST(RecognizerTest, RefusesSearchesWithoutAHead) {
 
 TEST(RecognizerTest, JointSearchPrefersWhatBothLike) {
   ThreadPool pool(1);
-  const Recognizer recognizer(RandomSpeechModel({.decoder = true}), {}, pool);
+  const SpeechModel model = RandomSpeechModel({.decoder = true});
+  const Recognizer recognizer(model, {}, pool);
   const std::vector<float> features = RandomFeatures(40);
   const Recognition ctc = recognizer.Recognize(features, {.kind = SearchKind::kCtc, .beam = 6});
   const Recognition joint =
       recognizer.Recognize(features, {.kind = SearchKind::kJoint, .beam = 6, .ctc_weight = 1});
   EXPECT_EQ(joint.units, ctc.units);
   EXPECT_NEAR(joint.log_p, ctc.log_p, 1e-9);
+
+  // CTC's six best texts with both scores: the best of their means is found, and has it.
+  const std::vector<float> hidden = SpeechEncoder(model, {}, pool).Run(features, {});
+  CtcSearch search(6, model.config.units.count);
+  search.Push(SpeechHeads(model, {}, pool).Ctc(hidden));
+  const SpeechDecoder decoder(model, {}, pool);
+  const DecoderMemory memory = decoder.Remember(hidden);
+  std::map<Text, double> means;
+  for (const Prefix& prefix : search.Best()) {
+    const double decoded = ScoreText(decoder, memory, kTranscribeUnit, prefix.units);
+    means[prefix.units] = 0.3 * prefix.log_p + 0.7 * decoded;
+  }
+  ASSERT_EQ(means.size(), 6u);
+  const Recognition both =
+      recognizer.Recognize(features, {.kind = SearchKind::kJoint, .beam = 6, .ctc_weight = 0.3});
+  EXPECT_EQ(both.units, Best(means).first);
+  EXPECT_NEAR(both.log_p, Best(means).second, 1e-9);
 }
 
 }  // namespace

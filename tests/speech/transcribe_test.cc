@@ -75,6 +75,22 @@ TEST(Transcriber, TextDoesNotDependOnHowAudioComes) {
   }
 }
 
+// Where segments end does not depend on it either.
+TEST(Transcriber, SegmentsDoNotDependOnHowAudioComes) {
+  const SpeechModel model = Chunked();
+  Noise whole(70 * 16000, 70 * 16000), blocks(70 * 16000, 1600), pieces(70 * 16000, 777);
+  const Heard a = Transcribe(model, whole), b = Transcribe(model, blocks),
+              c = Transcribe(model, pieces);
+  ASSERT_GE(a.segments.size(), 2u);
+  for (const Heard* other : {&b, &c}) {
+    ASSERT_EQ(a.segments.size(), other->segments.size());
+    for (size_t i = 0; i < a.segments.size(); ++i) {
+      EXPECT_EQ(a.segments[i].units, other->segments[i].units);
+      EXPECT_EQ(a.segments[i].begin, other->segments[i].begin);
+    }
+  }
+}
+
 TEST(Transcriber, WordsOfStreamsHaveTimesInOrder) {
   Noise noise(48000, 1000);
   const Heard heard = Transcribe(Chunked(), noise);

@@ -206,7 +206,7 @@ class OnADevice : public testing::Test {
     std::optional<TeacherCache> cache;
     Student student(params, config, start.plan, kLength, ComputeType::kF32, step.checkpoint,
                     fading ? &fading->rest() : nullptr);
-    if (step.cached) student.UseCache(&cache.emplace(folder.File("top"), teacher, 6, kLength, 0));
+    if (step.cached) student.UseCache(&cache.emplace(folder.File("top"), teacher, 6, kLength));
     if (step.ffn_width > 0) student.set_ffn_width(step.ffn_width);
     Optimizer optimizer(params, step.optimizer);
     const TokenBatch batch = RandomBatch(kRows, kLength, config.vocab, /*border=*/2);

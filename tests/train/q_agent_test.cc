@@ -31,6 +31,14 @@ TEST(QAgent, LearnsTheActionThatIsRewarded) {
   EXPECT_NEAR(chosen.value, 2, 0.2);
 }
 
+TEST(QAgent, BeginsWithWhatIsFavoured) {
+  const std::vector<uint8_t> all(3, 1);
+  for (int action = 0; action < 3; ++action) {
+    const QAgent agent({.favoured = {kSlice.begin + action}, .head_start = 50}, kLayers, kOutputs);
+    EXPECT_EQ(agent.Choose(kState, kSlice, all, 0, 0).action, action);
+  }
+}
+
 TEST(QAgent, ExploresTheAllowedActionsAlike) {
   const QAgent agent({.seed = 7}, kLayers, kOutputs);
   const std::vector<uint8_t> allowed = {1, 0, 1};

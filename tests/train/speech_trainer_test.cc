@@ -4,8 +4,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <filesystem>
 
+#include "base/file.h"
 #include "base/rng.h"
 #include "base/temp_dir.h"
 #include "base/thread_pool.h"
@@ -52,6 +54,24 @@ TEST(SpeechTrainerTest, ResumedRunsEndWithTheSameBits) {
   }
 }
 
+// Units and normalisation come from the data: a run goes on with no other.
+TEST(SpeechTrainerTest, OtherDataIsNoticed) {
+  const TempDir dir;
+  const std::string manifest = dir.File("set.tsv"), audio = RONDO_TEST_DATA "/speech/kathleen.tar";
+  const std::string before = ReadTextFile(kManifest);
+  WriteTextFile(manifest, before);
+  std::string text = RecipeText(dir.File("run"), "audio = \"" + audio + "\"\n");
+  text.replace(text.find(kManifest), kManifest.size(), manifest);
+  RunText(text, {.quiet = true, .stop_after = 4});
+  std::string after = before;
+  std::ranges::replace(after, 'e', 'a');
+  WriteTextFile(manifest, after);
+  EXPECT_THAT([&] { RunText(text, {.resume = true, .quiet = true}); },
+              testing::ThrowsMessage<Error>(testing::HasSubstr("than the run began with")));
+  WriteTextFile(manifest, before);
+  EXPECT_EQ(RunText(text, {.resume = true, .quiet = true}).steps, 6);
+}
+
 // Four sentences can be learned by heart; what comes out runs as any speech model, CTC first.
 TEST(SpeechTrainerTest, LearnsAndIsReadByTheEngine) {
   const TempDir dir;
@@ -94,6 +114,11 @@ TEST(SpeechTrainerTest, ErrorsNameTheField) {
   };
   fails("conv_kernel = 4\n", "conv_kernel");
   fails("task = 'sing'\n", "speech.task");
+  fails("task = 'both'\nattention = 0.3\n", "kathleen.tsv: translation");
+  fails("label_smoothing = 1.5\n", "speech.label_smoothing");
+  fails("time_width = -1\n", "speech.time_width");
+  EXPECT_THAT([&] { RunText(RecipeText(dir.File("a"), "") + "layer_dropout = 0.5\n", {}); },
+              testing::ThrowsMessage<Error>(HasSubstr("stages.0.layer_dropout")));
   fails("task = 'translate'\n", "speech.attention");
   fails("units = 'words'\n", "speech.units");
   fails("ctc = 0\n", "speech.ctc");

@@ -22,9 +22,7 @@ class Cached : public testing::Test {
   BatchTokens Batch(uint64_t seed, int border = 0) const {
     return SplitBatch(RandomBatch(3, 8, model_.config.vocab, border, seed), border > 0, 0, 3);
   }
-  TeacherCache Open(int k = 5, int rank = 0) const {
-    return TeacherCache(dir_.File("top"), teacher_, k, 8, rank);
-  }
+  TeacherCache Open() const { return TeacherCache(dir_.File("top"), teacher_, 5, 8); }
 
   TempDir dir_;
   Model model_;
@@ -62,15 +60,24 @@ TEST_F(Cached, GivesTheSameBitsAgain) {
   }
   TeacherCache again = Open();
   EXPECT_EQ(again.rows(), 6u);
-  const auto size = fs::file_size(dir_.File("top/rank-0.top"));
+  const auto size = fs::file_size(dir_.File("top/part-0000.top"));
   ExpectSame(again.Get(Batch(2)), other);
   ExpectSame(again.Get(Batch(1)), first);
-  EXPECT_EQ(fs::file_size(dir_.File("top/rank-0.top")), size);
-  // Another rank reads the same rows and writes its own.
-  TeacherCache second = Open(5, 1);
-  ExpectSame(second.Get(Batch(1)), first);
-  second.Get(Batch(3));
-  EXPECT_EQ(fs::file_size(dir_.File("top/rank-0.top")), size);
+  EXPECT_EQ(fs::file_size(dir_.File("top/part-0000.top")), size);
+}
+
+// Ranks, or runs over the same data.
+TEST_F(Cached, ProcessesThatWriteAtOnceLeaveEachOtherAlone) {
+  TeacherCache a = Open(), b = Open();
+  const TopTokens one = a.Get(Batch(1)), two = b.Get(Batch(2)), three = a.Get(Batch(3));
+  EXPECT_NE(one.log_p, two.log_p);
+  ExpectSame(a.Get(Batch(1)), one);
+  ExpectSame(b.Get(Batch(2)), two);
+  TeacherCache later = Open();
+  EXPECT_EQ(later.rows(), 9u);
+  ExpectSame(later.Get(Batch(1)), one);
+  ExpectSame(later.Get(Batch(2)), two);
+  ExpectSame(later.Get(Batch(3)), three);
 }
 
 TEST_F(Cached, BordersOfDocumentsBelongToARow) {
@@ -87,7 +94,7 @@ TEST_F(Cached, ComputesARecordAgainThatAKillCutShort) {
     TeacherCache cache = Open();
     first = cache.Get(Batch(1));
   }
-  const std::string file = dir_.File("top/rank-0.top");
+  const std::string file = dir_.File("top/part-0000.top");
   fs::resize_file(file, fs::file_size(file) - 7);
   TeacherCache again = Open();
   EXPECT_EQ(again.rows(), 2u);
@@ -100,7 +107,7 @@ TEST_F(Cached, RefusesWhatAnotherTeacherGave) {
   const Model other = RandomModel(model_.config, model_.plan, 99);
   const Teacher stranger(other, 8);
   const auto open = [&](const Teacher& teacher, int k, int64_t length) {
-    TeacherCache(dir_.File("top"), teacher, k, length, 0);
+    TeacherCache(dir_.File("top"), teacher, k, length);
   };
   EXPECT_THAT([&] { open(stranger, 5, 8); },
               testing::ThrowsMessage<Error>(testing::HasSubstr("teacher")));

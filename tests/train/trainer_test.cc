@@ -292,6 +292,60 @@ TEST_F(Training, TheGateIsTrainedAndMovesNothingElse) {
   EXPECT_LT(last.more.at("gate_loss_1"), 0.69);  // below ln 2, where it began
 }
 
+// Before hours are spent, and before the folder is anyone's.
+TEST_F(Training, RefusesAtOnceWhatWouldFailInTheEnd) {
+  const auto message = [&](const std::vector<std::string>& settings) -> std::string {
+    try {
+      Go("run", {}, settings);
+    } catch (const Error& error) {
+      return error.what();
+    }
+    return "no error";
+  };
+  EXPECT_THAT(message({"run.keep=0"}), HasSubstr("run.keep"));
+  EXPECT_THAT(message({"run.store=\"fp16\""}), HasSubstr("run.store"));
+  EXPECT_THAT(message({"run.store=\"q8_0\""}), HasSubstr("f32, bf16 or f16"));
+  EXPECT_THAT(message({"stages=[{steps=2}, {steps=2, parameters=[\"residul.*\"]}]"}),
+              HasSubstr("stages.1.parameters: pattern 'residul.*' matches no parameter"));
+  EXPECT_THAT(message({"data.files=[\"nothing.txt\"]"}), HasSubstr("nothing.txt"));
+  EXPECT_THAT(message({"data.length=100000"}), HasSubstr("data.length"));
+  EXPECT_FALSE(fs::exists(dir_.File("run")));
+}
+
+TEST_F(Training, AlignsModelsWithoutResiduals) {
+  const Model model = LoadModel(kStories);
+  SaveModel(model, dir_.File("folded"), DType::kF32);
+  EXPECT_NO_THROW(Go("run", {}, {"train.kind=\"align\""}));
+}
+
+TEST_F(Training, HiddenStatesNeedATeacherOfTheSameShape) {
+  ModelConfig narrow = LoadModel(kStories).config;
+  narrow.layers = 2;
+  Model other = RandomModel(narrow, IdentityPlan(narrow));
+  other.path = kStories;
+  SaveModel(other, dir_.File("folded"), DType::kF32);
+  for (const std::string setting : {"train.kind=\"align\"", "train.hidden=0.5"}) {
+    EXPECT_THAT([&] { Go("run", {}, {setting, "train.hidden_depths=[0]"}); },
+                testing::ThrowsMessage<Error>(HasSubstr("2 layers of width")));
+  }
+}
+
+// What a kill leaves of unfinished checkpoints goes when the run goes on.
+TEST_F(Training, UnfinishedCheckpointsAreRemoved) {
+  Go("run", {.stop_after = 3});
+  const std::string folder = dir_.File("run/checkpoints/");
+  for (const std::string name :
+       {"stage-00-step-00000099.safetensors", "stage-00-step-00000099.json",
+        "stage-00-step-00000099.safetensors.tmp-1", "stage-00-step-00000098.tmp-2/model"}) {
+    fs::create_directories(fs::path(folder + name).parent_path());
+    WriteTextFile(folder + name, "x");
+  }
+  Go("run", {.resume = true});
+  for (const auto& entry : fs::directory_iterator(folder)) {
+    EXPECT_THAT(entry.path().string(), testing::Not(HasSubstr("0000009")));
+  }
+}
+
 TEST_F(Training, RefusesWhatThePlanDoesNotHave) {
   const auto message = [&](const std::string& setting) -> std::string {
     try {
@@ -429,7 +483,7 @@ TEST_F(Training, CachedTeacherGivesTheSameBits) {
   Go("first", {}, settings);
   Go("second", {}, settings);
   EXPECT_EQ(Bytes("first/model/model.safetensors"), Bytes("second/model/model.safetensors"));
-  EXPECT_EQ(fs::file_size(dir_.File("top/rank-0.top")), 32 + 6u * 8 * (8 + 32 * 8 * 8));
+  EXPECT_EQ(fs::file_size(dir_.File("top/part-0000.top")), 32 + 6u * 8 * (8 + 32 * 8 * 8));
 }
 
 TEST_F(Training, CachedTeacherKnowsWhatItCannotTeach) {

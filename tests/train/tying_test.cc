@@ -5,8 +5,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "base/file.h"
 #include "base/temp_dir.h"
@@ -154,6 +156,49 @@ TEST_F(TyingRuns, PoliciesTieAsTheySay) {
               ElementsAre(0, 1, 0, 1, 0, 1));
 }
 
+// One unit cannot follow two maps.
+TEST_F(TyingRuns, RefusesAPlanThatTiesPartsOfAUnitApart) {
+  Go("none", {"tying.mode=\"fixed\"", "tying.policy=\"none\"", "train.steps=1"});
+  SharingPlan plan = IdentityPlan(LoadModel(dir_.File("none/model")).config);
+  for (const Module m : {Module::kUp, Module::kDown}) plan[m].blocks = {0, 0, 1, 1, 2, 2};
+  WriteTextFile(dir_.File("plan.json"), PlanToJson(plan));
+  const std::vector<std::string> settings = {"tying.mode=\"fixed\"", "tying.policy=\"plan\"",
+                                             "train.steps=2", "tying.norms=\"own\"",
+                                             "tying.plan=\"" + dir_.File("plan.json") + "\""};
+  EXPECT_THAT([&] { Go("whole", settings); },
+              testing::ThrowsMessage<Error>(HasSubstr("tying.unit = \"half\"")));
+  std::vector<std::string> halves = settings;
+  halves.emplace_back("tying.unit=\"half\"");
+  Go("halves", halves);
+  EXPECT_THAT(Blocks("halves", Module::kUp), ElementsAre(0, 0, 1, 1, 2, 2));
+  EXPECT_THAT(Blocks("halves"), ElementsAre(0, 1, 2, 3, 4, 5));
+}
+
+// Rewards follow from what the log tells of the probes.
+TEST_F(TyingRuns, RewardsAreWhatTheySay) {
+  Go("bits", {"tying.reward=\"bits\"", "tying.reward_clip=0", "tying.size_weight=3"});
+  const double untied = 6 * 12 * 32 * 32 + 6 * 13 * 32 + 2 * 32;  // six layers and the final norm
+  std::set<double> different;
+  double stored = 0;
+  for (const RunMetrics& line : Log("bits")) {
+    if (line.more.contains("stored_parameters")) stored = line.more.at("stored_parameters");
+    if (line.event != "reward") continue;
+    EXPECT_NEAR(line.more.at("reward"),
+                -line.more.at("probe_ce") / std::log(2.0) - 3 * stored / untied, 1e-5);
+    different.insert(line.more.at("reward"));
+  }
+  EXPECT_EQ(different.size(), 10u);
+  Go("relative", {"tying.reward=\"relative\"", "tying.size_weight=50", "train.lr=1e-9"});
+  // Nothing is learned: what a decision changes in size is all that counts, up to what copies say.
+  double before = untied;
+  for (const RunMetrics& line : Log("relative")) {
+    if (line.more.contains("stored_parameters")) stored = line.more.at("stored_parameters");
+    if (line.event != "reward") continue;
+    EXPECT_NEAR(line.more.at("reward"), 50 * (before - stored) / untied, 10.0);
+    before = stored;
+  }
+}
+
 // A policy of nothing is conventional training, to the bit.
 TEST_F(TyingRuns, NoTiesAreConventionalTraining) {
   Go("none", {"tying.mode=\"fixed\"", "tying.policy=\"none\""});
@@ -170,6 +215,25 @@ TEST_F(TyingRuns, KeepsToABudget) {
   const auto untied = CountParameters(model.config, IdentityPlan(model.config)).NonEmbedding();
   EXPECT_LE(static_cast<double>(stored), 0.4 * static_cast<double>(untied));
   EXPECT_EQ(Events(Log("run"), "tie").back().more.at("episode"), 1);
+}
+
+// What a tie costs is no spike: the guard measures losses against those under the same ties.
+TEST_F(TyingRuns, TrainsOnWhereATieRaisesTheLoss) {
+  std::string text = Text("run");
+  const size_t begin = text.find("[init]"), end = text.find("[tying]");
+  text.replace(begin, end - begin, "model = \"" + kStories + "\"\n");
+  const std::vector<std::string> settings = {"tying.mode=\"fixed\"", "tying.policy=\"first\"",
+                                             "tying.policy_at=0.5", "train.spike=1.15",
+                                             "train.batch=32", "train.lr=1e-5"};
+  Train(ParseRecipe(text, "recipe.toml", settings), {.quiet = true});
+  const std::vector<RunMetrics> log = Log("run");
+  EXPECT_THAT(Events(log, "spike"), testing::IsEmpty());
+  std::vector<double> losses;
+  for (const RunMetrics& line : log) {
+    if (line.loss && line.event.empty()) losses.push_back(*line.loss);
+  }
+  ASSERT_EQ(losses.size(), 20u);
+  EXPECT_GT(losses[10], 1.15 * losses[9]) << losses[8];
 }
 
 TEST_F(TyingRuns, TiedLayersLeaveMemory) {
@@ -203,6 +267,9 @@ TEST_F(TyingRuns, RefusesWhatMakesNoSense) {
   fails({"tying.residual=\"kronecker\""}, "lora-diag");
   fails({"tying.epsilon=2"}, "tying.epsilon");
   fails({"train.layer_dropout=0.1", "train.exits=\"weighted\""}, "layers are tied");
+  fails({"train.widths=[0.5, 1.0]"}, "stages.0.widths");
+  fails({"tying.stage=\"trian\""}, "tying.stage: 'trian' (expected one stage's name of 'train')");
+  fails({"stages=[{name=\"a\"}, {name=\"a\"}]", "tying.stage=\"a\""}, "several stages");
   fails({"tying.mode=\"replay\"", "tying.decisions=\"" + dir_.File("nothing") + "\""}, "nothing");
 }
 
