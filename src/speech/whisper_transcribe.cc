@@ -241,7 +241,7 @@ class WhisperMethod : public Transcriber::Method {
   EncoderStream stream_;
   int32_t told_language_ = -1;  // by the caller; -1: each audio's first window tells
   int32_t language_ = -1;       // of this audio, once it is known
-  std::vector<float> window_;  // samples from at_ on
+  std::vector<float> window_;   // samples from at_ on
   int64_t at_ = 0;
   std::vector<float> frames_, hidden_;
   std::optional<DecoderMemory> memory_;  // of the window read last

@@ -169,7 +169,8 @@ void RemoveLeftovers(const std::string& folder) {
     const fs::path& path = entry.path();
     const std::string extension = path.extension().string();
     const bool part = extension == ".safetensors" || extension == ".json";
-    if (extension.starts_with(".tmp-") || (part && !fs::exists(fs::path(path).replace_extension()))) {
+    if (extension.starts_with(".tmp-") ||
+        (part && !fs::exists(fs::path(path).replace_extension()))) {
       leftovers.push_back(path);
     }
   }

@@ -140,8 +140,9 @@ void SpeechRun::Check() const {
   if (speech_.ctc <= 0 && speech_.attention <= 0 && speech_.transducer <= 0) {
     fail("speech.ctc", "no loss", "ctc, attention or transducer above 0");
   }
-  for (const auto& [field, share] : {std::pair("speech.dropout", speech_.dropout),
-                                     std::pair("speech.label_smoothing", speech_.label_smoothing)}) {
+  for (const auto& [field, share] :
+       {std::pair("speech.dropout", speech_.dropout),
+        std::pair("speech.label_smoothing", speech_.label_smoothing)}) {
     if (!(share >= 0 && share < 1)) fail(field, std::to_string(share), "0 to below 1");
   }
   for (const auto& [field, number] : {std::pair("speech.frequency_masks", speech_.frequency_masks),

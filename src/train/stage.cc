@@ -238,9 +238,9 @@ void CheckTeacher(const Recipe& recipe, const ModelConfig& model, const ModelCon
     const auto shape = [](const ModelConfig& c) {
       return std::to_string(c.layers) + " layers of width " + std::to_string(c.d_model);
     };
-    root.Fail("teacher", shape(teacher),
-              "the model's " + shape(model) + ", as stage '" + stage.name +
-                  "' compares hidden states");
+    root.Fail(
+        "teacher", shape(teacher),
+        "the model's " + shape(model) + ", as stage '" + stage.name + "' compares hidden states");
   }
   const int longest = std::min(model.max_positions, teacher.max_positions);
   Place{recipe.file, "data"}.Check(recipe.data.length <= longest, "length", recipe.data.length,

@@ -325,8 +325,11 @@ TEST_F(Training, HiddenStatesNeedATeacherOfTheSameShape) {
   other.path = kStories;
   SaveModel(other, dir_.File("folded"), DType::kF32);
   for (const std::string setting : {"train.kind=\"align\"", "train.hidden=0.5"}) {
-    EXPECT_THAT([&] { Go("run", {}, {setting, "train.hidden_depths=[0]"}); },
-                testing::ThrowsMessage<Error>(HasSubstr("2 layers of width")));
+    EXPECT_THAT(
+        [&] {
+          Go("run", {}, {setting, "train.hidden_depths=[0]"});
+        },
+        testing::ThrowsMessage<Error>(HasSubstr("2 layers of width")));
   }
 }
 

@@ -223,8 +223,8 @@ TEST_F(TyingRuns, TrainsOnWhereATieRaisesTheLoss) {
   const size_t begin = text.find("[init]"), end = text.find("[tying]");
   text.replace(begin, end - begin, "model = \"" + kStories + "\"\n");
   const std::vector<std::string> settings = {"tying.mode=\"fixed\"", "tying.policy=\"first\"",
-                                             "tying.policy_at=0.5", "train.spike=1.15",
-                                             "train.batch=32", "train.lr=1e-5"};
+                                             "tying.policy_at=0.5",  "train.spike=1.15",
+                                             "train.batch=32",       "train.lr=1e-5"};
   Train(ParseRecipe(text, "recipe.toml", settings), {.quiet = true});
   const std::vector<RunMetrics> log = Log("run");
   EXPECT_THAT(Events(log, "spike"), testing::IsEmpty());
