@@ -140,10 +140,12 @@ struct TyingSection {
   double until = 1;
   int reach = 0;
   double budget = 0;
+  double budget_from = 0;
   double budget_by = 0.5;
   std::string reward = "perplexity";
   double reward_clip = 10;
   double size_weight = 0;
+  double undo = 0;
 
   int hidden = 128;
   double discount = 0.99;

@@ -45,10 +45,12 @@ void VisitDecisions(TyingSection& o, Visitor& v) {
   v("until", o.until, "share of the stage after which nothing more is decided");
   v("reach", o.reach, "how many layers back a layer may take weights from; 0: any");
   v("budget", o.budget, "most non-embedding parameters stored, up to 1 a share; 0: any");
-  v("budget_by", o.budget_by, "share of the stage until which the budget is reached, linearly");
+  v("budget_from", o.budget_from, "share of the stage from which the limit falls …");
+  v("budget_by", o.budget_by, "… and by which it is the budget, linearly");
   v("reward", o.reward, "perplexity (its negative), bits (a token, negative), relative (percent)");
   v("reward_clip", o.reward_clip, "largest size of that; 0: any");
   v("size_weight", o.size_weight, "reward lost for storing as much as the untied model");
+  v("undo", o.undo, "a decision that costs more reward is taken back once it is learned; 0: none");
 }
 
 template <typename Visitor>

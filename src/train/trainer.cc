@@ -258,6 +258,14 @@ void Run::CloseAndDecide(StageRun& run, bool end) {
   const auto probe = [&] {
     return run.student->CrossEntropy(sampler_->Next(limits.batch), run.stage.loss);
   };
+  Ties before = tying.ties();
+  const auto follow = [&] {
+    if (tying.ties() == before) return;
+    run.Retie(before);
+    run.MakeStudent(recipe_.data.length, cache_.get());
+    before = tying.ties();
+    state_.loss_mean = 0;  // another model: its losses are no spikes of the one before
+  };
   if (const TieProbeStart* open = tying.open()) {
     if (!end && !tying.Due(state_.stage_step, progress)) return;
     const SamplerState now = sampler_->state();
@@ -265,16 +273,13 @@ void Run::CloseAndDecide(StageRun& run, bool end) {
     const double cross_entropy = probe();
     if (tying.WantsProbe()) sampler_->Restore(now);
     log(tying.Close(cross_entropy));
+    follow();
   }
   if (end || !tying.Due(state_.stage_step, progress)) return;
   TieProbeStart start{.sampler = sampler_->state()};
   if (tying.WantsProbe()) start.cross_entropy = probe();
-  const Ties before = tying.ties();
   for (RunMetrics& event : tying.Decide(progress, start, run.params)) log(std::move(event));
-  if (tying.ties() == before) return;
-  run.Retie(before);
-  run.MakeStudent(recipe_.data.length, cache_.get());
-  state_.loss_mean = 0;  // another model: its losses are no spikes of the one before
+  follow();
 }
 
 StepValue Run::Step(StageRun& run) {

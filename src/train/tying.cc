@@ -56,7 +56,9 @@ void CheckNumbers(const TyingSection& s, const ModelConfig& config, const Place&
   least(s.agent_lr, "agent_lr", 0, "0 or more");
   least(s.agent_decay, "agent_decay", 0, "0 or more");
   share(s.until, "until");
+  share(s.budget_from, "budget_from");
   share(s.budget_by, "budget_by");
+  least(s.undo, "undo", 0, "0 or more");
   share(s.discount, "discount");
   share(s.epsilon, "epsilon");
   share(s.epsilon_decay, "epsilon_decay");
@@ -81,6 +83,27 @@ std::string OwnersText(const TieUnit& unit) {
     text += unit.frozen[d] != 0 ? "." : std::to_string(owner);
   }
   return text;
+}
+
+nlohmann::json UnitsToJson(const TieState& state) {
+  nlohmann::json units = nlohmann::json::array();
+  for (const TieUnit& unit : state.units) {
+    units.push_back({{"choice", unit.choice},
+                     {"own", unit.own},
+                     {"storage", unit.storage},
+                     {"frozen", unit.frozen}});
+  }
+  return units;
+}
+
+void UnitsFromJson(const nlohmann::json& units, TieState& state) {
+  for (size_t i = 0; i < state.units.size(); ++i) {
+    const nlohmann::json& unit = units.at(i);
+    unit.at("choice").get_to(state.units[i].choice);
+    unit.at("own").get_to(state.units[i].own);
+    unit.at("storage").get_to(state.units[i].storage);
+    unit.at("frozen").get_to(state.units[i].frozen);
+  }
 }
 
 [[noreturn]] void FailLog(const std::string& path, std::string problem) {
@@ -123,6 +146,9 @@ TyingOptions ResolveTying(const Recipe& recipe, const Model& model) {
   const ResidualKind kind = options.residual.kind;
   if (kind == ResidualKind::kMulDiag || kind == ResidualKind::kKronecker) {
     place.Fail("residual", "'" + s.residual + "'", "none, lora, lora-diag or dora");
+  }
+  if (s.undo > 0 && options.untie != Untie::kRestore) {
+    place.Fail("untie", "'" + s.untie + "' with undo", "restore: a layer gets back what it had");
   }
   if (!(model.plan == IdentityPlan(model.config))) {
     Place{recipe.file, ""}.Fail("tying", "a model whose layers share tensors or have residuals",
@@ -234,7 +260,9 @@ std::vector<uint8_t> Tying::Allowed(const Position& at, double progress) const {
   if (s.budget == 0) return allowed;
   const auto untied = static_cast<double>(untied_);
   const double budget = s.budget <= 1 ? s.budget * untied : s.budget;
-  const double share = s.budget_by > 0 ? std::min(1.0, progress / s.budget_by) : 1;
+  const double falling = s.budget_by - s.budget_from;
+  const double share =
+      progress >= s.budget_by ? 1.0 : std::max(0.0, (progress - s.budget_from) / falling);
   const double limit = untied + share * (budget - untied);
   std::vector<double> excess(allowed.size());
   double least = 1e300;
@@ -277,9 +305,9 @@ std::vector<RunMetrics> Tying::Decide(double progress, const TieProbeStart& prob
   const double epsilon = std::max(
       s.epsilon_floor, s.epsilon * std::pow(s.epsilon_decay, static_cast<double>(at.episode)));
   QAgent::Chosen chosen;
+  const std::vector<uint8_t> allowed = Allowed(at, progress);
   if (agent_) {
-    chosen =
-        agent_->Choose(state.Vector(), SliceOf(at), Allowed(at, progress), epsilon, decisions_);
+    chosen = agent_->Choose(state.Vector(), SliceOf(at), allowed, epsilon, decisions_);
   } else {
     if (decisions_ >= static_cast<int64_t>(recorded_.size())) {
       FailLog(s.decisions, std::to_string(recorded_.size()) + " decisions, and one more is due");
@@ -288,6 +316,8 @@ std::vector<RunMetrics> Tying::Decide(double progress, const TieProbeStart& prob
     if (chosen.action > at.depth) FailLog(s.decisions, "an action beyond its layer");
   }
   open_ = {.at = at, .action = chosen.action, .state = state.Vector(), .probe = probe};
+  const int kept = state.units[static_cast<size_t>(at.unit)].choice[static_cast<size_t>(at.depth)];
+  if (s.undo > 0 && allowed[static_cast<size_t>(kept)] != 0) open_->before = state;
   if (options_.reward == TieReward::kRelative) open_->stored = StoredShare();
   state.units[static_cast<size_t>(at.unit)].Act(at.depth, chosen.action, options_.untie);
   Update(std::move(state));
@@ -339,6 +369,10 @@ RunMetrics Tying::Close(double cross_entropy) {
     event.more["agent_loss"] = update.loss;
     event.more["target"] = update.target;
   }
+  if (open_->before && reward < -options_.section.undo) {
+    Update(std::move(*open_->before));
+    event.more["undone"] = 1;
+  }
   ++decisions_;
   open_.reset();
   return event;
@@ -362,14 +396,8 @@ void Tying::Describe(RunMetrics& metrics) const {
 }
 
 nlohmann::json Tying::Save() const {
-  nlohmann::json units = nlohmann::json::array();
-  for (const TieUnit& unit : ties_.state.units) {
-    units.push_back({{"choice", unit.choice},
-                     {"own", unit.own},
-                     {"storage", unit.storage},
-                     {"frozen", unit.frozen}});
-  }
-  nlohmann::json json = {{"decisions", decisions_}, {"applied", applied_}, {"units", units}};
+  nlohmann::json json = {
+      {"decisions", decisions_}, {"applied", applied_}, {"units", UnitsToJson(ties_.state)}};
   if (open_) {
     json["open"] = {{"action", open_->action},
                     {"state", open_->state},
@@ -377,6 +405,7 @@ nlohmann::json Tying::Save() const {
                     {"data", open_->probe.sampler.data},
                     {"cross_entropy", open_->probe.cross_entropy},
                     {"stored", open_->stored}};
+    if (open_->before) json["open"]["before"] = UnitsToJson(*open_->before);
   }
   return json;
 }
@@ -391,13 +420,7 @@ void Tying::Load(const nlohmann::json& json, const std::string& json_file,
     decisions_ = json.at("decisions").get<int64_t>();
     applied_ = json.at("applied").get<bool>();
     TieState state = ties_.state;
-    for (size_t i = 0; i < state.units.size(); ++i) {
-      const nlohmann::json& unit = json.at("units").at(i);
-      unit.at("choice").get_to(state.units[i].choice);
-      unit.at("own").get_to(state.units[i].own);
-      unit.at("storage").get_to(state.units[i].storage);
-      unit.at("frozen").get_to(state.units[i].frozen);
-    }
+    UnitsFromJson(json.at("units"), state);
     Update(std::move(state));
     if (json.contains("open")) {
       const nlohmann::json& open = json.at("open");
@@ -407,7 +430,12 @@ void Tying::Load(const nlohmann::json& json, const std::string& json_file,
                .probe = {.sampler = {open.at("next_row").get<uint64_t>(),
                                      open.at("data").get<uint64_t>()},
                          .cross_entropy = open.at("cross_entropy").get<double>()},
-               .stored = open.at("stored").get<double>()};
+               .stored = open.at("stored").get<double>(),
+               .before = {}};
+      if (open.contains("before")) {
+        open_->before = ties_.state;
+        UnitsFromJson(open.at("before"), *open_->before);
+      }
     }
   } catch (const nlohmann::json::exception& error) {
     throw Error({.function = "Tying::Load",

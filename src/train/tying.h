@@ -83,7 +83,8 @@ class Tying {
   const TieProbeStart* open() const { return open_ ? &open_->probe : nullptr; }
   // Whether the quality before a decision is wanted.
   bool WantsProbe() const { return options_.reward == TieReward::kRelative; }
-  // The reward of the open decision, from the cross-entropy of a batch in nats.
+  // The reward of the open decision, from the cross-entropy of a batch in nats. Ties may be what they
+  // were before the decision again.
   RunMetrics Close(double cross_entropy);
 
   // Makes the next decision, or applies a fixed policy, and tells what changed.
@@ -112,6 +113,7 @@ class Tying {
     std::vector<float> state;
     TieProbeStart probe;
     double stored = 0;  // share of the untied parameters before it, where rewards are differences
+    std::optional<TieState> before = {};  // to go back to, where the decision may be taken back
   };
 
   Position PositionOf(int64_t decision) const;

@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <set>
+#include <utility>
 
 #include "base/file.h"
 #include "base/temp_dir.h"
@@ -199,6 +200,43 @@ TEST_F(TyingRuns, RewardsAreWhatTheySay) {
   }
 }
 
+// Ties that cost too much are taken back, and the model is what it was; also where a run was
+// resumed.
+TEST_F(TyingRuns, TakesBackWhatCostsTooMuch) {
+  const auto go = [&](const std::string& out, TrainOptions options) {
+    std::string text = Text(out);
+    const size_t begin = text.find("[init]"), end = text.find("[tying]");
+    text.replace(begin, end - begin, "model = \"" + kStories + "\"\n");
+    const std::vector<std::string> settings = {
+        "tying.start=\"independent\"", "tying.untie=\"restore\"",
+        "tying.reward=\"relative\"",   "tying.undo=5",
+        "tying.norms=\"own\"",         "train.lr=1e-5"};
+    options.quiet = true;
+    Train(ParseRecipe(text, "recipe.toml", settings), options);
+  };
+  go("run", {});
+  std::string owners = "layer: 0 1 2 3 4", before = owners;
+  int undone = 0;
+  for (const RunMetrics& line : Log("run")) {
+    if (line.event == "tie") before = std::exchange(owners, line.text);
+    if (line.event != "reward") continue;
+    EXPECT_EQ(line.more.contains("undone"), line.more.at("reward") < -5);
+    if (!line.more.contains("undone")) continue;
+    owners = before;
+    ++undone;
+  }
+  EXPECT_GE(undone, 2);
+  std::string stored = "layer:";
+  const std::vector<int> blocks = Blocks("run");
+  for (const int block : blocks) {
+    stored += " " + std::to_string(std::ranges::find(blocks, block) - blocks.begin());
+  }
+  EXPECT_EQ(stored, owners);
+  go("parts", {.stop_after = 7});
+  go("parts", {.resume = true});
+  EXPECT_EQ(Weights("run"), Weights("parts"));
+}
+
 // A policy of nothing is conventional training, to the bit.
 TEST_F(TyingRuns, NoTiesAreConventionalTraining) {
   Go("none", {"tying.mode=\"fixed\"", "tying.policy=\"none\""});
@@ -267,6 +305,7 @@ TEST_F(TyingRuns, RefusesWhatMakesNoSense) {
   fails({"tying.residual=\"kronecker\""}, "lora-diag");
   fails({"tying.epsilon=2"}, "tying.epsilon");
   fails({"train.layer_dropout=0.1", "train.exits=\"weighted\""}, "layers are tied");
+  fails({"tying.undo=1"}, "tying.untie");
   fails({"train.widths=[0.5, 1.0]"}, "stages.0.widths");
   fails({"tying.stage=\"trian\""}, "tying.stage: 'trian' (expected one stage's name of 'train')");
   fails({"stages=[{name=\"a\"}, {name=\"a\"}]", "tying.stage=\"a\""}, "several stages");
