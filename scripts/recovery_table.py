@@ -40,12 +40,14 @@ class Table:
                     "run": {"out": str(folder), "threads": 1, "checkpoint_minutes": 5.0, "keep": 1}}
         stages = [{"name": "align", "kind": "align", "minutes": align * minutes, "lr": method["lr"]}] if align else []
         stages.append({"name": "distil", "minutes": (1 - align) * minutes, **method})
-        if (folder / "model").exists() and made_from(folder / "made_from.json", {"stages": stages, **sections}):
+        settings = {"stages": stages, **sections}
+        if not made_from(folder / "made_from.json", settings):
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+            write_json(folder / "made_from.json", settings)
+        if (folder / "model").exists():
             return
-        if (folder / "model").exists():  # of other settings
-            shutil.rmtree(folder)
         train(self.options.bin, folder, toml(sections, stages))
-        write_json(folder / "made_from.json", {"stages": stages, **sections})
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
         print(name, self.path_of(name), flush=True)
 

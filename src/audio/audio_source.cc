@@ -107,7 +107,7 @@ bool DataCutShort(const OpenSound& open) {
   if (line.find("should be") == std::string_view::npos) return false;
   // A writer to a pipe does not know the length and leaves a number near the largest of 31 or 32
   // bits (sox and espeak-ng 0x7ffff000).
-  const size_t digit = line.find_first_of("0123456789");
+  const size_t digit = std::min(line.find_first_of("0123456789"), line.size());
   uint64_t declared = 0;
   std::from_chars(line.data() + digit, line.data() + line.size(), declared);
   return declared < 0x7ffff000;

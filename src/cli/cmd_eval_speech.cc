@@ -14,7 +14,7 @@ namespace {
 
 // Every utterance has a translation, where those are compared; of transcripts some may be empty.
 void CheckReferences(std::span<const Utterance> utterances, const SpeechFlags& flags) {
-  const auto& reference = flags.translate ? &Utterance::translation : &Utterance::text;
+  const auto reference = flags.translate ? &Utterance::translation : &Utterance::text;
   const auto missing =
       std::ranges::count_if(utterances, [&](const Utterance& u) { return (u.*reference).empty(); });
   if (missing == 0 || (!flags.translate && missing < std::ssize(utterances))) return;

@@ -16,7 +16,6 @@ struct Ties {
   TieState state;
   TieResidual residual;
   SharingPlan plan;
-  bool operator==(const Ties&) const = default;
 };
 
 // The tensors of `after`, whose parameters are `params` under `before`. Stored tensors that stay in

@@ -237,9 +237,10 @@ TrainResult SpeechRun::Go() {
   LoadData();
   cmvn_ = Normalisation();
   InitSpeechWeights(recipe_.run.seed, cmvn_, model_);
+  const Weights weights = JoinWeights(model_);
   for (size_t i = 0; i < recipe_.stages.size(); ++i) {
     StageOf(recipe_, i, model_.encoder.config);
-    CheckPatterns(recipe_, i, JoinWeights(model_));
+    CheckPatterns(recipe_, i, weights);
   }
   RemoveLeftovers(Folder("checkpoints"));
   std::optional<FoundCheckpoint> found;

@@ -78,7 +78,6 @@ struct TieResidual {
   ResidualKind kind = ResidualKind::kNone;  // none, lora, lora-diag, dora
   int rank = 0;
   ResidualStart start = ResidualStart::kFit;  // to the layer as it was when it was tied
-  bool operator==(const TieResidual&) const = default;
 };
 
 // `base`, which shares nothing, with the ties of `state`. Ranks are 0 where a layer is not tied.

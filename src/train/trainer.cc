@@ -258,16 +258,16 @@ void Run::CloseAndDecide(StageRun& run, bool end) {
   const auto probe = [&] {
     return run.student->CrossEntropy(sampler_->Next(limits.batch), run.stage.loss);
   };
+  if (!end && !tying.Due(state_.stage_step, progress)) return;
   Ties before = tying.ties();
   const auto follow = [&] {
-    if (tying.ties() == before) return;
+    if (tying.ties().state == before.state) return;  // the plan follows from it
     run.Retie(before);
     run.MakeStudent(recipe_.data.length, cache_.get());
     before = tying.ties();
     state_.loss_mean = 0;  // another model: its losses are no spikes of the one before
   };
   if (const TieProbeStart* open = tying.open()) {
-    if (!end && !tying.Due(state_.stage_step, progress)) return;
     const SamplerState now = sampler_->state();
     if (tying.WantsProbe()) sampler_->Restore(open->sampler);
     const double cross_entropy = probe();
