@@ -3,8 +3,8 @@
 
 usage: recovery_table.py RECIPE.toml [--only PATTERN…] [--jobs N] [--report] [--bin FOLDER]
 
-Runs have one thread each. Folds and finished runs are kept in models/recipes/NAME, so an interrupted table goes on where it
-was (runs from their last checkpoint). RECIPE.md is written from what is finished.
+Runs have one thread each. Finished ones are kept with their settings in RECIPE.jsonl, folds in models/recipes/NAME, so an
+interrupted table goes on where it was (runs from their last checkpoint). RECIPE.md is written from what is finished.
 """
 
 import argparse
@@ -13,12 +13,12 @@ import json
 import pathlib
 import shutil
 
-from tables import chosen, made_from, metrics, rondo, table_main, toml, train, write_json, write_report
+from tables import Points, chosen, made_from, metrics, rondo, table_main, toml, train, write_json, write_report
 
 
 class Table:
-    def __init__(self, recipe: dict, work: pathlib.Path, options: argparse.Namespace):
-        self.recipe, self.work, self.options = recipe, work, options
+    def __init__(self, recipe: dict, work: pathlib.Path, points: Points, options: argparse.Namespace):
+        self.recipe, self.work, self.points, self.options = recipe, work, points, options
 
     def fold(self, name: str) -> pathlib.Path:
         folder, numbers = self.work / f"fold-{name}", self.work / f"fold-{name}.json"
@@ -31,33 +31,39 @@ class Table:
             write_json(made, settings)
         return folder
 
+    def sections(self, name: str) -> dict:
+        return {"model": str(self.work / f"fold-{self.recipe['methods'][name]['fold']}"), "teacher": self.recipe["model"],
+                "data": self.recipe["data"], "valid": self.recipe["valid"], "train": self.recipe["train"],
+                "run": {"out": str(self.work / name), "threads": 1, "checkpoint_minutes": 5.0, "keep": 1}}
+
+    def stages(self, name: str) -> list[dict]:
+        method, minutes = dict(self.recipe["methods"][name]), self.recipe["minutes"]
+        method.pop("fold")
+        align = method.pop("align", 0)
+        first = [{"name": "align", "kind": "align", "minutes": align * minutes, "lr": method["lr"]}] if align else []
+        return [*first, {"name": "distil", "minutes": (1 - align) * minutes, **method}]
+
+    def settings(self, name: str) -> dict:
+        fold = {**self.recipe["fold"], "options": self.recipe["folds"][self.recipe["methods"][name]["fold"]]}
+        return {"stages": self.stages(name), "fold": fold, **self.sections(name)}
+
     def run(self, name: str) -> None:
-        method = dict(self.recipe["methods"][name])
-        start, align, minutes = self.fold(method.pop("fold")), method.pop("align", 0), self.recipe["minutes"]
-        folder = self.work / name
-        sections = {"model": str(start), "teacher": self.recipe["model"], "data": self.recipe["data"],
-                    "valid": self.recipe["valid"], "train": self.recipe["train"],
-                    "run": {"out": str(folder), "threads": 1, "checkpoint_minutes": 5.0, "keep": 1}}
-        stages = [{"name": "align", "kind": "align", "minutes": align * minutes, "lr": method["lr"]}] if align else []
-        stages.append({"name": "distil", "minutes": (1 - align) * minutes, **method})
-        settings = {"stages": stages, **sections}
+        folder, settings = self.work / name, self.settings(name)
         if not made_from(folder / "made_from.json", settings):
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
             write_json(folder / "made_from.json", settings)
-        if (folder / "model").exists():
-            return
-        train(self.options.bin, folder, toml(sections, stages))
+        train(self.options.bin, folder, toml(self.sections(name), self.stages(name)))
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-        print(name, self.path_of(name), flush=True)
-
-    def path_of(self, name: str) -> list[tuple[float, float]]:
-        """Minutes and perplexity."""
-        return [(line["seconds"] / 60, line["valid_perplexity"]) for line in metrics(self.work / name)
-                if "valid_perplexity" in line]
+        lines = metrics(folder)
+        path = [(line["seconds"] / 60, line["valid_perplexity"]) for line in lines if "valid_perplexity" in line]
+        fold = json.loads((self.work / f"fold-{self.recipe['methods'][name]['fold']}.json").read_text())
+        self.points.add(name, {"path": path, "tokens": lines[-1]["tokens"], "fold_seconds": fold["seconds"]}, settings)
+        print(name, path, flush=True)
 
     def go(self) -> None:
-        wanted = [name for name in self.recipe["methods"] if chosen(name, self.options.only)]
+        wanted = [name for name in self.recipe["methods"] if chosen(name, self.options.only)
+                  and not self.points.has(name, self.settings(name))]
         for fold in {self.recipe["methods"][name]["fold"] for name in wanted}:
             self.fold(fold)
         with concurrent.futures.ThreadPoolExecutor(self.options.jobs) as pool:
@@ -69,14 +75,13 @@ class Table:
                  "fades, so its first numbers are the fold's).", "",
                  "| method | " + " | ".join(f"{minute} min" for minute in show) + " | tokens | fold, seconds |",
                  "|" + "---|" * (len(show) + 3)]
-        for name, method in self.recipe["methods"].items():
-            curve = self.path_of(name)
-            if not (self.work / name / "model").exists():
+        for name in self.recipe["methods"]:
+            if not self.points.has(name, self.settings(name)):
                 continue
-            nearest = [min(curve, key=lambda point: abs(point[0] - minute))[1] for minute in show]
-            fold = json.loads((self.work / f"fold-{method['fold']}.json").read_text())
+            run = self.points.of[name]
+            nearest = [min(run["path"], key=lambda point: abs(point[0] - minute))[1] for minute in show]
             cells = [f"{value:,.0f}" if value >= 1000 else f"{value:.1f}" for value in nearest]
-            lines.append(f"| {name} | " + " | ".join(cells) + f" | {metrics(self.work / name)[-1]['tokens']:,} | {fold['seconds']:.0f} |")
+            lines.append(f"| {name} | " + " | ".join(cells) + f" | {run['tokens']:,} | {run['fold_seconds']:.0f} |")
         write_report(path, lines)
 
 

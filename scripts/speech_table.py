@@ -4,23 +4,22 @@
 usage: speech_table.py RECIPE.toml [--only PATTERN…] [--jobs N] [--report] [--bin FOLDER]
 
 The recipe holds one training recipe under [base.*] and, under [variants], what each row of the table changes in it.
-Finished rows are kept under models/recipes/NAME, and an interrupted one goes on from its checkpoint. Errors are those of `rondo eval
+Finished rows are kept with their settings in RECIPE.jsonl, and an interrupted one goes on from its checkpoint. Errors are those of `rondo eval
 --speech` on the test set (`speech.valid`, or what is held out), of translations too where the task has them. RECIPE.md and
 RECIPE.svg are written from what is finished.
 """
 
 import argparse
 import concurrent.futures
-import json
 import pathlib
 
-from tables import chosen, metrics, rondo, table_main, toml, train, write_json, write_report
+from tables import Points, chosen, metrics, rondo, table_main, toml, train, write_report
 from table_small_plot import plot
 
 
 class Table:
-    def __init__(self, recipe: dict, work: pathlib.Path, options: argparse.Namespace):
-        self.recipe, self.work, self.options = recipe, work, options
+    def __init__(self, recipe: dict, work: pathlib.Path, points: Points, options: argparse.Namespace):
+        self.recipe, self.work, self.points, self.options = recipe, work, points, options
 
     def sections(self, name: str) -> dict:
         sections = {section: dict(keys) for section, keys in self.recipe["base"].items()}
@@ -29,19 +28,14 @@ class Table:
             sections[section][field] = value
         return sections | {"run": {"threads": 1, **sections.get("run", {}), "out": str(self.work / name / "run")}}
 
-    def result(self, name: str) -> dict | None:
-        file = self.work / name / "result.json"
-        found = json.loads(file.read_text()) if file.exists() else {}
-        return found if found.get("settings") == self.sections(name) else None
-
     def run(self, name: str) -> None:
-        if self.result(name):
-            return
         folder, sections = self.work / name, self.sections(name)
+        if self.points.has(name, sections):
+            return
         train(self.options.bin, folder, toml(sections))
         row = self.measure(name, sections)
-        write_json(folder / "result.json", row)
-        print(name, {key: value for key, value in row.items() if key != "settings"}, flush=True)
+        self.points.add(name, row, sections)
+        print(name, row, flush=True)
 
     def measure(self, name: str, sections: dict) -> dict:
         model, speech = self.work / name / "run" / "model", sections["speech"]
@@ -51,7 +45,7 @@ class Table:
         test += ["--audio", audio] if audio else []
         sizes = rondo(self.options.bin, "inspect", model)
         last = [line for line in metrics(self.work / name / "run") if "loss" in line][-1]
-        row = {"parameters": sizes["encoder_parameters"], "steps": last["step"], "seconds": last["seconds"], "settings": sections}
+        row = {"parameters": sizes["encoder_parameters"], "steps": last["step"], "seconds": last["seconds"]}
         if speech.get("task", "transcribe") != "translate":
             errors = rondo(self.options.bin, "eval", model, *test)
             row |= {"wer": errors["word_error_rate"], "cer": errors["character_error_rate"],
@@ -67,7 +61,7 @@ class Table:
             list(pool.map(self.run, wanted))
 
     def report(self, path: pathlib.Path) -> None:
-        rows = {name: row for name in self.recipe["variants"] if (row := self.result(name))}
+        rows = {name: self.points.of[name] for name in self.recipe["variants"] if self.points.has(name, self.sections(name))}
         if not rows:
             return
         baseline = rows.get("unshared")

@@ -3,8 +3,10 @@
 import argparse
 import fnmatch
 import json
+import os
 import pathlib
 import subprocess
+import threading
 import tomllib
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -40,6 +42,35 @@ def metrics(folder: pathlib.Path) -> list[dict]:
 
 def chosen(name: str, patterns: list[str]) -> bool:
     return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+
+
+class Points:
+    """The finished runs of a table, in the order in which they finished: RECIPE.jsonl, one line each with its key and settings.
+
+    It stands beside the recipe and is kept with it, so that a table is never lost and can grow run by run.
+    """
+
+    def __init__(self, recipe: pathlib.Path):
+        self.file, self.lock = recipe.with_suffix(".jsonl"), threading.Lock()
+        lines = self.file.read_text().splitlines() if self.file.exists() else []
+        self.of = {point["key"]: point for point in map(json.loads, lines)}
+
+    def has(self, key: str, settings: dict) -> bool:
+        """Whether this run is finished with just these settings."""
+        return self.of.get(key, {}).get("settings") == json.loads(json.dumps(settings))
+
+    def add(self, key: str, values: dict, settings: dict) -> None:
+        """Keeps a run, in place of an earlier one of the same key."""
+        with self.lock:
+            again = key in self.of
+            self.of[key] = {"key": key, **values, "settings": settings}
+            if again:
+                part = self.file.with_name(self.file.name + ".part")
+                part.write_text("".join(json.dumps(point) + "\n" for point in self.of.values()))
+                part.rename(self.file)
+            else:
+                with open(self.file, "a") as file:
+                    file.write(json.dumps(self.of[key]) + "\n")
 
 
 def write_report(recipe: pathlib.Path, lines: list[str]) -> None:
@@ -91,7 +122,10 @@ def train_tokenizer(documents: list[str], vocab: int, path: pathlib.Path) -> Non
 
 
 def table_main(doc: str, table, add_options=lambda parser: None) -> None:
-    """The command line of a table: table(recipe, work folder, options) runs what is wanted by go() and writes its report(path)."""
+    """The command line of a table: table(recipe, work folder, points, options) runs what is wanted by go() and writes its report(path).
+
+    Runs and settings name files from the project's folder on.
+    """
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recipe", type=pathlib.Path)
     parser.add_argument("--only", nargs="*", default=["*"], help="patterns of runs")
@@ -100,9 +134,11 @@ def table_main(doc: str, table, add_options=lambda parser: None) -> None:
     parser.add_argument("--bin", type=pathlib.Path, default=BIN, help="folder of rondo and rondo-train")
     add_options(parser)
     options = parser.parse_args()
-    work = ROOT / "models" / "recipes" / options.recipe.stem
+    options.recipe, options.bin = options.recipe.resolve(), options.bin.resolve()
+    os.chdir(ROOT)
+    work = pathlib.Path("models", "recipes", options.recipe.stem)
     work.mkdir(parents=True, exist_ok=True)
-    made = table(tomllib.loads(options.recipe.read_text()), work, options)
+    made = table(tomllib.loads(options.recipe.read_text()), work, Points(options.recipe), options)
     if not options.report:
         made.go()
     made.report(options.recipe)

@@ -3,8 +3,8 @@
 
 usage: tying_table.py RECIPE.toml [--only PATTERN…] [--minutes M] [--report] [--jobs N] [--bin FOLDER]
 
-Runs have one thread. Finished ones are kept with their settings in models/recipes/NAME/points.jsonl, so an interrupted
-table goes on where it was; with --minutes none is begun after so many. RECIPE.md is written from what is finished.
+Runs have one thread. Finished ones are kept with their settings in RECIPE.jsonl, so an interrupted table goes on where it was;
+with --minutes none is begun after so many. RECIPE.md is written from what is finished.
 """
 
 import argparse
@@ -18,33 +18,29 @@ import shutil
 import statistics
 import time
 
-from tables import ROOT, chosen, made_from, metrics, table_main, toml, train, train_tokenizer, write_json, write_report
+from tables import Points, chosen, made_from, metrics, rondo, table_main, toml, train, train_tokenizer, write_json, write_report
 
 
 def read(path: str) -> str:
-    file = ROOT / path
+    file = pathlib.Path(path)
     return lzma.open(file).read().decode() if file.suffix == ".xz" else file.read_text()
 
 
-def points(recipe: dict) -> list[dict]:
+def entries(recipe: dict) -> list[dict]:
     """The first seed of everything, then the others."""
     found = []
     for seed in recipe["table"]["seeds"]:
         for text in recipe["texts"]:
             found += [{"key": f"{text} {name} seed={seed}", "text": text, "variant": name, "seed": seed, "deep": False}
                       for name in recipe["variants"]]
-        if seed == recipe["table"]["seeds"][0]:
-            found += [{"key": f"deep {name} seed={seed}", "text": next(iter(recipe["texts"])), "variant": name,
-                       "seed": seed, "deep": True} for name in recipe["table"]["deep"]]
+        found += [{"key": f"deep {name} seed={seed}", "text": next(iter(recipe["texts"])), "variant": name, "seed": seed, "deep": True}
+                  for name in recipe["table"]["deep"]]
     return found
 
 
 class Table:
-    def __init__(self, recipe: dict, work: pathlib.Path, options: argparse.Namespace):
-        self.recipe, self.work, self.options = recipe, work, options
-        self.log = work / "points.jsonl"
-        lines = self.log.read_text().splitlines() if self.log.exists() else []
-        self.done = {entry["key"]: entry for entry in map(json.loads, lines)}
+    def __init__(self, recipe: dict, work: pathlib.Path, points: Points, options: argparse.Namespace):
+        self.recipe, self.work, self.points, self.options = recipe, work, points, options
         self.deadline = time.monotonic() + 60 * options.minutes if options.minutes else float("inf")
 
     def prepare(self, name: str) -> None:
@@ -79,6 +75,8 @@ class Table:
             init |= {key: deep[key] for key in ("layers", "d_model", "heads")}
             train |= {key: deep[key] for key in ("steps", "batch")}
         tying = {"start": "frozen", **self.recipe["variants"][entry["variant"]]}
+        if self.is_suggested(entry):
+            tying["plan"] = str(self.run_folder(entry) / "plan.json")
         data = {"files": [str(folder / "train.txt")], "unit": "file", "cache": str(folder / "cache"),
                 "length": self.recipe["text"]["length"]}
         run = {"out": str(self.run_folder(entry)), "threads": 1, "seed": entry["seed"], "checkpoint_minutes": 2.0,
@@ -89,28 +87,44 @@ class Table:
     def run_folder(self, entry: dict) -> pathlib.Path:
         return self.work / "runs" / re.sub(r"[^A-Za-z0-9=.-]+", "_", entry["key"])
 
-    def is_done(self, entry: dict) -> bool:
-        return self.done.get(entry["key"], {}).get("settings") == self.settings(entry)
+    def is_suggested(self, entry: dict) -> bool:
+        return self.recipe["variants"][entry["variant"]].get("plan") == "suggested"
+
+    def suggest(self, entry: dict) -> None:
+        """What `rondo fold --suggest` proposes for the untied model of the same text and seed, at about half of its parameters."""
+        untied = {**entry, "variant": "conventional", "key": entry["key"].replace(entry["variant"], "conventional")}
+        model, folder = self.run_folder(untied) / "model", self.run_folder(entry)
+        if not model.exists():
+            train(self.options.bin, self.run_folder(untied), toml(self.sections(untied)))
+        text = self.work / entry["text"] / "train.txt"
+        found = rondo(self.options.bin, "fold", model, "--suggest", "--residual", "none", "--calibrate", text, "--calibrate-tokens", 16384,
+                      "--calibrate-context", self.recipe["text"]["length"], "--out", folder / "suggest")
+        half = rondo(self.options.bin, "inspect", model)["parameters_non_embedding"] / 2
+        nearest = min(found["suggestions"], key=lambda plan: abs(plan["parameters_non_embedding"] - half))
+        shutil.copy(nearest["plan"], folder / "plan.json")
 
     def run(self, entry: dict) -> None:
         folder = self.run_folder(entry)
+        if self.is_suggested(entry) and not (folder / "plan.json").exists():
+            self.suggest(entry)
         train(self.options.bin, folder, toml(self.sections(entry)))
         lines = metrics(folder)
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-        self.done[entry["key"]] = {"key": entry["key"], **measured(lines), "settings": self.settings(entry)}
-        with open(self.log, "a") as file:
-            file.write(json.dumps(self.done[entry["key"]]) + "\n")
+        self.points.add(entry["key"], measured(lines), self.settings(entry))
         print(entry["key"], json.dumps({k: v for k, v in measured(lines).items() if k != "curve"}), flush=True)
 
     def go(self) -> None:
-        wanted = [e for e in points(self.recipe) if not self.is_done(e) and chosen(e["key"], self.options.only)]
+        wanted = [entry for entry in entries(self.recipe) if chosen(entry["key"], self.options.only)
+                  and not self.points.has(entry["key"], self.settings(entry))]
         for text in {entry["text"] for entry in wanted}:
             self.prepare(text)
         with concurrent.futures.ThreadPoolExecutor(self.options.jobs) as pool:
-            list(pool.map(lambda e: self.run(e) if time.monotonic() < self.deadline else None, wanted))
+            for suggested in (False, True):  # suggestions look at models that others have trained
+                now = [entry for entry in wanted if self.is_suggested(entry) == suggested]
+                list(pool.map(lambda entry: self.run(entry) if time.monotonic() < self.deadline else None, now))
 
     def report(self, path: pathlib.Path) -> None:
-        report_of(self.recipe, self.done, path)
+        report_of(self.recipe, self.points.of, path)
 
 
 def measured(lines: list[dict]) -> dict:

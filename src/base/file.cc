@@ -26,8 +26,10 @@ namespace {
        .field = {}});
 }
 
+constexpr const char* kTemporary = ".tmp-";
+
 std::string TemporaryName(const std::string& path) {
-  return path + ".tmp-" + std::to_string(getpid());
+  return path + kTemporary + std::to_string(getpid());
 }
 
 void SyncPath(const std::string& path, int flags) {
@@ -122,6 +124,10 @@ void AtomicFile::Commit() {
     ThrowErrno("AtomicFile", path_, "replace");
   }
   SyncPath(ParentOf(path_), O_RDONLY | O_DIRECTORY);
+}
+
+bool IsTemporaryPath(const fs::path& path) {
+  return path.extension().string().starts_with(kTemporary);
 }
 
 void WriteTextFile(const std::string& path, std::string_view text) {

@@ -54,6 +54,9 @@ class AtomicFile {
   uint64_t written_ = 0;
 };
 
+// Whether a path is what AtomicFile or AtomicDirectory writes to before Commit().
+bool IsTemporaryPath(const std::filesystem::path& path);
+
 // A whole file at once, atomically.
 void WriteTextFile(const std::string& path, std::string_view text);
 

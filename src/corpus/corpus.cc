@@ -11,6 +11,7 @@
 #include <system_error>
 #include <vector>
 
+#include "base/file.h"
 #include "base/hash.h"
 #include "base/thread_pool.h"
 #include "base/with_file.h"
@@ -55,8 +56,7 @@ void RemoveLeftovers(const std::string& shard_path) {
   std::vector<fs::path> leftovers;
   for (const auto& entry : fs::directory_iterator(path.parent_path())) {
     const std::string name = entry.path().filename().string();
-    if (name.starts_with(path.filename().string() + ".") &&
-        name.find(".tmp-") != std::string::npos) {
+    if (name.starts_with(path.filename().string() + ".") && IsTemporaryPath(entry.path())) {
       leftovers.push_back(entry.path());
     }
   }

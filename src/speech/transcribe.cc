@@ -4,6 +4,22 @@
 #include "speech/transcribe_method.h"
 
 namespace rondo {
+namespace {
+
+// Whisper has one way of reading: greedily, with full context.
+void CheckWhisperSearch(const SearchOptions& search) {
+  const auto refuse = [](const char* field, const char* expected) {
+    throw Error({.function = "Transcriber",
+                 .problem = "Whisper reads greedily, in windows of 30 seconds",
+                 .expected = expected,
+                 .field = field});
+  };
+  if (search.kind != SearchKind::kAuto) refuse("search", "auto");
+  if (search.beam != 1) refuse("beam", "1");
+  if (search.context) refuse("chunk", "none");
+}
+
+}  // namespace
 
 Transcriber::Transcriber(const SpeechModel& model, const TranscribeOptions& options,
                          ThreadPool& pool) {
@@ -14,6 +30,7 @@ Transcriber::Transcriber(const SpeechModel& model, const TranscribeOptions& opti
                  .file = {},
                  .field = "partial_seconds"});
   }
+  if (model.config.whisper) CheckWhisperSearch(options.search);
   method_ = model.config.whisper ? MakeWhisperMethod(model, options, pool)
                                  : MakeRecognizerMethod(model, options, pool);
 }

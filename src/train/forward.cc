@@ -5,6 +5,7 @@
 #include "kernels/rope.h"
 #include "rondo/error.h"
 #include "train/composed.h"
+#include "train/matmul.h"
 
 namespace rondo {
 namespace {
@@ -53,7 +54,7 @@ Forward::Forward(const ModelConfig& config, int64_t max_length, ComputeType comp
 
 at::Tensor Forward::Linear(const at::Tensor& x, const at::Tensor& weight,
                            const at::Tensor& bias) const {
-  if (compute_ == ComputeType::kF32) return at::linear(x, weight, bias);
+  if (compute_ == ComputeType::kF32) return LinearOp(x, weight, bias);
   const at::Tensor y = at::linear(x.to(at::kBFloat16), weight.to(at::kBFloat16)).to(at::kFloat);
   return bias.defined() ? y + bias : y;
 }

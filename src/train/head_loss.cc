@@ -6,26 +6,23 @@
 
 #include "train/composed.h"
 #include "train/fused.h"
+#include "train/matmul.h"
 
 namespace rondo {
 namespace {
 
-// Raw logits of normed[rows, d_model] into `buffer`.
-at::Tensor Logits(const LogitHead& head, const at::Tensor& normed, const at::Tensor& buffer) {
-  at::Tensor out = buffer.narrow(0, 0, normed.size(0));
-  at::mm_out(out, normed, head.weight.t());
-  if (head.bias.defined()) out.add_(head.bias);
-  return out;
+// Raw logits of normed[rows, d_model].
+at::Tensor Logits(const LogitHead& head, const at::Tensor& normed) {
+  return LinearOp(normed, head.weight, head.bias);
 }
 
 // Calls work(first row, raw logits) for chunks of normed[tokens, d_model].
 template <typename Work>
 void ForLogits(const LogitHead& head, const at::Tensor& normed, Work&& work) {
   const int64_t tokens = normed.size(0), rows = std::min(tokens, kHeadRows);
-  const at::Tensor buffer = at::empty({rows, head.weight.size(0)}, normed.options());
   for (int64_t begin = 0; begin < tokens; begin += rows) {
     const int64_t count = std::min(rows, tokens - begin);
-    work(begin, Logits(head, normed.narrow(0, begin, count), buffer));
+    work(begin, Logits(head, normed.narrow(0, begin, count)));
   }
 }
 
@@ -106,21 +103,19 @@ HeadLossValue HeadLoss(const Forward& forward, const Params& params, const at::T
     averaged.softcap = head.softcap;
     averaged.ce *= static_cast<float>(static_cast<double>(tokens) / targets.count);
     const auto row_scale = static_cast<float>(scale / static_cast<double>(tokens));
-    const at::Tensor z_buffer = at::empty({rows, vocab}, value.normed.options());
     const bool with_teacher = teacher != nullptr && loss.kd != 0;
     const bool with_logits = with_teacher && teacher->top == nullptr;
-    const at::Tensor t_buffer = with_logits ? at::empty_like(z_buffer) : at::Tensor();
     at::Tensor scratch = at::empty({at::get_num_threads(), 2 * vocab}, at::kFloat);
     at::Tensor d_normed = at::empty_like(value.normed);
     ChunkLoss total;
     for (int64_t begin = 0; begin < tokens; begin += rows) {
       const int64_t count = std::min(rows, tokens - begin);
       const at::Tensor chunk = value.normed.narrow(0, begin, count);
-      at::Tensor z = Logits(head, chunk, z_buffer);
+      at::Tensor z = Logits(head, chunk);
       if (best != nullptr) AppendBest(z, *best);
       ChunkTeacher taught = {.top = with_teacher ? teacher->top : nullptr, .begin = begin};
       if (with_logits) {
-        taught.logits = Logits(teacher->head, teacher->normed.narrow(0, begin, count), t_buffer);
+        taught.logits = Logits(teacher->head, teacher->normed.narrow(0, begin, count));
         SoftCapRows(teacher->head.softcap, taught.logits);
       }
       const auto ids = targets.ids.subspan(static_cast<size_t>(begin), static_cast<size_t>(count));
@@ -128,8 +123,7 @@ HeadLossValue HeadLoss(const Forward& forward, const Params& params, const at::T
       total.ce += sums.ce;
       total.kd += sums.kd;
       total.correct += sums.correct;
-      at::Tensor d_chunk = d_normed.narrow(0, begin, count);
-      at::mm_out(d_chunk, z, head.weight);
+      d_normed.narrow(0, begin, count).copy_(MatMul(z, head.weight));
       // The gradient is there even when the loss comes from a frozen head's neighbours.
       if (head.weight.requires_grad()) head.weight.grad().addmm_(z.t(), chunk);
       if (head.bias.defined() && head.bias.requires_grad()) head.bias.grad().add_(z.sum(0));

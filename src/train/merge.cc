@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "train/fused.h"
+#include "train/matmul.h"
 
 namespace rondo {
 namespace {
@@ -132,8 +133,8 @@ class MergeFunction : public torch::autograd::Function<MergeFunction> {
       const bool with_a = IsGiven(a) && ctx->needs_input_grad(4 * i + 1);
       const bool with_b = IsGiven(b) && ctx->needs_input_grad(4 * i + 2);
       out.push_back(ctx->needs_input_grad(4 * i) ? slice : Variable());
-      out.push_back(with_a ? b.t().mm(slice) : Variable());
-      out.push_back(with_b ? slice.mm(a.t()) : Variable());
+      out.push_back(with_a ? MatMul(b.t(), slice) : Variable());
+      out.push_back(with_b ? MatMul(slice, a.t()) : Variable());
       out.push_back(Variable());
       row += rows[i];
     }

@@ -167,10 +167,8 @@ void RemoveLeftovers(const std::string& folder) {
   std::vector<fs::path> leftovers;
   for (const auto& entry : fs::directory_iterator(folder)) {
     const fs::path& path = entry.path();
-    const std::string extension = path.extension().string();
-    const bool part = extension == ".safetensors" || extension == ".json";
-    if (extension.starts_with(".tmp-") ||
-        (part && !fs::exists(fs::path(path).replace_extension()))) {
+    const bool part = path.extension() == ".safetensors" || path.extension() == ".json";
+    if (IsTemporaryPath(path) || (part && !fs::exists(fs::path(path).replace_extension()))) {
       leftovers.push_back(path);
     }
   }

@@ -15,6 +15,10 @@
 namespace rondo {
 namespace {
 
+// Batches are padded to a multiple of so many frames: matrix libraries generate code for every size
+// they meet, and lengths as they come would hardly ever repeat.
+constexpr int64_t kFramesStep = 32;
+
 bool Matches(std::span<const std::string> patterns, const std::string& id) {
   return std::ranges::any_of(patterns, [&](const std::string& p) { return GlobMatch(p, id); });
 }
@@ -144,6 +148,7 @@ SpeechBatch MakeBatch(std::span<const SpeechExample> examples, std::span<const i
     batch.seconds += example.seconds;
     longest = std::max(longest, features[row].frames());
   }
+  longest = (longest + kFramesStep - 1) / kFramesStep * kFramesStep;
   const auto count = static_cast<int64_t>(rows.size());
   const int64_t bins = features.front().bins;
   at::Tensor padded = at::zeros({count, longest, bins}, at::kFloat);

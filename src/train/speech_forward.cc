@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "rondo/error.h"
+#include "train/matmul.h"
 #include "train/merge.h"
 
 namespace rondo {
@@ -47,8 +48,8 @@ SpeechForward::SpeechForward(const SpeechModel& shape, const Params& params, Com
 }
 
 at::Tensor SpeechForward::Linear(const at::Tensor& x, const char* name) const {
-  return at::linear(x, params_.Get(std::string(name) + ".weight"),
-                    params_.Get(std::string(name) + ".bias"));
+  return LinearOp(x, params_.Get(std::string(name) + ".weight"),
+                  params_.Get(std::string(name) + ".bias"));
 }
 
 // What lies beyond a row's end is zero before every convolution, as the padding of a row alone is.
@@ -124,7 +125,7 @@ at::Tensor SpeechForward::Decode(const EncodedRows& encoded, const at::Tensor& t
       {params_.Get("decoder.final_norm.weight"), params_.Get("decoder.final_norm.bias")}, x);
   const char* head = config.tied_embeddings ? "decoder.embed.weight" : "decoder.head.weight";
   const at::Tensor bias = config.head_bias ? params_.Get("decoder.head.bias") : at::Tensor();
-  return at::linear(x, params_.Get(head), bias).view({rows, length, config.vocab});
+  return LinearOp(x, params_.Get(head), bias).view({rows, length, config.vocab});
 }
 
 SpeechForward::Transitions SpeechForward::Transduce(const EncodedRows& encoded,

@@ -89,8 +89,8 @@ std::vector<int> OfPlan(const std::string& file, const TieUnit& unit, int depths
     if (plan[m].blocks == blocks) continue;
     throw Error({.function = "ChoicesOfPolicy",
                  .problem = std::string(Name(m)) + " is tied otherwise than " +
-                            std::string(Name(unit.modules.front())) + ", and both are of a " +
-                            unit.name,
+                            std::string(Name(unit.modules.front())) + ", and " + unit.name +
+                            " is tied as a whole",
                  .expected = "tying.unit = \"half\" or \"module\", or tying.norms = \"own\"",
                  .file = file,
                  .field = "modules." + std::string(Name(m)) + ".blocks"});

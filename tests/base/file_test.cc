@@ -58,6 +58,16 @@ TEST(AtomicFile, AppearsOnlyWithCommit) {
   EXPECT_THAT(Names(dir.File("")), testing::ElementsAre("a"));
 }
 
+TEST(AtomicFile, WhatIsUnderWayIsKnownByItsName) {
+  TempDir dir;
+  AtomicFile file(dir.File("a.json"));
+  file.Write("text");
+  EXPECT_TRUE(IsTemporaryPath(dir.File(Names(dir.File("")).front())));
+  file.Commit();
+  EXPECT_FALSE(IsTemporaryPath(dir.File("a.json")));
+  EXPECT_FALSE(IsTemporaryPath("a.tmp-1/b"));
+}
+
 TEST(AtomicFile, WithoutCommitTheOldContentStaysAndNothingElseIsLeft) {
   TempDir dir;
   Put(dir.File("a"), "old");

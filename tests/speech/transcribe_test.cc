@@ -115,5 +115,23 @@ TEST(Transcriber, AudioOfAnotherRateIsRefused) {
               ThrowsMessage<Error>(HasSubstr("audio at 8000 Hz")));
 }
 
+TEST(Transcriber, SearchesThatWhisperHasNotAreRefused) {
+  SpeechModel whisper = Chunked();
+  whisper.config.whisper.emplace();
+  ThreadPool pool(1);
+  const auto message = [&](const SearchOptions& search) -> std::string {
+    try {
+      Transcriber transcriber(whisper, {.search = search}, pool);
+    } catch (const Error& error) {
+      return error.what();
+    }
+    return "";
+  };
+  EXPECT_THAT(message({.kind = SearchKind::kCtc}), HasSubstr("search: Whisper reads greedily"));
+  EXPECT_THAT(message({.beam = 4}), HasSubstr("beam: Whisper reads greedily"));
+  EXPECT_THAT(message({.context = AttentionContext{.chunk = 8}}),
+              HasSubstr("chunk: Whisper reads greedily"));
+}
+
 }  // namespace
 }  // namespace rondo
