@@ -242,9 +242,14 @@ void CheckTeacher(const Recipe& recipe, const ModelConfig& model, const ModelCon
         "teacher", shape(teacher),
         "the model's " + shape(model) + ", as stage '" + stage.name + "' compares hidden states");
   }
-  const int longest = std::min(model.max_positions, teacher.max_positions);
-  Place{recipe.file, "data"}.Check(recipe.data.length <= longest, "length", recipe.data.length,
-                                   ("at most the models' " + std::to_string(longest)).c_str());
+  CheckLength(recipe, teacher, "teacher");
+}
+
+void CheckLength(const Recipe& recipe, const ModelConfig& config, const char* whose) {
+  const std::string expected =
+      std::string("at most the ") + whose + "'s " + std::to_string(config.max_positions);
+  Place{recipe.file, "data"}.Check(recipe.data.length <= config.max_positions, "length",
+                                   recipe.data.length, expected.c_str());
 }
 
 double StageProgress(const StageOptions& limits, int64_t steps, int64_t tokens, double seconds) {

@@ -47,8 +47,11 @@ void CheckPlan(const Recipe& recipe, size_t index, const Stage& stage, const Mod
 // Throws for a pattern of `parameters` that is no name's of `weights`.
 void CheckPatterns(const Recipe& recipe, size_t index, const Weights& weights);
 
-// Throws where a stage learns from hidden states and the teacher's are not of the model's shape, or
-// where either model is too short for the rows.
+// Throws where rows of data.length are longer than a model's positions; `whose`: model or teacher.
+void CheckLength(const Recipe& recipe, const ModelConfig& config, const char* whose);
+
+// CheckLength, and throws where a stage learns from hidden states that are not of the model's
+// shape.
 void CheckTeacher(const Recipe& recipe, const ModelConfig& model, const ModelConfig& teacher);
 
 // Share of the stage that is done.

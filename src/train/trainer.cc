@@ -119,6 +119,7 @@ void Run::Prepare() {
   CheckResolved(recipe_);
   device_ = FindDevice(recipe_.run.device, {recipe_.file, "run"});
   model_ = StartingModel(recipe_);
+  CheckLength(recipe_, model_.config, "model");
   tokenizer_path_ = model_.path;
   const int tied = TiedStage(recipe_);
   bool needs_teacher = false;

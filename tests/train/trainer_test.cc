@@ -308,7 +308,8 @@ TEST_F(Training, RefusesAtOnceWhatWouldFailInTheEnd) {
   EXPECT_THAT(message({"stages=[{steps=2}, {steps=2, parameters=[\"residul.*\"]}]"}),
               HasSubstr("stages.1.parameters: pattern 'residul.*' matches no parameter"));
   EXPECT_THAT(message({"data.files=[\"nothing.txt\"]"}), HasSubstr("nothing.txt"));
-  EXPECT_THAT(message({"data.length=100000"}), HasSubstr("data.length"));
+  EXPECT_THAT(message({"data.length=100000", "train.ce=1", "train.kd=0"}),
+              HasSubstr("data.length: value 100000 (expected at most the model's"));
   EXPECT_FALSE(fs::exists(dir_.File("run")));
 }
 
