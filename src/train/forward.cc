@@ -181,9 +181,7 @@ at::Tensor Forward::Convolution(const LayerTensors& layer, const at::Tensor& x,
 
 at::Tensor Forward::Layer(const LayerTensors& layer, int depth, const at::Tensor& hidden,
                           const RowsShape& shape) const {
-  const auto drop = [&](const at::Tensor& branch) {
-    return shape.dropout > 0 ? at::dropout(branch, shape.dropout, /*train=*/true) : branch;
-  };
+  const auto drop = [&](const at::Tensor& branch) { return DropoutOp(branch, shape.dropout); };
   const bool conformer = config_.conv_kernel > 0;
   at::Tensor x = hidden;
   if (conformer) x = x + 0.5 * drop(PreFfn(layer, Norm(layer.pre_ffn_norm, x)));

@@ -1,6 +1,9 @@
 #include "train/fused.h"
 
+#include <ATen/CPUGeneratorImpl.h>
+
 #include <algorithm>
+#include <mutex>
 
 #include "train/composed.h"
 #include "train/row_kernels.h"
@@ -83,6 +86,32 @@ class ActivationFunction : public torch::autograd::Function<ActivationFunction> 
                          dx.mutable_data_ptr<float>() + begin * stride);
     });
     return {dx, Variable(), Variable()};
+  }
+};
+
+// The backward pass draws again what the forward pass drew, so that nothing is kept.
+class DropoutFunction : public torch::autograd::Function<DropoutFunction> {
+ public:
+  static Variable forward(AutogradContext* ctx, const Variable& x, double rate, int64_t seed) {
+    ctx->saved_data["rate"] = rate;
+    ctx->saved_data["seed"] = seed;
+    return Drop(x, rate, seed);
+  }
+
+  static variable_list backward(AutogradContext* ctx, variable_list grads) {
+    return {Drop(grads[0], ctx->saved_data["rate"].toDouble(), ctx->saved_data["seed"].toInt()),
+            Variable(), Variable()};
+  }
+
+ private:
+  static at::Tensor Drop(const at::Tensor& x, double rate, int64_t seed) {
+    const at::Tensor in = x.contiguous();
+    at::Tensor out = at::empty_like(in);
+    ForParts(in.numel(), [&](int, int64_t begin, int64_t end) {
+      Dropout(in.const_data_ptr<float>() + begin, end - begin, static_cast<uint64_t>(seed), begin,
+              static_cast<float>(rate), out.mutable_data_ptr<float>() + begin);
+    });
+    return out;
   }
 };
 
@@ -207,6 +236,15 @@ at::Tensor RmsNormOp(const at::Tensor& x, const at::Tensor& gain, double eps) {
 at::Tensor ActivationOp(const at::Tensor& x, Activation kind, bool gated) {
   if (!x.is_cpu()) return ComposedActivation(x, kind, gated);
   return ActivationFunction::apply(x, static_cast<int64_t>(kind), gated);
+}
+
+at::Tensor DropoutOp(const at::Tensor& x, double rate) {
+  if (rate == 0) return x;
+  if (!x.is_cpu()) return at::dropout(x, rate, /*train=*/true);
+  at::Generator generator = at::detail::getDefaultCPUGenerator();
+  const std::lock_guard lock(generator.mutex());
+  const uint64_t seed = generator.get<at::CPUGeneratorImpl>()->random64();
+  return DropoutFunction::apply(x, rate, static_cast<int64_t>(seed));
 }
 
 Heads SplitHeads(const at::Tensor& qkv, const at::Tensor& angles, const HeadShape& shape) {

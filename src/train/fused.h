@@ -25,6 +25,10 @@ at::Tensor RmsNormOp(const at::Tensor& x, const at::Tensor& gain, double eps);
 // act(gate) ⊙ up of x = gate | up [rows, 2 · width], or act(x).
 at::Tensor ActivationOp(const at::Tensor& x, Activation kind, bool gated);
 
+// x with a share `rate` of its elements zero and the others divided by 1 - rate, drawn from
+// LibTorch's generator; x itself where the rate is 0.
+at::Tensor DropoutOp(const at::Tensor& x, double rate);
+
 struct HeadShape {
   int64_t rows, length;  // sequences of a batch and their tokens
   int heads, kv_heads, head_dim, rotary_dim;

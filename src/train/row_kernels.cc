@@ -210,6 +210,35 @@ HWY_INLINE void WithActivation(Activation kind, const Run& run) {
   }
 }
 
+using BitsTag = hn::RebindToUnsigned<PanelTag>;
+using BitsVec = hn::Vec<BitsTag>;
+using IntTag = hn::RebindToSigned<PanelTag>;
+
+// A permutation of 32-bit numbers whose results look drawn (C. Wellons, lowbias32).
+HWY_INLINE BitsVec MixBits(BitsVec h) {
+  h = hn::Xor(h, hn::ShiftRight<16>(h));
+  h = hn::Mul(h, hn::Set(BitsTag(), 0x7feb352du));
+  h = hn::Xor(h, hn::ShiftRight<15>(h));
+  h = hn::Mul(h, hn::Set(BitsTag(), 0x846ca68bu));
+  return hn::Xor(h, hn::ShiftRight<16>(h));
+}
+
+void Drop(const float* x, int64_t count, uint64_t seed, int64_t first, float rate, float* y) {
+  const BitsTag bits;
+  const auto low = static_cast<uint32_t>(seed), high = static_cast<uint32_t>(seed >> 32);
+  const auto limit = hn::Set(IntTag(), static_cast<int32_t>(std::ldexp(double{rate}, 31)));
+  const PanelVec scale = Constant(1 / (1 - rate));
+  const auto dropped = [&](PanelVec value, int64_t i) {
+    const BitsVec number = hn::Iota(bits, static_cast<uint32_t>(first + i) + low);
+    const BitsVec drawn = MixBits(hn::Xor(MixBits(number), hn::Set(bits, high)));
+    const auto gone = hn::Lt(hn::BitCast(IntTag(), hn::ShiftRight<1>(drawn)), limit);
+    return hn::IfThenZeroElse(hn::RebindMask(PanelTag(), gone), hn::Mul(value, scale));
+  };
+  ForVectors(
+      count, [&](int64_t i) { Store(dropped(Load(x + i), i), y + i); },
+      [&](int64_t i, int valid) { StorePart(dropped(LoadPart(x + i, valid), i), y + i, valid); });
+}
+
 void ActForward(Activation kind, bool gated, const float* x, int64_t rows, int64_t width,
                 float* y) {
   WithActivation(kind,
@@ -302,6 +331,7 @@ HWY_AFTER_NAMESPACE();
 namespace rondo {
 HWY_EXPORT(RmsForward);
 HWY_EXPORT(RmsBackward);
+HWY_EXPORT(Drop);
 HWY_EXPORT(ActForward);
 HWY_EXPORT(ActBackward);
 HWY_EXPORT(Turn);
@@ -327,6 +357,10 @@ void ActivationForward(Activation kind, bool gated, const float* x, int64_t rows
 void ActivationBackward(Activation kind, bool gated, const float* x, const float* dy, int64_t rows,
                         int64_t width, float* dx) {
   HWY_DYNAMIC_DISPATCH(ActBackward)(kind, gated, x, dy, rows, width, dx);
+}
+
+void Dropout(const float* x, int64_t count, uint64_t seed, int64_t first, float rate, float* y) {
+  HWY_DYNAMIC_DISPATCH(Drop)(x, count, seed, first, rate, y);
 }
 
 void TurnHead(const float* in, int head_dim, int rotary_dim, const float* angles, bool inverse,

@@ -25,6 +25,10 @@ void ActivationForward(Activation kind, bool gated, const float* x, int64_t rows
 void ActivationBackward(Activation kind, bool gated, const float* x, const float* dy, int64_t rows,
                         int64_t width, float* dx);
 
+// y[i] = x[i] / (1 - rate), or 0 for a share `rate` of the elements, which follows from `seed` and
+// their numbers first, first + 1, … alone.
+void Dropout(const float* x, int64_t count, uint64_t seed, int64_t first, float rate, float* y);
+
 // One head of one position: out = in with elements i and i + rotary_dim/2 turned by `angles`
 // (cosines, then sines), or by their opposite when `inverse`. May work in place.
 void TurnHead(const float* in, int head_dim, int rotary_dim, const float* angles, bool inverse,

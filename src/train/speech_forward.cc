@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "rondo/error.h"
+#include "train/fused.h"
 #include "train/matmul.h"
 #include "train/merge.h"
 
@@ -76,7 +77,7 @@ EncodedRows SpeechForward::Encode(const at::Tensor& features, std::span<const in
   if (config.positions == PositionKind::kLearned) {
     x = x + params_.Get("encoder.positions.weight").narrow(0, 0, length);
   }
-  if (dropout > 0) x = at::dropout(x, dropout, true);
+  x = DropoutOp(x, dropout);
   const at::Tensor within = WithinLengths(encoded.lengths, length);
   encoded.visible = within.view({rows, 1, 1, length});
   RowsShape shape{.rows = rows, .length = length, .dropout = dropout};
@@ -108,7 +109,7 @@ at::Tensor SpeechForward::Decode(const EncodedRows& encoded, const at::Tensor& t
   if (config.positions == PositionKind::kLearned) {
     x = x + params_.Get("decoder.positions.weight").narrow(0, 0, length);
   }
-  if (dropout > 0) x = at::dropout(x, dropout, true);
+  x = DropoutOp(x, dropout);
   x = x.reshape({rows * length, d});
   const RowsShape shape{.rows = rows,
                         .length = length,
