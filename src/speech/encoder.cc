@@ -44,10 +44,12 @@ SpeechEncoder::SpeechEncoder(const SpeechModel& model, std::optional<DType> type
     shift_ = ToF32(model.heads.Get("front.shift"));
     scale_ = ToF32(model.heads.Get("front.scale"));
   }
+  // Where linears are quantised, convolutions stay as they are, in memory as on disk.
+  const std::optional<DType> conv_type = type && IsQuantized(*type) ? std::nullopt : type;
   for (size_t i = 0; i < speech_.front.strides.size(); ++i) {
     const std::string name = "front." + std::to_string(i);
     const Tensor& weight = model.heads.Get(name + ".weight");
-    convs_.push_back({.weight = PackedMatrix(AsProduct(weight), PackedType(weight, type)),
+    convs_.push_back({.weight = PackedMatrix(AsProduct(weight), PackedType(weight, conv_type)),
                       .bias = ToF32(model.heads.Get(name + ".bias")),
                       .in = weight.dim(1),
                       .stride = speech_.front.strides[i]});
