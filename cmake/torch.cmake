@@ -29,8 +29,18 @@ if(RONDO_TRAIN_FOUND)
   target_include_directories(torch INTERFACE ${RONDO_TORCH_INCLUDE} ${RONDO_TORCH_INCLUDE}/torch/csrc/api/include)
   target_compile_definitions(torch INTERFACE USE_DISTRIBUTED USE_C10D_GLOO)
   target_link_libraries(torch INTERFACE ${RONDO_TORCH_CPU} ${RONDO_TORCH_C10})
-  # Nothing names the part for GPUs; it adds itself when it is loaded.
+  # LibTorch's headers share loops among threads only where the compiler knows OpenMP. Its packages bring the library;
+  # a second one beside it would have threads of its own.
+  find_package(OpenMP REQUIRED COMPONENTS CXX)
   get_filename_component(rondo_torch_lib ${RONDO_TORCH_CPU} DIRECTORY)
+  file(GLOB rondo_torch_openmp ${rondo_torch_lib}/libgomp*.so*)
+  target_compile_options(torch INTERFACE ${OpenMP_CXX_FLAGS})
+  if(rondo_torch_openmp)
+    target_link_libraries(torch INTERFACE ${rondo_torch_openmp})
+  else()
+    target_link_libraries(torch INTERFACE OpenMP::OpenMP_CXX)
+  endif()
+  # Nothing names the part for GPUs; it adds itself when it is loaded.
   if(EXISTS ${rondo_torch_lib}/libtorch_cuda.so)
     target_link_libraries(torch INTERFACE
       "-Wl,--push-state,--no-as-needed ${rondo_torch_lib}/libtorch_cuda.so ${rondo_torch_lib}/libc10_cuda.so -Wl,--pop-state")

@@ -1,8 +1,10 @@
 #include "train/composed.h"
 
 #include <algorithm>
+#include <limits>
 #include <vector>
 
+#include "train/attention.h"
 #include "train/head_loss.h"
 
 namespace rondo {
@@ -115,6 +117,24 @@ Heads ComposedSplitHeads(const at::Tensor& qkv, const at::Tensor& angles, const 
   const at::Tensor k = Turned(all.narrow(1, s.heads, s.kv_heads), angles, s);
   const at::Tensor v = all.narrow(1, s.heads + s.kv_heads, s.kv_heads);
   return {rows(q), rows(repeated(k)), rows(repeated(v))};
+}
+
+at::Tensor ComposedAttention(const Heads& heads, const at::Tensor& ranges,
+                             const AttentionOptions& options) {
+  const at::Tensor on_device = ranges.to(heads.q.device()).unsqueeze(1).unsqueeze(3);
+  const at::Tensor key =
+      at::arange(-options.prefix, heads.k.size(2) - options.prefix, on_device.options());
+  const at::Tensor visible =
+      (key < 0) | ((key >= on_device.select(4, 0)) & (key < on_device.select(4, 1)));
+  if (options.softcap == 0) {
+    return at::scaled_dot_product_attention(heads.q, heads.k, heads.v, visible, /*dropout_p=*/0,
+                                            /*is_causal=*/false, options.scale);
+  }
+  const at::Tensor scores =
+      Capped(heads.q.matmul(heads.k.transpose(2, 3)) * options.scale,
+             static_cast<float>(options.softcap))
+          .masked_fill(visible.logical_not(), -std::numeric_limits<float>::infinity());
+  return at::softmax(scores, -1).matmul(heads.v);
 }
 
 ChunkLoss ComposedVocabLoss(const VocabLoss& loss, at::Tensor& z, const ChunkTeacher& teacher,

@@ -11,11 +11,14 @@
 
 namespace rondo {
 
+struct AttentionOptions;
 struct TopTokens;
 
 at::Tensor ComposedRmsNorm(const at::Tensor& x, const at::Tensor& gain, double eps);
 at::Tensor ComposedActivation(const at::Tensor& x, Activation kind, bool gated);
 Heads ComposedSplitHeads(const at::Tensor& qkv, const at::Tensor& angles, const HeadShape& shape);
+at::Tensor ComposedAttention(const Heads& heads, const at::Tensor& ranges,
+                             const AttentionOptions& options);
 
 // Sums over the rows of a chunk of logits.
 struct ChunkLoss {

@@ -4,6 +4,7 @@
 
 #include "kernels/rope.h"
 #include "rondo/error.h"
+#include "train/attention.h"
 #include "train/composed.h"
 #include "train/matmul.h"
 
@@ -18,25 +19,21 @@ at::Tensor AngleTable(const ModelConfig& config, bool local, int64_t length, at:
   return at::tensor(angles, at::kFloat).view({length, config.rotary_dim}).to(device);
 }
 
-// What a query at each position sees: itself and earlier keys, at most `window` of them.
-at::Tensor CausalMask(int64_t length, int window, at::Device device) {
-  const at::Tensor mask = at::ones({length, length}, at::device(device).dtype(at::kBool)).tril();
-  return window > 0 ? mask.triu(1 - window) : mask;
-}
-
 }  // namespace
 
 RowsShape ShapeOfRows(int64_t rows, int64_t length, std::span<const int32_t> document) {
   RowsShape shape{.rows = rows, .length = length, .visible = {}};
+  std::vector<int32_t> ranges;
+  int32_t begin = 0;
   bool borders = false;
   for (size_t i = 0; i < document.size(); ++i) {
-    borders = borders || document[i] != document[i - i % static_cast<size_t>(length)];
+    const auto position = static_cast<int32_t>(i % static_cast<size_t>(length));
+    const bool border = position > 0 && document[i] != document[i - 1];
+    if (position == 0 || border) begin = position;
+    borders = borders || border;
+    ranges.insert(ranges.end(), {begin, position + 1});
   }
-  if (!borders) return shape;
-  at::Tensor ids = at::empty({rows, length}, at::kInt);
-  std::copy(document.begin(), document.end(), ids.mutable_data_ptr<int32_t>());
-  const at::Tensor same = ids.unsqueeze(2) == ids.unsqueeze(1);
-  shape.visible = (same & CausalMask(length, 0, at::kCPU)).unsqueeze(1);
+  if (borders) shape.visible = at::tensor(ranges, at::kInt).view({rows, length, 2});
   return shape;
 }
 
@@ -84,30 +81,16 @@ at::Tensor Forward::WithPrefix(const at::Tensor& prefix, const at::Tensor& heads
 
 at::Tensor Forward::Attend(const Heads& heads, int64_t prefix, bool local,
                            const RowsShape& shape) const {
-  const int window = local && config_.sliding_window < shape.length ? config_.sliding_window : 0;
-  const at::Device device = heads.q.device();
-  at::Tensor mask = shape.visible;
-  if (window > 0) {
-    const at::Tensor causal = CausalMask(shape.length, window, device);
-    mask = mask.defined() ? mask & causal : causal;
+  at::Tensor ranges = shape.visible;
+  if (config_.causal) {
+    const at::Tensor causal = CausalRanges(shape.length, local ? config_.sliding_window : 0);
+    ranges = ranges.defined() ? at::maximum(ranges, causal) : causal;
+  } else if (!ranges.defined()) {
+    ranges = LengthRanges(std::span(&shape.length, 1), shape.length);
   }
-  if (prefix > 0) {
-    if (!mask.defined()) mask = CausalMask(shape.length, 0, device);
-    mask = at::constant_pad_nd(mask, {prefix, 0}, /*value=*/1);
-  }
-  const bool plain = !mask.defined();
-  if (config_.attn_softcap == 0) {
-    return at::scaled_dot_product_attention(
-        heads.q, heads.k, heads.v, plain ? std::optional<at::Tensor>() : mask, /*dropout_p=*/0,
-        /*is_causal=*/plain && config_.causal, static_cast<double>(config_.attn_scale));
-  }
-  at::Tensor scores = heads.q.matmul(heads.k.transpose(2, 3)) * config_.attn_scale;
-  scores = at::tanh(scores / config_.attn_softcap) * config_.attn_softcap;
-  if (plain && config_.causal) mask = CausalMask(shape.length, 0, device);
-  if (mask.defined()) {
-    scores = scores.masked_fill(mask.logical_not(), -std::numeric_limits<float>::infinity());
-  }
-  return at::softmax(scores, -1).matmul(heads.v);
+  return AttentionOp(
+      heads, ranges,
+      {.scale = config_.attn_scale, .softcap = config_.attn_softcap, .prefix = prefix});
 }
 
 at::Tensor Forward::Attention(const LayerTensors& layer, int depth, const at::Tensor& x,
@@ -151,16 +134,16 @@ at::Tensor Forward::CrossAttention(const LayerTensors& layer, const at::Tensor& 
                                    const RowsShape& shape) const {
   const int64_t width = int64_t{config_.heads} * config_.head_dim;
   const auto heads = [&](const at::Tensor& t, int64_t length) {
-    return t.view({shape.rows, length, config_.heads, config_.head_dim}).transpose(1, 2);
+    return t.unflatten(1, {config_.heads, config_.head_dim})
+        .unflatten(0, {shape.rows, length})
+        .transpose(1, 2);
   };
   const at::Tensor q = Linear(x, layer.cross_q, layer.cross_q_bias);
   const at::Tensor kv = Linear(shape.memory, layer.cross_kv, layer.cross_kv_bias);
-  const at::Tensor k = kv.narrow(1, 0, width).contiguous(),
-                   v = kv.narrow(1, width, width).contiguous();
-  const at::Tensor attended = at::scaled_dot_product_attention(
-      heads(q, shape.length), heads(k, shape.memory_length), heads(v, shape.memory_length),
-      shape.memory_visible, /*dropout_p=*/0, /*is_causal=*/false,
-      static_cast<double>(config_.attn_scale));
+  const at::Tensor k = kv.narrow(1, 0, width), v = kv.narrow(1, width, width);
+  const at::Tensor attended = AttentionOp(
+      {heads(q, shape.length), heads(k, shape.memory_length), heads(v, shape.memory_length)},
+      LengthRanges(shape.memory_lengths, shape.length), {.scale = config_.attn_scale});
   return Linear(attended.transpose(1, 2).reshape({-1, width}), layer.cross_o, layer.cross_o_bias);
 }
 

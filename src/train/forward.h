@@ -19,13 +19,14 @@ enum class ComputeType { kF32, kBf16 };  // of the linears' operands; sums and a
 struct RowsShape {
   int64_t rows = 0;
   int64_t length = 0;
-  // bool [rows, 1, length, length], true where a query sees a key of an earlier or the same
-  // position; undefined when every row is one document. Sliding windows come on top.
+  // int32 [rows, length, 2], on the CPU: the keys [begin, end) that each position sees; undefined
+  // when every row is one document. Sliding windows come on top.
   at::Tensor visible;
-  // Speech models. What cross-attention reads, [rows · memory_length, d_model], and which of it:
-  // bool [rows, 1, 1, memory_length].
-  at::Tensor memory, memory_visible;
+  // Speech models. What cross-attention reads, [rows · memory_length, d_model], and how many
+  // positions of each row.
+  at::Tensor memory;
   int64_t memory_length = 0;
+  std::vector<int64_t> memory_lengths;
   double dropout = 0;  // of the branches, drawn from LibTorch's generator
 };
 

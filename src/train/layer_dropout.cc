@@ -30,10 +30,10 @@ at::Tensor OnRows(const std::vector<int64_t>& kept, const at::Tensor& hidden,
   const auto count = static_cast<int64_t>(kept.size());
   if (count == 0) return hidden;
   if (count == shape.rows) return work(hidden, shape);
-  const at::Tensor ids = at::tensor(kept, at::kLong).to(hidden.device());
+  const at::Tensor rows = at::tensor(kept, at::kLong), ids = rows.to(hidden.device());
   RowsShape part = shape;
   part.rows = count;
-  if (shape.visible.defined()) part.visible = shape.visible.index_select(0, ids);
+  if (shape.visible.defined()) part.visible = shape.visible.index_select(0, rows);
   const int64_t width = hidden.size(1);
   const at::Tensor all = hidden.view({shape.rows, shape.length, width});
   const at::Tensor done = work(all.index_select(0, ids).view({-1, width}), part);

@@ -2,6 +2,7 @@
 
 #include <CLI/CLI.hpp>
 #include <cstdio>
+#include <cstdlib>
 #include <exception>
 #include <new>
 #include <string>
@@ -19,6 +20,10 @@ void KeepLargeBlocks() {
   mallopt(M_TRIM_THRESHOLD, -1);
   mallopt(M_TOP_PAD, 64 << 20);
 }
+
+// oneDNN generates code for every size of a product. Those of texts and utterances of all lengths
+// are more than the 1024 that it keeps by itself.
+void KeepGeneratedCode() { setenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "4096", /*overwrite=*/0); }
 
 int ParseAndTrain(int argc, char** argv) {
   CLI::App app("Trains a model as a recipe says", "rondo train");
@@ -51,6 +56,7 @@ int ParseAndTrain(int argc, char** argv) {
     return 0;
   }
   KeepLargeBlocks();
+  KeepGeneratedCode();
   const rondo::TrainResult result = rondo::Train(read, options);
   std::printf("%lld steps, %lld tokens, %.1f minutes of training: %s\n",
               static_cast<long long>(result.steps), static_cast<long long>(result.tokens),

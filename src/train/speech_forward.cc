@@ -23,23 +23,32 @@ at::Tensor Sinusoids(int64_t length, int64_t width) {
   return at::tensor(SinusoidalPositions(0, length, width), at::kFloat).view({length, width});
 }
 
-// bool [length, length]: what each position sees of its sequence.
-at::Tensor ChunkMask(const AttentionContext& context, int64_t length) {
-  at::Tensor mask = at::zeros({length, length}, at::kBool);
-  for (const ChunkContext& chunk : ChunksOf(context, length)) {
-    mask.narrow(0, chunk.begin, chunk.end - chunk.begin)
-        .narrow(1, chunk.first_key, chunk.keys_end - chunk.first_key)
-        .fill_(true);
-  }
-  return mask;
-}
-
-}  // namespace
-
+// bool [rows, length]: whether an index is below the row's length.
 at::Tensor WithinLengths(std::span<const int64_t> lengths, int64_t length) {
   const at::Tensor ends = at::tensor(at::ArrayRef<int64_t>(lengths.data(), lengths.size()));
   return at::arange(length).unsqueeze(0) < ends.unsqueeze(1);
 }
+
+// int32 [rows, length, 2]: what each position sees of its sequence, nothing behind the row's end.
+at::Tensor ChunkRanges(const AttentionContext& context, std::span<const int64_t> lengths,
+                       int64_t length) {
+  const auto rows = static_cast<int64_t>(lengths.size());
+  at::Tensor ranges = at::zeros({rows, length, 2}, at::kInt);
+  const std::vector<ChunkContext> chunks = ChunksOf(context, length);
+  for (int64_t row = 0; row < rows; ++row) {
+    const int64_t end = lengths[static_cast<size_t>(row)];
+    int32_t* to = ranges.mutable_data_ptr<int32_t>() + row * length * 2;
+    for (const ChunkContext& chunk : chunks) {
+      for (int64_t i = chunk.begin; i < std::min(chunk.end, end); ++i) {
+        to[2 * i] = static_cast<int32_t>(chunk.first_key);
+        to[2 * i + 1] = static_cast<int32_t>(std::min(chunk.keys_end, end));
+      }
+    }
+  }
+  return ranges;
+}
+
+}  // namespace
 
 SpeechForward::SpeechForward(const SpeechModel& shape, const Params& params, ComputeType compute)
     : shape_(WithoutWeights(shape)),
@@ -78,12 +87,10 @@ EncodedRows SpeechForward::Encode(const at::Tensor& features, std::span<const in
     x = x + params_.Get("encoder.positions.weight").narrow(0, 0, length);
   }
   x = DropoutOp(x, dropout);
-  const at::Tensor within = WithinLengths(encoded.lengths, length);
-  encoded.visible = within.view({rows, 1, 1, length});
-  RowsShape shape{.rows = rows, .length = length, .dropout = dropout};
-  // Positions beyond the end see everything, so that no softmax is empty.
-  shape.visible = (encoded.visible & ChunkMask(context, length)) |
-                  within.logical_not().view({rows, 1, length, 1});
+  const RowsShape shape{.rows = rows,
+                        .length = length,
+                        .visible = ChunkRanges(context, encoded.lengths, length),
+                        .dropout = dropout};
   x = x.reshape({rows * length, d});
   for (int depth = 0; depth < config.layers; ++depth) {
     const LayerTensors layer =
@@ -114,8 +121,8 @@ at::Tensor SpeechForward::Decode(const EncodedRows& encoded, const at::Tensor& t
   const RowsShape shape{.rows = rows,
                         .length = length,
                         .memory = encoded.hidden.reshape({-1, d}),
-                        .memory_visible = encoded.visible,
                         .memory_length = encoded.positions(),
+                        .memory_lengths = encoded.lengths,
                         .dropout = dropout};
   for (int depth = 0; depth < config.layers; ++depth) {
     const LayerTensors layer =

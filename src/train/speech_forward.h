@@ -16,7 +16,6 @@ namespace rondo {
 struct EncodedRows {
   at::Tensor hidden;             // [rows, positions, d_model]
   std::vector<int64_t> lengths;  // positions of each row; the rest means nothing
-  at::Tensor visible;            // bool [rows, 1, 1, positions], true for those
   int64_t rows() const { return hidden.size(0); }
   int64_t positions() const { return hidden.size(1); }
 };
@@ -51,8 +50,5 @@ class SpeechForward {
   Forward encoder_;
   std::optional<Forward> decoder_;
 };
-
-// bool [length]: whether an index is below each of `lengths`: [rows, length].
-at::Tensor WithinLengths(std::span<const int64_t> lengths, int64_t length);
 
 }  // namespace rondo

@@ -9,6 +9,9 @@ namespace rondo {
 namespace {
 
 constexpr int64_t kNoTarget = -100;
+// Decoders read texts padded to a multiple of so many units: matrix libraries generate code for
+// every size they meet.
+constexpr int64_t kDecoderStep = 8;
 
 using Units = std::vector<const std::vector<int32_t>*>;
 
@@ -20,12 +23,13 @@ Units UnitsOf(const SpeechBatch& batch, bool translate) {
   return units;
 }
 
-// [rows, longest + extra] with `first` (if it is one) before and `last` behind each row's units.
-at::Tensor Padded(const Units& units, int64_t first, int64_t last, int64_t fill) {
+// [rows, width] with `first` (if it is one) before and `last` behind each row's units, and `fill`
+// behind that; the width is a multiple of `step`.
+at::Tensor Padded(const Units& units, int64_t first, int64_t last, int64_t fill, int64_t step = 1) {
   size_t longest = 0;
   for (const auto* row : units) longest = std::max(longest, row->size());
   const int64_t extra = (first >= 0 ? 1 : 0) + (last >= 0 ? 1 : 0);
-  const auto width = static_cast<int64_t>(longest) + extra;
+  const int64_t width = (static_cast<int64_t>(longest) + extra + step - 1) / step * step;
   at::Tensor out = at::full({static_cast<int64_t>(units.size()), width}, fill, at::kLong);
   for (size_t r = 0; r < units.size(); ++r) {
     int64_t* to = out.mutable_data_ptr<int64_t>() + static_cast<int64_t>(r) * width;
@@ -87,8 +91,8 @@ at::Tensor SpeechStudent::DecoderLoss(const EncodedRows& encoded, const SpeechBa
   const Units units = UnitsOf(batch, translate);
   const int64_t first = translate ? kTranslateUnit : kTranscribeUnit;
   const at::Tensor logits =
-      forward_.Decode(encoded, Padded(units, first, -1, kEndUnit), options_.dropout);
-  const at::Tensor targets = Padded(units, -1, kEndUnit, kNoTarget);
+      forward_.Decode(encoded, Padded(units, first, -1, kEndUnit, kDecoderStep), options_.dropout);
+  const at::Tensor targets = Padded(units, -1, kEndUnit, kNoTarget, kDecoderStep);
   return at::cross_entropy_loss(logits.flatten(0, 1), targets.flatten(), {}, at::Reduction::Mean,
                                 kNoTarget, options_.label_smoothing);
 }

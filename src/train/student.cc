@@ -52,11 +52,7 @@ Student::Student(Params& params, const ModelConfig& config, const SharingPlan& p
 
 BatchTokens Student::MyTokens(const TokenBatch& batch, const LossOptions& options) const {
   const int begin = FirstRow(batch), rows = batch.rows / ranks_.size();
-  BatchTokens tokens = SplitBatch(batch, options.documents_apart, begin, begin + rows);
-  if (tokens.shape.visible.defined()) {
-    tokens.shape.visible = tokens.shape.visible.to(params_.device());
-  }
-  return tokens;
+  return SplitBatch(batch, options.documents_apart, begin, begin + rows);
 }
 
 double Student::MeanOverRanks(double value) const {

@@ -1,6 +1,9 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <mutex>
+#include <set>
+#include <thread>
 
 #include "train/fused.h"
 
@@ -70,6 +73,23 @@ TEST(Dropout, DoesNotDependOnThreads) {
 TEST(Dropout, RateZeroChangesNothing) {
   const at::Tensor x = Ones({3, 3});
   EXPECT_TRUE(DropoutOp(x, 0).is_same(x));
+}
+
+// LibTorch's loops run on one thread, without a word, where the compiler does not know OpenMP.
+TEST(ForParts, EveryPartHasAThreadOfItsOwn) {
+  const int before = at::get_num_threads();
+  at::set_num_threads(2);
+  std::mutex mutex;
+  std::set<std::thread::id> threads;
+  int64_t covered = 0;
+  ForParts(101, [&](int, int64_t begin, int64_t end) {
+    const std::lock_guard lock(mutex);
+    threads.insert(std::this_thread::get_id());
+    covered += end - begin;
+  });
+  at::set_num_threads(before);
+  EXPECT_EQ(covered, 101);
+  EXPECT_EQ(threads.size(), 2u);
 }
 
 }  // namespace
