@@ -19,6 +19,10 @@ namespace {
 // they meet, and lengths as they come would hardly ever repeat.
 constexpr int64_t kFramesStep = 32;
 
+int64_t PaddedFrames(int64_t frames) {
+  return (frames + kFramesStep - 1) / kFramesStep * kFramesStep;
+}
+
 bool Matches(std::span<const std::string> patterns, const std::string& id) {
   return std::ranges::any_of(patterns, [&](const std::string& p) { return GlobMatch(p, id); });
 }
@@ -117,7 +121,7 @@ std::vector<std::vector<int>> BatchesOfEpoch(std::span<const SpeechExample> exam
   for (const int i : order) {
     longest = std::max(longest, examples[static_cast<size_t>(i)].frames());
     const auto rows = static_cast<int64_t>(batches.empty() ? 0 : batches.back().size());
-    if (batches.empty() || (rows + 1) * longest > batch_frames) {
+    if (batches.empty() || (rows + 1) * PaddedFrames(longest) > batch_frames) {
       batches.emplace_back();
       longest = examples[static_cast<size_t>(i)].frames();
     }
@@ -148,7 +152,7 @@ SpeechBatch MakeBatch(std::span<const SpeechExample> examples, std::span<const i
     batch.seconds += example.seconds;
     longest = std::max(longest, features[row].frames());
   }
-  longest = (longest + kFramesStep - 1) / kFramesStep * kFramesStep;
+  longest = PaddedFrames(longest);
   const auto count = static_cast<int64_t>(rows.size());
   const int64_t bins = features.front().bins;
   at::Tensor padded = at::zeros({count, longest, bins}, at::kFloat);
