@@ -18,6 +18,8 @@ struct AttentionOptions {
   double scale = 1;
   double softcap = 0;  // scores become softcap · tanh(score / softcap); 0: as they are
   int64_t prefix = 0;  // keys that every query sees; `ranges` count from behind them
+  // `ranges` say no more than that queries see what is before them: other devices are faster then.
+  bool plain_causal = false;
 };
 
 // [rows, heads, queries, head_dim]: softmax(q · kᵀ) · v over the keys in `ranges`, which is on the

@@ -121,6 +121,10 @@ Heads ComposedSplitHeads(const at::Tensor& qkv, const at::Tensor& angles, const 
 
 at::Tensor ComposedAttention(const Heads& heads, const at::Tensor& ranges,
                              const AttentionOptions& options) {
+  if (options.plain_causal && options.softcap == 0) {
+    return at::scaled_dot_product_attention(heads.q, heads.k, heads.v, {}, /*dropout_p=*/0,
+                                            /*is_causal=*/true, options.scale);
+  }
   const at::Tensor on_device = ranges.to(heads.q.device()).unsqueeze(1).unsqueeze(3);
   const at::Tensor key =
       at::arange(-options.prefix, heads.k.size(2) - options.prefix, on_device.options());

@@ -81,16 +81,20 @@ at::Tensor Forward::WithPrefix(const at::Tensor& prefix, const at::Tensor& heads
 
 at::Tensor Forward::Attend(const Heads& heads, int64_t prefix, bool local,
                            const RowsShape& shape) const {
+  const int window = local ? config_.sliding_window : 0;
   at::Tensor ranges = shape.visible;
+  const bool plain = config_.causal && !ranges.defined() && prefix == 0;
   if (config_.causal) {
-    const at::Tensor causal = CausalRanges(shape.length, local ? config_.sliding_window : 0);
+    const at::Tensor causal = CausalRanges(shape.length, window);
     ranges = ranges.defined() ? at::maximum(ranges, causal) : causal;
   } else if (!ranges.defined()) {
     ranges = LengthRanges(std::span(&shape.length, 1), shape.length);
   }
-  return AttentionOp(
-      heads, ranges,
-      {.scale = config_.attn_scale, .softcap = config_.attn_softcap, .prefix = prefix});
+  return AttentionOp(heads, ranges,
+                     {.scale = config_.attn_scale,
+                      .softcap = config_.attn_softcap,
+                      .prefix = prefix,
+                      .plain_causal = plain && (window == 0 || window >= shape.length)});
 }
 
 at::Tensor Forward::Attention(const LayerTensors& layer, int depth, const at::Tensor& x,
