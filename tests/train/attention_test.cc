@@ -6,6 +6,8 @@
 #include <limits>
 #include <vector>
 
+#include "kernels/simd_targets.h"
+
 namespace rondo {
 namespace {
 
@@ -120,6 +122,19 @@ TEST(Attention, LargeScores) {
       at::softmax(scores.masked_fill(hidden, -std::numeric_limits<double>::infinity()), -1);
   EXPECT_LT(RelativeError(y, weights.matmul(heads.v.to(at::kDouble))), 1e-3);
   EXPECT_TRUE(at::isfinite(y).all().item<bool>());
+}
+
+TEST(Attention, EveryInstructionSet) {
+  at::manual_seed(6);
+  for (const std::string& target : KernelTargets()) {
+    SCOPED_TRACE(target);
+    SetKernelTarget(target);
+    for (const int64_t dim : {8, 24, 64}) {
+      ExpectAsReference(RandomHeads({2, 2, 50, 53, dim}), CausalRanges(50, 20),
+                        {.scale = 0.2, .softcap = 5, .prefix = 3});
+    }
+  }
+  SetKernelTarget("auto");
 }
 
 TEST(Attention, ThreadsChangeNothing) {
