@@ -50,8 +50,9 @@ HWY_INLINE PanelVec LoadWeights(const Int8* w) {
   return hn::ConvertTo(PanelTag(), hn::PromoteTo(d32, values));
 }
 
-// y[kRows, kPanels * 16] = x[kRows, k] · w, or += when `add`.
-template <int kRows, int kPanels, typename W>
+// y[kRows, kPanels * 16] = x[kRows, k] · w, or += when `add`. A transposed x is x[k, kRows] in
+// memory.
+template <int kRows, int kPanels, bool kTransposed = false, typename W>
 HWY_INLINE void Tile(const float* HWY_RESTRICT x, int64_t x_stride, const W* HWY_RESTRICT w,
                      int64_t panel_stride, int64_t k, float* HWY_RESTRICT y, int64_t y_stride,
                      bool add) {
@@ -70,7 +71,7 @@ HWY_INLINE void Tile(const float* HWY_RESTRICT x, int64_t x_stride, const W* HWY
                                v % kPanelVecs * kPanelLanes);
     }
     for (int r = 0; r < kRows; ++r) {
-      const PanelVec input = hn::Set(d, x[r * x_stride + i]);
+      const PanelVec input = hn::Set(d, kTransposed ? x[i * x_stride + r] : x[r * x_stride + i]);
       for (int v = 0; v < kVecs; ++v) sums[r][v] = hn::MulAdd(input, weights[v], sums[r][v]);
     }
   }

@@ -22,8 +22,8 @@ namespace {
 // Queries whose scores exist at once: with half a thousand keys they fill 64 kB.
 constexpr int64_t kBlock = 32;
 // Eight or more sums hide the latency of two multiply-add pipes; twice that lowers the loads.
-constexpr int64_t kSumRows = kPanelVecs == 1 ? 8 : 4;
-constexpr int64_t kSumPanels = kPanelVecs == 1 ? 2 : 1;
+constexpr int kSumRows = kPanelVecs == 1 ? 8 : 4;
+constexpr int kSumPanels = kPanelVecs == 1 ? 2 : 1;
 
 constexpr int64_t Padded(int64_t count) { return PanelCount(count) * kPanelWidth; }
 
@@ -40,34 +40,6 @@ struct Left {
   int64_t stride;
 };
 
-template <bool kTransposed, int kPanels>
-HWY_INLINE void Sums(Left a, const float* HWY_RESTRICT b, int64_t panel_stride, int64_t k,
-                     float* HWY_RESTRICT c, int64_t c_stride, bool add) {
-  const PanelTag d;
-  constexpr int kVecs = kPanels * kPanelVecs;
-  PanelVec sums[kSumRows][kVecs];
-  for (int r = 0; r < kSumRows; ++r) {
-    for (int v = 0; v < kVecs; ++v) {
-      sums[r][v] = add ? hn::LoadU(d, c + r * c_stride + v * kPanelLanes) : hn::Zero(d);
-    }
-  }
-  for (int64_t i = 0; i < k; ++i) {
-    PanelVec right[kVecs];
-    for (int v = 0; v < kVecs; ++v) {
-      right[v] = hn::LoadU(
-          d, b + v / kPanelVecs * panel_stride + i * kPanelWidth + v % kPanelVecs * kPanelLanes);
-    }
-    for (int r = 0; r < kSumRows; ++r) {
-      const PanelVec left =
-          hn::Set(d, kTransposed ? a.data[i * a.stride + r] : a.data[r * a.stride + i]);
-      for (int v = 0; v < kVecs; ++v) sums[r][v] = hn::MulAdd(left, right[v], sums[r][v]);
-    }
-  }
-  for (int r = 0; r < kSumRows; ++r) {
-    for (int v = 0; v < kVecs; ++v) hn::StoreU(sums[r][v], d, c + r * c_stride + v * kPanelLanes);
-  }
-}
-
 // c[m, 16 · panels] = a · b, or c + a · b; m is a multiple of kSumRows.
 template <bool kTransposed>
 HWY_NOINLINE void Product(int64_t m, int64_t panels, int64_t k, Left a, Panels b, float* c,
@@ -76,12 +48,14 @@ HWY_NOINLINE void Product(int64_t m, int64_t panels, int64_t k, Left a, Panels b
     const int64_t width = p + kSumPanels <= panels ? kSumPanels : 1;
     const float* right = b.data + p * b.panel_stride;
     for (int64_t r = 0; r < m; r += kSumRows) {
-      const Left left = {a.data + (kTransposed ? r : r * a.stride), a.stride};
+      const float* left = a.data + (kTransposed ? r : r * a.stride);
       float* target = c + r * c_stride + p * kPanelWidth;
       if (width == 1) {
-        Sums<kTransposed, 1>(left, right, b.panel_stride, k, target, c_stride, add);
+        Tile<kSumRows, 1, kTransposed>(left, a.stride, right, b.panel_stride, k, target, c_stride,
+                                       add);
       } else {
-        Sums<kTransposed, kSumPanels>(left, right, b.panel_stride, k, target, c_stride, add);
+        Tile<kSumRows, kSumPanels, kTransposed>(left, a.stride, right, b.panel_stride, k, target,
+                                                c_stride, add);
       }
     }
     p += width;
