@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Distillation of a folded SmolLM2-135M by `rondo train`, beside the same work written with torch, transformers and PEFT.
 
-usage: training.py [--steps 4] [--rounds 3] [--batch 8] [--length 256] [--rank 64] [--threads 2] [--out FILE.json]
+usage: training.py [--steps 4] [--rounds 3] [--batch 8] [--length 256] [--rank 64] [--threads 2]
+                   [--compute f32|bf16] [--out FILE.json]
 
 Neighbouring layers tied in pairs, LoRA of their own, everything trained by AdamW, a live teacher, cross-entropy and forward KL by
-half, f32. The peer is train_peer.py. Both run in turn, each time from the start; the first step of a run does not count. The table
+half; with bf16 the operands of products are rounded to it, by autocast in the peer. The peer is train_peer.py. Both run in turn, each time from the start; the first step of a run does not count. The table
 shows the median over rounds, and the ratios taken inside a round. Memory is the process's largest resident set.
 """
 
@@ -35,6 +36,7 @@ threads = {threads}
 batch = {batch}
 steps = {steps}
 lr = 3e-4
+compute = "{compute}"
 ce = 0.5
 kd = 0.5
 """
@@ -59,7 +61,7 @@ def rondo(recipe: pathlib.Path) -> dict:
 
 
 def peer(model: pathlib.Path, options: argparse.Namespace) -> dict:
-    settings = [part for name in ["steps", "batch", "length", "rank", "threads"] for part in [f"--{name}", getattr(options, name)]]
+    settings = [part for name in ["steps", "batch", "length", "rank", "threads", "compute"] for part in [f"--{name}", getattr(options, name)]]
     output, memory = largest_child([sys.executable, ROOT / "benchmarks" / "train_peer.py", model, *settings])
     return {"tokens_per_s": json.loads(output.splitlines()[-1])["tokens_per_s"], "peak_memory_bytes": memory}
 
@@ -68,6 +70,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, value in {"steps": 4, "rounds": 3, "batch": 8, "length": 256, "rank": 64, "threads": 2}.items():
         parser.add_argument(f"--{name}", type=int, default=value)
+    parser.add_argument("--compute", choices=["f32", "bf16"], default="f32")
     parser.add_argument("--out", type=pathlib.Path)
     options = parser.parse_args()
     FILES.mkdir(parents=True, exist_ok=True)
@@ -76,7 +79,7 @@ def main() -> None:
     if not student.exists():
         run(RONDO, "fold", model, "--out", student, "--order", "sequence", "--loops", 2, "--rank", options.rank)
     recipe.write_text(RECIPE.format(student=student, teacher=model, files=FILES, text=ROOT / "README.md",
-                                    **{k: getattr(options, k) for k in ["length", "threads", "batch", "steps"]}))
+                                    **{k: getattr(options, k) for k in ["length", "threads", "batch", "steps", "compute"]}))
     rounds = []
     for i in range(options.rounds):
         rounds.append({"rondo": rondo(recipe), "torch": peer(teacher, options)})

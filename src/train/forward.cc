@@ -51,9 +51,7 @@ Forward::Forward(const ModelConfig& config, int64_t max_length, ComputeType comp
 
 at::Tensor Forward::Linear(const at::Tensor& x, const at::Tensor& weight,
                            const at::Tensor& bias) const {
-  if (compute_ == ComputeType::kF32) return LinearOp(x, weight, bias);
-  const at::Tensor y = at::linear(x.to(at::kBFloat16), weight.to(at::kBFloat16)).to(at::kFloat);
-  return bias.defined() ? y + bias : y;
+  return LinearOp(x, weight, bias, OperandType(compute_));
 }
 
 at::Tensor Forward::Norm(const NormTensors& norm, const at::Tensor& x) const {

@@ -13,7 +13,11 @@
 
 namespace rondo {
 
-enum class ComputeType { kF32, kBf16 };  // of the linears' operands; sums and all else are f32
+enum class ComputeType { kF32, kBf16 };  // of the products' operands; sums and all else are f32
+
+inline at::ScalarType OperandType(ComputeType compute) {
+  return compute == ComputeType::kBf16 ? at::kBFloat16 : at::kFloat;
+}
 
 // The sequences of a batch.
 struct RowsShape {

@@ -13,7 +13,7 @@ namespace {
 
 // Raw logits of normed[rows, d_model].
 at::Tensor Logits(const LogitHead& head, const at::Tensor& normed) {
-  return LinearOp(normed, head.weight, head.bias);
+  return LinearOp(normed, head.weight, head.bias, head.weight.scalar_type());
 }
 
 // Calls work(first row, raw logits) for chunks of normed[tokens, d_model].
@@ -96,7 +96,9 @@ HeadLossValue HeadLoss(const Forward& forward, const Params& params, const at::T
   HeadLossValue value{.normed = normed.detach()};
   {
     const at::NoGradGuard no_grad;
-    const LogitHead head = HeadOf(params, config);
+    const LogitHead head = HeadOf(params, config, forward.compute());
+    const at::ScalarType operands = head.weight.scalar_type();
+    const at::Tensor& trained = HeadWeight(params, config);
     const int64_t tokens = normed.size(0), rows = std::min(tokens, kHeadRows);
     const int64_t vocab = head.weight.size(0);
     VocabLoss averaged = loss;
@@ -123,9 +125,10 @@ HeadLossValue HeadLoss(const Forward& forward, const Params& params, const at::T
       total.ce += sums.ce;
       total.kd += sums.kd;
       total.correct += sums.correct;
-      d_normed.narrow(0, begin, count).copy_(MatMul(z, head.weight));
+      const at::Tensor dz = z.to(operands);
+      d_normed.narrow(0, begin, count).copy_(MatMul(dz, head.weight, operands));
       // The gradient is there even when the loss comes from a frozen head's neighbours.
-      if (head.weight.requires_grad()) head.weight.grad().addmm_(z.t(), chunk);
+      if (trained.requires_grad()) trained.grad().add_(MatMul(dz.t(), chunk, operands));
       if (head.bias.defined() && head.bias.requires_grad()) head.bias.grad().add_(z.sum(0));
     }
     value.ce = total.ce / targets.count;

@@ -40,47 +40,54 @@ std::optional<c10::TypedOperatorHandle<OneDnnLinear>> FindOneDnn() {
   return found->typed<OneDnnLinear>();
 }
 
-bool IsForOneDnn(const at::Tensor& x) {
-  return x.is_cpu() && x.scalar_type() == at::kFloat && x.numel() > 0;
-}
-
-// x[rows, in] · w[out, in]ᵀ + bias, which may be undefined or empty.
+// x[rows, in] · w[out, in]ᵀ of one type. Nothing at all is left to LibTorch.
 at::Tensor Product(const at::Tensor& x, const at::Tensor& w, const at::Tensor& bias) {
   static const auto one_dnn = FindOneDnn();
   const bool biased = bias.defined() && IsGiven(bias);
-  if (one_dnn && IsForOneDnn(x) && IsForOneDnn(w)) {
-    return one_dnn->call(x, w, biased ? std::optional(bias) : std::nullopt, /*attr=*/"none",
-                         /*scalars=*/c10::List<std::optional<at::Scalar>>(), /*algorithm=*/"");
+  const bool fused = biased && x.scalar_type() == at::kFloat;
+  at::Tensor y;
+  if (one_dnn && x.is_cpu() && x.numel() > 0) {
+    y = one_dnn->call(x, w, fused ? std::optional(bias) : std::nullopt, /*attr=*/"none",
+                      /*scalars=*/c10::List<std::optional<at::Scalar>>(), /*algorithm=*/"");
+  } else {
+    y = fused ? at::addmm(bias, x, w.t()) : x.mm(w.t());
   }
-  return biased ? at::addmm(bias, x, w.t()) : x.mm(w.t());
+  y = y.to(at::kFloat);
+  return biased && !fused ? y.add_(bias) : y;
 }
 
 class LinearFunction : public torch::autograd::Function<LinearFunction> {
  public:
   static Variable forward(AutogradContext* ctx, const Variable& x, const Variable& weight,
-                          const Variable& bias) {
-    ctx->save_for_backward({x, weight});
-    return Product(x, weight, bias);
+                          const Variable& bias, at::ScalarType operands) {
+    const at::Tensor rounded_x = x.to(operands), rounded_weight = weight.to(operands);
+    ctx->save_for_backward({rounded_x, rounded_weight});
+    return Product(rounded_x, rounded_weight, bias);
   }
 
   static variable_list backward(AutogradContext* ctx, variable_list grads) {
     const variable_list saved = ctx->get_saved_variables();
-    const at::Tensor &x = saved[0], &weight = saved[1], dy = grads[0].contiguous();
-    return {ctx->needs_input_grad(0) ? MatMul(dy, weight) : Variable(),
-            ctx->needs_input_grad(1) ? MatMul(dy.t(), x) : Variable(),
-            ctx->needs_input_grad(2) ? dy.sum(0) : Variable()};
+    const at::Tensor &x = saved[0], &weight = saved[1], sums = grads[0].contiguous();
+    const at::ScalarType operands = x.scalar_type();
+    const at::Tensor dy = sums.to(operands);
+    return {ctx->needs_input_grad(0) ? MatMul(dy, weight, operands) : Variable(),
+            ctx->needs_input_grad(1) ? MatMul(dy.t(), x, operands) : Variable(),
+            ctx->needs_input_grad(2) ? sums.sum(0) : Variable(), Variable()};
   }
 };
 
 }  // namespace
 
-at::Tensor MatMul(const at::Tensor& a, const at::Tensor& b) { return Product(a, b.t(), {}); }
+at::Tensor MatMul(const at::Tensor& a, const at::Tensor& b, at::ScalarType operands) {
+  return Product(a.to(operands), b.to(operands).t(), {});
+}
 
-at::Tensor LinearOp(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
+at::Tensor LinearOp(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
+                    at::ScalarType operands) {
   const at::Tensor rows = x.dim() == 2 ? x : x.reshape({-1, x.size(-1)});
   const at::Tensor y = at::GradMode::is_enabled()
-                           ? LinearFunction::apply(rows, weight, OrEmpty(bias))
-                           : Product(rows, weight, bias);
+                           ? LinearFunction::apply(rows, weight, OrEmpty(bias), operands)
+                           : Product(rows.to(operands), weight.to(operands), bias);
   if (x.dim() == 2) return y;
   std::vector<int64_t> sizes = x.sizes().vec();
   sizes.back() = weight.size(0);

@@ -107,7 +107,7 @@ class MergeFunction : public torch::autograd::Function<MergeFunction> {
       const at::Tensor &shared = tensors[i], &a = tensors[i + 1], &b = tensors[i + 2];
       at::Tensor slice = merged.narrow(0, row, shared.size(0));
       if (IsGiven(a)) {
-        at::addmm_out(slice, shared, b, a);
+        at::add_out(slice, shared, MatMul(b, a));
       } else {
         slice.copy_(shared);
       }
@@ -292,6 +292,15 @@ void NarrowFfn(const ModelConfig& config, int64_t width, LayerTensors& layer) {
   layer.up = narrow(layer.up);
   if (layer.up_bias.defined()) layer.up_bias = narrow(layer.up_bias);
   layer.down = layer.down.narrow(1, 0, width).contiguous();
+}
+
+void RoundMatrices(at::ScalarType type, LayerTensors& layer) {
+  const at::NoGradGuard no_grad;
+  for (at::Tensor* matrix :
+       {&layer.qkv, &layer.o, &layer.up, &layer.down, &layer.cross_q, &layer.cross_kv,
+        &layer.cross_o, &layer.pre_up, &layer.pre_down, &layer.conv_in, &layer.conv_out}) {
+    if (matrix->defined()) *matrix = matrix->to(type);
+  }
 }
 
 at::Tensor MergeLinear(const Params& params, const SharingPlan& plan, Module m, int depth) {

@@ -59,6 +59,9 @@ LayerTensors MergeLayer(const Params& params, const ModelConfig& config, const S
 // zero.
 void NarrowFfn(const ModelConfig& config, int64_t width, LayerTensors& layer);
 
+// Rounds the matrices of a layer without gradients.
+void RoundMatrices(at::ScalarType type, LayerTensors& layer);
+
 // The dense matrix of one linear, without a graph when no gradient is wanted.
 at::Tensor MergeLinear(const Params& params, const SharingPlan& plan, Module m, int depth);
 

@@ -182,7 +182,6 @@ void SpeechRun::CheckStage(size_t index) const {
   refuse(!o.widths.empty(), "widths");
   refuse(o.fade != "none", "fade");
   refuse(o.checkpoint != "none", "checkpoint");
-  refuse(o.compute != "f32", "compute");
 }
 
 void SpeechRun::LoadData() {

@@ -157,7 +157,7 @@ void Student::AddExitLosses(std::vector<Segment>& segments, const BatchTokens& t
                             const at::Tensor& last_normed, const LossOptions& options, double scale,
                             StepValue& value, std::vector<std::vector<int32_t>>* best) const {
   const int loops = loops_.loops;
-  const LogitSource last = {last_normed, HeadOf(params_, forward_.config())};
+  const LogitSource last = {last_normed, Head()};
   VocabLoss loss = options.vocab;
   loss.kind = KdKind::kForwardKl;
   loss.ce = static_cast<float>(1 - options.exit_kd);
@@ -187,10 +187,11 @@ void Student::AddExitLosses(std::vector<Segment>& segments, const BatchTokens& t
 
 std::vector<int32_t> Student::BestAtExit(const at::Tensor& hidden, const RowsShape& shape) const {
   const at::NoGradGuard no_grad;
-  const ModelConfig& config = forward_.config();
   const at::Tensor last = Epilogue(hidden, shape);
-  return BestTokens(HeadOf(params_, config), forward_.Norm(FinalNormOf(params_, config), last));
+  return BestTokens(Head(), forward_.Norm(FinalNormOf(params_, forward_.config()), last));
 }
+
+LogitHead Student::Head() const { return HeadOf(params_, forward_.config(), forward_.compute()); }
 
 at::Tensor Student::Epilogue(const at::Tensor& hidden, const RowsShape& shape) const {
   return RunDepths(loops_.EpilogueDepth(0), forward_.config().layers, hidden, shape);
@@ -223,7 +224,7 @@ void Student::AddConsistency(const BatchTokens& tokens, const at::Tensor& embedd
   const Targets no_targets = {.ids = none, .count = 1};
   const VocabLoss loss = {.kd = static_cast<float>(options.consistency),
                           .kind = KdKind::kSymmetricKl};
-  const LogitHead head = HeadOf(params_, forward_.config());
+  const LogitHead head = Head();
   const LogitSource first = {first_normed, head};
   const HeadLossValue to_first =
       HeadLoss(forward_, params_, segments.back().output.detach(), no_targets, &first, loss, scale);
@@ -258,7 +259,7 @@ double Student::CrossEntropy(const TokenBatch& batch, const LossOptions& options
   const at::Tensor last = RunDepths(0, config.layers, Embed(tokens), tokens.shape);
   const at::Tensor normed = forward_.Norm(FinalNormOf(params_, config), last);
   const Targets targets = tokens.AsTargets();
-  return SumCrossEntropy(HeadOf(params_, config), normed, targets.ids) / targets.count;
+  return SumCrossEntropy(Head(), normed, targets.ids) / targets.count;
 }
 
 StepValue Student::AddGradients(const TokenBatch& batch, const Teacher* teacher,
@@ -346,7 +347,7 @@ StepValue Student::AddAlignmentGradients(const TokenBatch& batch, const Teacher&
 
 Teacher Student::Snapshot(int64_t max_length, bool with_fading, int64_t ffn_width) const {
   params_.UseMeans();
-  return Teacher(params_, forward_.config(), plan_, max_length, forward_.compute(),
+  return Teacher(params_, forward_.config(), plan_, max_length, ComputeType::kF32,
                  with_fading ? fading_ : nullptr, ffn_width);
 }
 

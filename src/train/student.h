@@ -136,6 +136,7 @@ class Student {
   void AddEmbeddingGradients(const BatchTokens& tokens, const at::Tensor& d_hidden);
   // What depths behind the loops make of hidden states that leave them early.
   at::Tensor Epilogue(const at::Tensor& hidden, const RowsShape& shape) const;
+  LogitHead Head() const;
   // Most likely tokens when all rows leave with the hidden states at the end of a loop.
   std::vector<int32_t> BestAtExit(const at::Tensor& hidden, const RowsShape& shape) const;
   std::vector<int> ExitEnds() const;  // depths at which the loops before the last end

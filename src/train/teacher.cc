@@ -4,8 +4,13 @@
 
 namespace rondo {
 
-LogitHead HeadOf(const Params& params, const ModelConfig& config) {
-  return {.weight = params.Get(config.tied_embeddings ? "embed.weight" : "head.weight"),
+const at::Tensor& HeadWeight(const Params& params, const ModelConfig& config) {
+  return params.Get(config.tied_embeddings ? "embed.weight" : "head.weight");
+}
+
+LogitHead HeadOf(const Params& params, const ModelConfig& config, ComputeType compute) {
+  const at::NoGradGuard no_grad;
+  return {.weight = HeadWeight(params, config).to(OperandType(compute)),
           .bias = config.head_bias ? params.Get("head.bias") : at::Tensor(),
           .softcap = config.logit_softcap};
 }
@@ -29,9 +34,10 @@ Teacher::Teacher(const Params& params, const ModelConfig& config, const SharingP
   for (int depth = 0; depth < config.layers; ++depth) {
     layers_.push_back(MergeLayer(params, config, plan, depth, {.fading = fading}));
     NarrowFfn(config, ffn_width, layers_.back());
+    RoundMatrices(OperandType(compute), layers_.back());
   }
   final_norm_ = FinalNormOf(params, config);
-  head_ = HeadOf(params, config);
+  head_ = HeadOf(params, config, compute);
 }
 
 TeacherOutput Teacher::Run(std::span<const int32_t> tokens, const RowsShape& shape,

@@ -13,12 +13,15 @@ namespace rondo {
 
 // What turns normed hidden states into logits.
 struct LogitHead {
-  at::Tensor weight;  // [vocab, d_model]
+  at::Tensor weight;  // [vocab, d_model], of the type that its products' operands are rounded to
   at::Tensor bias;    // undefined: none
   float softcap = 0;
 };
 
-LogitHead HeadOf(const Params& params, const ModelConfig& config);
+// The head of parameters, without a graph where it is rounded.
+LogitHead HeadOf(const Params& params, const ModelConfig& config, ComputeType compute);
+// The parameter behind it.
+const at::Tensor& HeadWeight(const Params& params, const ModelConfig& config);
 NormTensors FinalNormOf(const Params& params, const ModelConfig& config);
 
 struct TeacherOutput {
@@ -28,7 +31,7 @@ struct TeacherOutput {
 
 class Teacher {
  public:
-  // Merged f32 matrices of every depth; the model itself is not kept.
+  // Merged matrices of every depth, rounded to the type of `compute`; the model itself is not kept.
   Teacher(const Model& model, int64_t max_length, ComputeType compute = ComputeType::kF32,
           at::Device device = at::kCPU);
   // The same of parameters in training, with a fading rest if there is one, and with the first

@@ -33,7 +33,7 @@ uint64_t FingerprintOf(const Teacher& teacher) {
   constexpr int64_t kStride = 4099;
   uint64_t hash = static_cast<uint64_t>(teacher.config().layers);
   const auto add = [&](const at::Tensor& tensor) {
-    const at::Tensor here = tensor.cpu();
+    const at::Tensor here = tensor.cpu().to(at::kFloat);
     const float* data = here.const_data_ptr<float>();
     for (int64_t i = 0; i < tensor.numel(); i += kStride) {
       uint32_t bits;

@@ -122,7 +122,7 @@ void Run::Prepare() {
   CheckLength(recipe_, model_.config, "model");
   tokenizer_path_ = model_.path;
   const int tied = TiedStage(recipe_);
-  bool needs_teacher = false;
+  bool needs_teacher = false, in_bf16 = true;
   for (size_t i = 0; i < recipe_.stages.size(); ++i) {
     const Stage stage = ResolveStage(recipe_, i, model_.config);
     CheckPlan(recipe_, i, stage, model_);
@@ -130,6 +130,7 @@ void Run::Prepare() {
     // What residuals there are behind ties is not known yet.
     if (tied < 0 || static_cast<int>(i) < tied) CheckPatterns(recipe_, i, model_.weights);
     needs_teacher = stage.NeedsTeacher() || needs_teacher;
+    in_bf16 = in_bf16 && (!stage.NeedsTeacher() || stage.compute == ComputeType::kBf16);
   }
   if (tied >= 0) {
     CheckTyingStage(recipe_, static_cast<size_t>(tied), ranks_.size());
@@ -158,7 +159,8 @@ void Run::Prepare() {
                  .field = "teacher"});
   }
   CheckTeacher(recipe_, model_.config, teacher.config);
-  teacher_ = std::make_unique<Teacher>(teacher, recipe_.data.length, ComputeType::kF32, device_);
+  teacher_ = std::make_unique<Teacher>(teacher, recipe_.data.length,
+                                       in_bf16 ? ComputeType::kBf16 : ComputeType::kF32, device_);
   if (recipe_.teacher_cache.empty()) return;
   cache_ = std::make_unique<TeacherCache>(recipe_.teacher_cache, *teacher_,
                                           std::min(recipe_.teacher_top_k, teacher.config.vocab),

@@ -51,6 +51,20 @@ TEST_P(GradientOfFamily, GradientsAreDerivatives) {
 INSTANTIATE_TEST_SUITE_P(Families, GradientOfFamily, testing::ValuesIn(Families()),
                          [](const auto& test) { return test.param.name; });
 
+TEST(Gradient, InBf16IsNearThatInF32) {
+  for (const FamilyCase& family : Families()) {
+    SCOPED_TRACE(family.name);
+    const Case s = MakeCase(family.config, CyclePlan(family.config, 2, ResidualKind::kLora, 3));
+    const auto gradient = [&](Params& params, ComputeType compute) {
+      Student student = MakeStudent(params, s.model, Checkpoint::kNone, 32, compute);
+      const Teacher teacher(s.teacher, kLength, compute);
+      student.AddGradients(RandomBatch(2, kLength, s.model.config.vocab), &teacher, s.loss, 1);
+      return params.grad();
+    };
+    ExpectBf16Near(s.model, gradient);
+  }
+}
+
 TEST(Gradient, OfEveryResidualKind) {
   const ModelConfig config = SmallConfig();
   for (const ResidualKind kind : {ResidualKind::kLoraDiag, ResidualKind::kDora,

@@ -10,6 +10,7 @@
 #include "speech/random_speech_model.h"
 #include "train/finite_differences.h"
 #include "train/speech_step.h"
+#include "train/train_testing.h"
 
 namespace rondo {
 namespace {
@@ -139,6 +140,23 @@ TEST(SpeechForwardTest, HeadsComputeWhatRunsLater) {
       }
     }
   }
+}
+
+TEST(SpeechStudentTest, GradientsInBf16AreNearThoseInF32) {
+  const SpeechModel model =
+      RandomSpeechModel({.layers = 3, .conv_kernel = 3, .decoder = true, .transducer = true});
+  SpeechSection options;
+  options.attention = 0.5;
+  options.transducer = 0.3;
+  options.dropout = 0;
+  SpeechExample one{.units = {5, 6, 8}}, two{.units = {6, 6}};
+  const Batch rows = MakeRows(model, {40, 29});
+  const SpeechBatch batch{
+      .features = rows.padded, .lengths = rows.lengths, .examples = {&one, &two}};
+  ExpectBf16Near(AsParameters(model), [&](Params& params, ComputeType compute) {
+    SpeechStudent(model, params, options, compute).AddGradients(batch, 1, {});
+    return params.grad();
+  });
 }
 
 // Every parameter of every kind of model: CTC, decoder (two tasks) and transducer together,

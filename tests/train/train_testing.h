@@ -79,9 +79,29 @@ inline Params AllTrained(const Model& model) {
 }
 
 inline Student MakeStudent(Params& params, const Model& model,
-                           Checkpoint checkpoint = Checkpoint::kNone, int64_t max_length = 32) {
-  return Student(params, model.config, model.plan, max_length, ComputeType::kF32, checkpoint,
-                 nullptr);
+                           Checkpoint checkpoint = Checkpoint::kNone, int64_t max_length = 32,
+                           ComputeType compute = ComputeType::kF32) {
+  return Student(params, model.config, model.plan, max_length, compute, checkpoint, nullptr);
+}
+
+// Products of bf16 operands move the gradient about as much as bf16 parameters do: each of the
+// operands, results and gradients is rounded as often as a parameter. `gradient(params, compute)`
+// returns it.
+template <typename Gradient>
+void ExpectBf16Near(const Model& model, Gradient&& gradient) {
+  Params params = AllTrained(model);
+  const at::Tensor exact = gradient(params, ComputeType::kF32).clone();
+  params.ZeroGrad();
+  const at::Tensor rounded = gradient(params, ComputeType::kBf16).clone();
+  params.ZeroGrad();
+  {
+    const at::NoGradGuard no_grad;
+    params.flat().copy_(params.flat().to(at::kBFloat16));
+  }
+  const at::Tensor of_rounded = gradient(params, ComputeType::kF32);
+  const double error = (rounded - exact).norm().item<double>();
+  EXPECT_LT(error, 4 * (of_rounded - exact).norm().item<double>());
+  EXPECT_GT(error, 1e-4 * exact.norm().item<double>()) << "nothing was rounded";
 }
 
 }  // namespace rondo
