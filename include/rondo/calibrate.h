@@ -26,6 +26,9 @@ struct CalibrateOptions {
   // Ridge of the sequential pass's regressions in units of each input's energy, times inputs /
   // tokens: keeps few tokens from being fitted to the letter.
   double shrinkage = 0.5;
+  // Ranks of the plan are a budget: as many parameters, spread over the tied groups by measured
+  // sensitivity. Not for encoders.
+  bool allocate_ranks = false;
 };
 
 // Folds `model` (identity plan) onto `plan` so that the outputs of the linears, not their weights,
@@ -43,7 +46,11 @@ struct CalibrateOptions {
 // fold.init is not used; norms and biases are made as Fold() makes them. A full-rank fold is exact
 // to rounding where Fold()'s is. Memory beside model and result: the moments, 4·L·(3·d_model² +
 // d_ff²) bytes, and about 40·d_model + 28·d_ff bytes a calibration token.
-// Throws for kronecker residuals, for fewer than two tokens, and where Fold() throws.
+// With `allocate_ranks`, between 1 and 2: the fit's error in each group at several ranks, times
+// what that error does to the model's predictions (KL(original ‖ this group tied) over the error,
+// at the plan's rank), is lowered by giving the next ranks where they lower it most a parameter.
+// The result's plan has these ranks. Throws for kronecker residuals, for fewer than two tokens, and
+// where Fold() throws.
 Model FoldCalibrated(const Model& model, const SharingPlan& plan, const FoldOptions& fold,
                      std::span<const int32_t> tokens, const CalibrateOptions& options,
                      ThreadPool& pool, bool quiet = true);

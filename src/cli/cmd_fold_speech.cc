@@ -91,12 +91,13 @@ int RunFoldSpeech(const FoldCommandOptions& options, const CommonOptions& common
   const DType store = ParseStoredType("--store", options.store);
   SpeechModel model = LoadSpeechModel(options.model);
   const FoldOptions fold = ParseFoldOptions(options.plan, model.encoder.config);
-  if (options.suggest) {
+  if (options.suggest || options.allocate_ranks) {
+    const std::string flag = options.suggest ? "--suggest" : "--allocate-ranks";
     throw Error({.function = "RunFold",
                  .problem = "a speech model",
-                 .expected = "--suggest for language models, or plan flags",
+                 .expected = flag + " for language models, or plan flags",
                  .file = options.model,
-                 .field = "--suggest"});
+                 .field = flag});
   }
   const SpeechParameters before = CountParameters(model);
   const SharingPlan plan = PlanFromFlags(options.plan, fold, model.encoder.config);

@@ -213,14 +213,22 @@ void AddFold(CLI::App& app, AllOptions& all, std::function<int()>* run) {
   AddModel(command, &fold.model);
   command->add_option("--out,-o", fold.out, "directory to write")->required();
   AddPlan(command, &fold.plan);
-  command->add_option("--calibrate", fold.calibrate,
-                      "text file: fit shared tensors and residuals to its activations");
+  CLI::Option* calibrate =
+      command->add_option("--calibrate", fold.calibrate,
+                          "text file: fit shared tensors and residuals to its activations");
   command->add_option("--calibrate-tokens", fold.calibrate_tokens, "tokens of it to use")
       ->capture_default_str();
   command->add_option("--calibrate-context", fold.calibrate_context, "tokens of one sequence")
       ->capture_default_str();
-  command->add_flag("--suggest", fold.suggest,
-                    "measure layers on the --calibrate text and write plans to --out instead");
+  CLI::Option* allocate =
+      command
+          ->add_flag("--allocate-ranks", fold.allocate_ranks,
+                     "as many residual parameters, with ranks by measured sensitivity")
+          ->needs(calibrate);
+  command
+      ->add_flag("--suggest", fold.suggest,
+                 "measure layers on the --calibrate text and write plans to --out instead")
+      ->excludes(allocate);
   command->add_option("--store", fold.store, "type of stored matrices: f32, bf16 or f16")
       ->capture_default_str();
   AddCommon(command, &all.common);

@@ -75,6 +75,7 @@ CalibrateOptions ToCalibrateOptions(const FoldCommandOptions& options) {
   CalibrateOptions calibrate;
   calibrate.context = options.calibrate_context;
   calibrate.max_tokens = options.calibrate_tokens;
+  calibrate.allocate_ranks = options.allocate_ranks;
   return calibrate;
 }
 

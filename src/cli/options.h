@@ -47,6 +47,7 @@ struct FoldCommandOptions {
   std::string calibrate;  // text file; manifest for a speech model
   int64_t calibrate_tokens = 16384;
   int calibrate_context = 512;
+  bool allocate_ranks = false;
   bool suggest = false;
   std::string store = "f32";  // f32, bf16 or f16
 };

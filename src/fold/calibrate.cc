@@ -7,6 +7,7 @@
 
 #include "base/progress.h"
 #include "base/thread_pool.h"
+#include "fold/allocate_ranks.h"
 #include "fold/calibrate_layer.h"
 #include "fold/calibrate_statistics.h"
 #include "fold/calibrate_tied.h"
@@ -219,16 +220,15 @@ Model FoldMeasured(const Model& model, const SharingPlan& plan, const FoldOption
 
 namespace {
 
-Model FoldOn(const Model& model, const SharingPlan& plan, const FoldOptions& fold,
-             LayerRunner& runner, const CalibrateOptions& options, ThreadPool& pool, bool quiet) {
+std::vector<DepthStatistics> MeasureTied(const Model& model, const SharingPlan& plan,
+                                         LayerRunner& runner, ThreadPool& pool, bool quiet) {
   const auto wanted = [&](int depth, TapPoint point) {
     const auto modules = ModulesAt(point);
     return std::any_of(modules.begin(), modules.end(), [&](Module m) {
       return model.config.HasModule(m) && IsTied(plan, m, depth);
     });
   };
-  const auto statistics = MeasureDepths(model, plan, wanted, runner, pool, quiet);
-  return FoldMeasured(model, plan, fold, statistics, runner, options, pool, quiet);
+  return MeasureDepths(model, plan, wanted, runner, pool, quiet);
 }
 
 void CheckPlan(const Model& model, const SharingPlan& plan, const FoldOptions& fold) {
@@ -250,7 +250,11 @@ Model FoldCalibrated(const Model& model, const SharingPlan& plan, const FoldOpti
                      ThreadPool& pool, bool quiet) {
   CheckPlan(model, plan, fold);
   LayerRunner runner(model.config, tokens, options.context, options.max_tokens, pool);
-  return FoldOn(model, plan, fold, runner, options, pool, quiet);
+  const auto statistics = MeasureTied(model, plan, runner, pool, quiet);
+  const SharingPlan ranked =
+      options.allocate_ranks ? AllocateRanks(model, plan, statistics, tokens, options, pool, quiet)
+                             : plan;
+  return FoldMeasured(model, ranked, fold, statistics, runner, options, pool, quiet);
 }
 
 Model FoldEncoderCalibrated(const Model& model, const SharingPlan& plan, const FoldOptions& fold,
@@ -258,7 +262,8 @@ Model FoldEncoderCalibrated(const Model& model, const SharingPlan& plan, const F
                             ThreadPool& pool, bool quiet) {
   CheckPlan(model, plan, fold);
   LayerRunner runner(model.config, std::move(rows), options.context, pool);
-  return FoldOn(model, plan, fold, runner, options, pool, quiet);
+  const auto statistics = MeasureTied(model, plan, runner, pool, quiet);
+  return FoldMeasured(model, plan, fold, statistics, runner, options, pool, quiet);
 }
 
 }  // namespace rondo

@@ -399,6 +399,10 @@ TiedFit FitTied(ResidualKind kind, std::vector<TiedTarget> targets,
   return fit;
 }
 
+Tensor MergedMatrix(ResidualKind kind, const TiedFit& fit, size_t d) {
+  return MergeResidual(kind, fit.residuals[d], Stored(fit.shared));
+}
+
 ResidualParts FitToMoment(ResidualKind kind, TiedTarget target, MatrixF64 shared,
                           std::span<const double> row_weights) {
   CheckCalibrated(kind);

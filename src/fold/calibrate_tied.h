@@ -39,6 +39,9 @@ void CheckCalibrated(ResidualKind kind);
 TiedFit FitTied(ResidualKind kind, std::vector<TiedTarget> targets,
                 std::span<const double> row_weights);
 
+// The matrix that a fit gives depth `d` of its group.
+Tensor MergedMatrix(ResidualKind kind, const TiedFit& fit, size_t d);
+
 // The residual of one depth for a given shared matrix.
 ResidualParts FitToMoment(ResidualKind kind, TiedTarget target, MatrixF64 shared,
                           std::span<const double> row_weights);

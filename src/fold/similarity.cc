@@ -94,11 +94,17 @@ std::vector<double> TieProbe::Similarity() const {
   return cka;
 }
 
-double TieProbe::Loss(int first, std::span<const DenseLayer* const> layers) {
+double TieProbe::Loss(const std::map<int, const DenseLayer*>& layers) {
+  const int first = layers.begin()->first;
   std::vector<float> hidden = inputs_[static_cast<size_t>(first)];
-  int depth = first;
-  for (const DenseLayer* layer : layers) runner_.Run(*layer, depth++, hidden, {});
-  for (; depth < depths_; ++depth) RunDepth(depth, hidden);
+  for (int depth = first; depth < depths_; ++depth) {
+    const auto changed = layers.find(depth);
+    if (changed == layers.end()) {
+      RunDepth(depth, hidden);
+    } else {
+      runner_.Run(*changed->second, depth, hidden, {});
+    }
+  }
   return Divergence(hidden);
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <span>
 #include <vector>
 
@@ -21,8 +22,8 @@ class TieProbe {
   // [depths, depths] linear CKA (Kornblith et al., "Similarity of Neural Network Representations
   // Revisited", ICML 2019) between what the layers add to the residual stream.
   std::vector<double> Similarity() const;
-  // Mean KL(original ‖ changed) in nats per token with layers[i] in place of depth `first + i`.
-  double Loss(int first, std::span<const DenseLayer* const> layers);
+  // Mean KL(original ‖ changed) in nats per token with other layers at some depths.
+  double Loss(const std::map<int, const DenseLayer*>& layers);
 
  private:
   void RunDepth(int depth, std::vector<float>& hidden);

@@ -142,9 +142,8 @@ class Suggester {
       DenseLayer layer;
       LoadSourceLayer(model_, plan_, from, layer, pool_);
       for (int at = 0; at < depths; ++at) {
-        const DenseLayer* const layers[] = {&layer};
         LoadSourceNorms(model_, plan_, at, layer);
-        report_.tie_loss.push_back(from == at ? 0 : probe.Loss(at, layers));
+        report_.tie_loss.push_back(from == at ? 0 : probe.Loss({{at, &layer}}));
         progress.Add();
       }
     }
@@ -164,14 +163,10 @@ class Suggester {
       if (GroupOf(m) != group || !model_.config.HasModule(m)) return;
       const TiedFit fit = FitGroup(source, plan, statistics, m, pair, options_.calibrate.damping);
       for (size_t d = 0; d < 2; ++d) {
-        MatrixF32 merged(fit.shared.rows(), fit.shared.cols(), Narrow(fit.shared));
-        ApplyResidual(plan[m].residual, fit.residuals[d], merged);
-        const Shape shape = {merged.rows(), merged.cols()};
-        layers[d].SetLinear(m, Tensor::FromF32(shape, std::move(merged).Release()));
+        layers[d].SetLinear(m, MergedMatrix(plan[m].residual, fit, d));
       }
     });
-    const DenseLayer* const changed[] = {&layers[0], &layers[1]};
-    return probe.Loss(depth, changed);
+    return probe.Loss({{depth, &layers[0]}, {depth + 1, &layers[1]}});
   }
 
   // For evenly spaced sizes between the whole and the smallest plan: the least predicted loss.
