@@ -127,6 +127,24 @@ def test_suggested_plans_fold_to_the_perplexity_they_promise(rondo, stories, tmp
     assert all(s["perplexity"] >= 0.98 * report["perplexity"] for s in report["suggestions"])
 
 
+def test_ranks_are_spread_within_their_budget(rondo, stories, tmp_path):
+    options = ["--order", "sequence", "--rank", 8]
+    planned = rondo.json("fold", stories, "--out", tmp_path / "equal", *options)["parameters_residual"]
+    text = tmp_path / "text.txt"
+    text.write_text("".join(rondo.json("generate", stories, "--prompt", PROMPT, "--temperature", 1,
+                                       "--seed", seed, "--max-tokens", 400)["text"] + "\n"
+                            for seed in range(6)))
+    spread = rondo.json("fold", stories, "--out", tmp_path / "spread", *options, "--calibrate", text,
+                        "--allocate-ranks")["parameters_residual"]
+    assert 0.9 * planned <= spread <= planned
+    modules = rondo.json("inspect", tmp_path / "spread")["plan"]["modules"]
+    ranks = {rank for module in modules.values() for rank in np.atleast_1d(module.get("rank", []))}
+    assert len(ranks) > 3 and min(ranks - {0}) == 4  # half of what was asked for is the least; the fifth layer is alone
+    assert rondo.json("generate", tmp_path / "spread", "--prompt", PROMPT, "--max-tokens", 8)["text"]
+    refused = rondo.run("fold", stories, "--out", tmp_path / "none", *options, "--allocate-ranks", check=False)
+    assert refused.returncode != 0 and "--calibrate" in refused.stderr
+
+
 def test_generate_is_the_same_from_the_original_and_a_full_rank_fold(rondo, stories, tmp_path):
     rondo.json("fold", stories, "--out", tmp_path / "fold", "--rank", 100000)
     texts = [rondo.json("generate", model, "--prompt", PROMPT, "--max-tokens", 60)["text"]
