@@ -2,11 +2,12 @@
 """Distillation of a folded SmolLM2-135M by `rondo train`, beside the same work written with torch, transformers and PEFT.
 
 usage: training.py [--steps 4] [--rounds 3] [--batch 8] [--length 256] [--rank 64] [--threads 2]
-                   [--compute f32|bf16] [--out FILE.json]
+                   [--compute f32|bf16] [--checkpoint none|loop|depth] [--out FILE.json]
 
 Neighbouring layers tied in pairs, LoRA of their own, everything trained by AdamW, a live teacher, cross-entropy and forward KL by
-half; with bf16 the operands of products are rounded to it, by autocast in the peer. The peer is train_peer.py. Both run in turn, each time from the start; the first step of a run does not count. The table
-shows the median over rounds, and the ratios taken inside a round. Memory is the process's largest resident set.
+half; with bf16 the operands of products are rounded to it, by autocast in the peer. The peer is train_peer.py. Both run in turn, each
+time from the start; the first step of a run does not count. The table shows the median over rounds, and the ratios taken inside
+a round. Memory is the process's largest resident set.
 """
 
 import argparse
@@ -37,6 +38,7 @@ batch = {batch}
 steps = {steps}
 lr = 3e-4
 compute = "{compute}"
+checkpoint = "{checkpoint}"
 ce = 0.5
 kd = 0.5
 """
@@ -71,6 +73,7 @@ def main() -> None:
     for name, value in {"steps": 4, "rounds": 3, "batch": 8, "length": 256, "rank": 64, "threads": 2}.items():
         parser.add_argument(f"--{name}", type=int, default=value)
     parser.add_argument("--compute", choices=["f32", "bf16"], default="f32")
+    parser.add_argument("--checkpoint", choices=["none", "loop", "depth"], default="none", help="of rondo: activations computed again")
     parser.add_argument("--out", type=pathlib.Path)
     options = parser.parse_args()
     FILES.mkdir(parents=True, exist_ok=True)
@@ -79,7 +82,7 @@ def main() -> None:
     if not student.exists():
         run(RONDO, "fold", model, "--out", student, "--order", "sequence", "--loops", 2, "--rank", options.rank)
     recipe.write_text(RECIPE.format(student=student, teacher=model, files=FILES, text=ROOT / "README.md",
-                                    **{k: getattr(options, k) for k in ["length", "threads", "batch", "steps", "compute"]}))
+                                    **{k: getattr(options, k) for k in ["length", "threads", "batch", "steps", "compute", "checkpoint"]}))
     rounds = []
     for i in range(options.rounds):
         rounds.append({"rondo": rondo(recipe), "torch": peer(teacher, options)})
