@@ -4,7 +4,6 @@
 #include <array>
 #include <cmath>
 #include <map>
-#include <memory>
 
 #include "base/progress.h"
 #include "base/thread_pool.h"
@@ -18,19 +17,19 @@ namespace {
 
 constexpr size_t kProbeTokens = 256;
 constexpr int kStepsOfMean = 8;  // ranks move by so many parts of the mean rank
-// Where errors are measured, in units of the group's present rank.
-// The first is the least that a group keeps: a depth also needs residuals of its own to make good
-// what others left (step 3 of FoldCalibrated).
+// Where errors are measured, in units of the group's present rank. The first is the least that a
+// group keeps: a depth also needs residuals of its own to make good what others left (step 3 of
+// FoldCalibrated).
 constexpr std::array<double, 4> kRanksMeasured = {0.5, 1, 2, 4};
 // What counts as nothing left, as a share of the loss without residuals.
 constexpr double kNothing = 1e-9;
 
-// The depths of one block that have a residual of some rank.
+// The depths that share one block.
 struct Group {
   Module module;
-  std::vector<int> depths;  // of the block
-  int rank = 0;             // the largest of them
-  int with_residual = 0;
+  std::vector<int> depths;
+  int with_residual = 0;  // how many of them have one
+  int rank = 0;           // mean of those
   int most = 0;           // full rank
   int64_t rank_cost = 0;  // parameters of one rank at one depth
 };
@@ -71,8 +70,7 @@ std::vector<Piece> HullOf(const RankCurve& curve, size_t index, int step) {
   }
   std::vector<Piece> pieces;
   for (size_t i = 1; i < hull.size(); ++i) {
-    const double gain =
-        slope(hull[i - 1], hull[i]) / static_cast<double>(std::max<int64_t>(curve.parameters, 1));
+    const double gain = slope(hull[i - 1], hull[i]) / static_cast<double>(curve.parameters);
     for (int left = hull[i].first - hull[i - 1].first; left > 0; left -= step) {
       pieces.push_back({index, std::min(left, step), gain});
     }
@@ -88,9 +86,10 @@ std::vector<Group> GroupsOf(const ModelConfig& config, const SharingPlan& plan) 
     for (const std::vector<int>& depths : DepthsOfBlocks(plan[m].blocks)) {
       Group group{.module = m, .depths = depths};
       for (const int depth : depths) {
-        group.rank = std::max(group.rank, plan[m].ranks[static_cast<size_t>(depth)]);
+        group.rank += plan[m].ranks[static_cast<size_t>(depth)];
         group.with_residual += plan.HasResidual(m, depth);
       }
+      group.rank /= std::max(group.with_residual, 1);
       const Shape shape = config.ModuleShape(m);
       group.most = static_cast<int>(std::min(shape[0], shape[1]));
       group.rank_cost = shape[0] + shape[1];
