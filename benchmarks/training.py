@@ -81,8 +81,7 @@ def main() -> None:
     student, recipe = FILES / f"pairs-{options.rank}", FILES / "recipe.toml"
     if not student.exists():
         run(RONDO, "fold", model, "--out", student, "--order", "sequence", "--loops", 2, "--rank", options.rank)
-    recipe.write_text(RECIPE.format(student=student, teacher=model, files=FILES, text=ROOT / "README.md",
-                                    **{k: getattr(options, k) for k in ["length", "threads", "batch", "steps", "compute", "checkpoint"]}))
+    recipe.write_text(RECIPE.format(student=student, teacher=model, files=FILES, text=ROOT / "README.md", **vars(options)))
     rounds = []
     for i in range(options.rounds):
         rounds.append({"rondo": rondo(recipe), "torch": peer(teacher, options)})

@@ -15,29 +15,29 @@
 namespace rondo {
 namespace {
 
-constexpr size_t kProbeTokens = 256;
+constexpr int64_t kProbeTokens = 256;
 constexpr int kStepsOfMean = 8;  // ranks move by so many parts of the mean rank
 // Where errors are measured, in units of the group's present rank. The first is the least that a
 // group keeps: a depth also needs residuals of its own to make good what others left (step 3 of
 // FoldCalibrated).
 constexpr std::array<double, 4> kRanksMeasured = {0.5, 1, 2, 4};
-// What counts as nothing left, as a share of the loss without residuals.
+// What counts as nothing left, as a share of a curve's first loss.
 constexpr double kNothing = 1e-9;
 
 // The depths that share one block.
 struct Group {
   Module module;
   std::vector<int> depths;
-  int with_residual = 0;  // how many of them have one
-  int rank = 0;           // mean of those
-  int most = 0;           // full rank
-  int64_t rank_cost = 0;  // parameters of one rank at one depth
+  int rank = 0;            // mean of those that have a residual
+  int most = 0;            // full rank
+  int64_t parameters = 0;  // of one rank, over the depths that have a residual
+  int64_t planned = 0;     // parameters of the ranks that the plan gives
 };
 
+// At a rank between a curve's first and its last.
 double LossAt(const RankCurve& curve, int rank) {
   const auto above = std::ranges::find_if(
       curve.losses, [&](const auto& measured) { return measured.first >= rank; });
-  if (above == curve.losses.end()) return curve.losses.back().second;
   if (above->first == rank) return above->second;
   const auto below = above - 1;
   const double share = static_cast<double>(rank - below->first) / (above->first - below->first);
@@ -84,16 +84,20 @@ std::vector<Group> GroupsOf(const ModelConfig& config, const SharingPlan& plan) 
     if (!IsLinear(m) || !config.HasModule(m) || plan[m].ranks.empty()) continue;
     if (plan[m].residual == ResidualKind::kMulDiag) continue;
     for (const std::vector<int>& depths : DepthsOfBlocks(plan[m].blocks)) {
-      Group group{.module = m, .depths = depths};
+      int with_residual = 0, ranks = 0;
       for (const int depth : depths) {
-        group.rank += plan[m].ranks[static_cast<size_t>(depth)];
-        group.with_residual += plan.HasResidual(m, depth);
+        with_residual += plan.HasResidual(m, depth);
+        ranks += plan[m].ranks[static_cast<size_t>(depth)];
       }
-      group.rank /= std::max(group.with_residual, 1);
+      if (depths.size() < 2 || with_residual == 0) continue;
       const Shape shape = config.ModuleShape(m);
-      group.most = static_cast<int>(std::min(shape[0], shape[1]));
-      group.rank_cost = shape[0] + shape[1];
-      if (depths.size() > 1 && group.rank > 0) groups.push_back(std::move(group));
+      const int64_t one = shape[0] + shape[1];
+      groups.push_back({.module = m,
+                        .depths = depths,
+                        .rank = ranks / with_residual,
+                        .most = static_cast<int>(std::min(shape[0], shape[1])),
+                        .parameters = one * with_residual,
+                        .planned = one * ranks});
     }
   }
   return groups;
@@ -118,7 +122,7 @@ class Allocator {
         pool_(pool),
         source_(model, plan),
         engine_(model, {}, pool),
-        probe_(model, engine_, tokens, pool),
+        probe_(model, engine_, tokens, kProbeTokens, pool),
         groups_(GroupsOf(model.config, plan)) {}
 
   const std::vector<Group>& groups() const { return groups_; }
@@ -168,22 +172,14 @@ class Allocator {
         curve.losses.emplace_back(rank, std::min(fit.losses.back(), least));
         if (rank == group.rank) present[static_cast<size_t>(i)] = std::move(fit);
       }
-      curve.parameters = group.rank_cost * group.with_residual;
+      curve.parameters = group.parameters;
     });
     for (size_t at = begin; at < end; ++at) {
       const double divergence = DivergenceOf(groups_[at], present[at - begin]);
-      for (const auto& [rank, loss] : curves[at].losses) {
-        if (rank == groups_[at].rank && loss > 0) {
-          Scale(divergence / loss, curves[at]);
-          break;
-        }
-      }
+      const double error = LossAt(curves[at], groups_[at].rank);
+      for (auto& [rank, loss] : curves[at].losses) loss *= error > 0 ? divergence / error : 1;
       progress.Add();
     }
-  }
-
-  static void Scale(double factor, RankCurve& curve) {
-    for (auto& [rank, loss] : curve.losses) loss *= factor;
   }
 
   // KL(original ‖ this group tied), nats a token.
@@ -243,11 +239,7 @@ SharingPlan AllocateRanks(const Model& model, const SharingPlan& plan,
                           const std::vector<DepthStatistics>& statistics,
                           std::span<const int32_t> tokens, const CalibrateOptions& options,
                           ThreadPool& pool, bool quiet) {
-  size_t probe = std::min(kProbeTokens, tokens.size());
-  if (model.config.max_positions > 0) {
-    probe = std::min(probe, static_cast<size_t>(model.config.max_positions));
-  }
-  Allocator allocator(model, plan, statistics, tokens.first(probe), options, pool);
+  Allocator allocator(model, plan, statistics, tokens, options, pool);
   const std::vector<Group>& groups = allocator.groups();
   if (groups.empty()) {
     throw Error({.function = "AllocateRanks",
@@ -256,11 +248,9 @@ SharingPlan AllocateRanks(const Model& model, const SharingPlan& plan,
   }
   const std::vector<RankCurve> curves = allocator.Measure(quiet);
   int64_t budget = 0, ranks = 0;
-  for (size_t i = 0; i < groups.size(); ++i) {
-    for (const int depth : groups[i].depths) {
-      budget += groups[i].rank_cost * plan[groups[i].module].ranks[static_cast<size_t>(depth)];
-    }
-    ranks += groups[i].rank;
+  for (const Group& group : groups) {
+    budget += group.planned;
+    ranks += group.rank;
   }
   const int step = std::max(1, static_cast<int>(ranks / std::ssize(groups)) / kStepsOfMean);
   const std::vector<int> chosen = SpreadRanks(curves, budget, step);

@@ -42,16 +42,24 @@ std::vector<float> CenteredUpdate(const std::vector<float>& a, const std::vector
   return update;
 }
 
+std::span<const int32_t> OneSequence(const ModelConfig& config, std::span<const int32_t> tokens,
+                                     int64_t most) {
+  int64_t length = std::min<int64_t>(most, std::ssize(tokens));
+  if (config.max_positions > 0) length = std::min<int64_t>(length, config.max_positions);
+  return tokens.first(static_cast<size_t>(length));
+}
+
 }  // namespace
 
 TieProbe::TieProbe(const Model& model, const Engine& engine, std::span<const int32_t> tokens,
-                   ThreadPool& pool)
+                   int64_t most, ThreadPool& pool)
     : engine_(engine),
       pool_(pool),
       depths_(model.config.layers),
       width_(model.config.d_model),
       vocab_(model.config.vocab),
-      runner_(model.config, tokens, static_cast<int>(tokens.size()), 0, pool),
+      runner_(model.config, OneSequence(model.config, tokens, most), static_cast<int>(most), 0,
+              pool),
       cache_(engine.NewCache(static_cast<int>(runner_.rows()))),
       rows_{&cache_, 0, 0, static_cast<int>(runner_.rows())} {
   inputs_.push_back(runner_.Embed(model));

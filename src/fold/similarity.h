@@ -15,8 +15,9 @@ namespace rondo {
 // Runs a plain model with some layers replaced and compares its predictions with its own.
 class TieProbe {
  public:
-  // `tokens` are one sequence.
-  TieProbe(const Model& model, const Engine& engine, std::span<const int32_t> tokens,
+  // On one sequence: the first `most` of `tokens`, or as many as there are or the model has
+  // positions for.
+  TieProbe(const Model& model, const Engine& engine, std::span<const int32_t> tokens, int64_t most,
            ThreadPool& pool);
 
   // [depths, depths] linear CKA (Kornblith et al., "Similarity of Neural Network Representations

@@ -116,13 +116,8 @@ class Suggester {
 
   void MeasureTies(const std::vector<DepthStatistics>& statistics) {
     const int depths = model_.config.layers;
-    int64_t tokens =
-        std::min<int64_t>(options_.tie_tokens, static_cast<int64_t>(calibration_.size()));
-    if (model_.config.max_positions > 0) {
-      tokens = std::min<int64_t>(tokens, model_.config.max_positions);
-    }
     const Engine engine(model_, {}, pool_);
-    TieProbe probe(model_, engine, calibration_.first(static_cast<size_t>(tokens)), pool_);
+    TieProbe probe(model_, engine, calibration_, options_.tie_tokens, pool_);
     Progress progress("tie losses", int64_t{depths} * depths + 2 * (depths - 1), quiet_);
     report_.similarity = probe.Similarity();
     MeasureSubstitutions(probe, progress);

@@ -172,15 +172,13 @@ std::string ResidualText(const SharingPlan& plan, Module m) {
   if (!module.blocks.empty() && module.blocks[0] == kAbsorbed) return "absorbed";
   std::string text(Name(module.residual));
   if (!module.ranks.empty()) {
-    const auto [low, high] = std::minmax_element(module.ranks.begin(), module.ranks.end());
-    text += " " + std::to_string(*high);
-    const auto zeros = std::count(module.ranks.begin(), module.ranks.end(), 0);
-    if (*high > 0 && zeros > 0) {
-      text += " (0 at " + std::to_string(zeros) + " depths)";
-    } else if (*low != *high) {
-      text = std::string(Name(module.residual)) + " " + std::to_string(*low) + "-" +
-             std::to_string(*high);
-    }
+    std::vector<int> own = module.ranks;
+    const auto zeros = std::erase(own, 0);
+    if (own.empty()) return text + " 0";
+    const auto [low, high] = std::ranges::minmax(own);
+    text += " " + std::to_string(low);
+    if (high > low) text += "-" + std::to_string(high);
+    if (zeros > 0) text += " (0 at " + std::to_string(zeros) + " depths)";
   }
   return text;
 }

@@ -40,13 +40,14 @@ std::optional<c10::TypedOperatorHandle<OneDnnLinear>> FindOneDnn() {
   return found->typed<OneDnnLinear>();
 }
 
-// x[rows, in] · w[out, in]ᵀ of one type. Nothing at all is left to LibTorch.
+// x[rows, in] · w[out, in]ᵀ of one type, and bias, which may be undefined or empty, in f32.
+// Operands without elements are LibTorch's.
 at::Tensor Product(const at::Tensor& x, const at::Tensor& w, const at::Tensor& bias) {
   static const auto one_dnn = FindOneDnn();
   const bool biased = bias.defined() && IsGiven(bias);
   const bool fused = biased && x.scalar_type() == at::kFloat;
   at::Tensor y;
-  if (one_dnn && x.is_cpu() && x.numel() > 0) {
+  if (one_dnn && x.is_cpu() && x.numel() > 0 && w.numel() > 0) {
     y = one_dnn->call(x, w, fused ? std::optional(bias) : std::nullopt, /*attr=*/"none",
                       /*scalars=*/c10::List<std::optional<at::Scalar>>(), /*algorithm=*/"");
   } else {

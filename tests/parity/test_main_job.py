@@ -21,6 +21,11 @@ def story_text(tmp_path_factory):
     return path
 
 
+def story(rondo, model, seed: int) -> str:
+    """One that the model tells."""
+    return rondo.json("generate", model, "--prompt", PROMPT, "--temperature", 1, "--seed", seed, "--max-tokens", 400)["text"]
+
+
 def logit_tolerance(width: int, depth: int, scale: float) -> float:
     """f32 rounding of `depth` layers of sums over `width` terms, for logits of size `scale`.
 
@@ -93,12 +98,9 @@ def test_every_kind_of_fold_is_saved_loaded_and_run(rondo, stories, story_text, 
 
 def test_calibrated_fold_is_nearer_than_one_from_weights_alone(rondo, stories, tmp_path):
     text = tmp_path / "text.txt"
-    text.write_text("".join(rondo.json("generate", stories, "--prompt", PROMPT, "--temperature", 1,
-                                       "--seed", seed, "--max-tokens", 400)["text"] + "\n"
-                            for seed in range(8)))
+    text.write_text("".join(story(rondo, stories, seed) + "\n" for seed in range(8)))
     held_out = tmp_path / "held-out.txt"
-    held_out.write_text(rondo.json("generate", stories, "--prompt", PROMPT, "--temperature", 1,
-                                   "--seed", 100, "--max-tokens", 400)["text"])
+    held_out.write_text(story(rondo, stories, 100))
     kl = []
     for calibrate in ([], ["--calibrate", text]):
         rondo.json("fold", stories, "--out", tmp_path / "fold", "--rank", 8, *calibrate)
@@ -109,9 +111,7 @@ def test_calibrated_fold_is_nearer_than_one_from_weights_alone(rondo, stories, t
 
 def test_suggested_plans_fold_to_the_perplexity_they_promise(rondo, stories, tmp_path):
     text = tmp_path / "text.txt"
-    text.write_text("".join(rondo.json("generate", stories, "--prompt", PROMPT, "--temperature", 1,
-                                       "--seed", seed, "--max-tokens", 400)["text"] + "\n"
-                            for seed in range(12)))
+    text.write_text("".join(story(rondo, stories, seed) + "\n" for seed in range(12)))
     report = rondo.json("fold", stories, "--out", tmp_path / "plans", "--suggest", "--rank", 8,
                         "--calibrate", text)
     sizes = [s["parameters_non_embedding"] for s in report["suggestions"]]
@@ -131,15 +131,14 @@ def test_ranks_are_spread_within_their_budget(rondo, stories, tmp_path):
     options = ["--order", "sequence", "--rank", 8]
     planned = rondo.json("fold", stories, "--out", tmp_path / "equal", *options)["parameters_residual"]
     text = tmp_path / "text.txt"
-    text.write_text("".join(rondo.json("generate", stories, "--prompt", PROMPT, "--temperature", 1,
-                                       "--seed", seed, "--max-tokens", 400)["text"] + "\n"
-                            for seed in range(6)))
+    text.write_text("".join(story(rondo, stories, seed) + "\n" for seed in range(6)))
     spread = rondo.json("fold", stories, "--out", tmp_path / "spread", *options, "--calibrate", text,
                         "--allocate-ranks")["parameters_residual"]
     assert 0.9 * planned <= spread <= planned
     modules = rondo.json("inspect", tmp_path / "spread")["plan"]["modules"]
     ranks = {rank for module in modules.values() for rank in np.atleast_1d(module.get("rank", []))}
-    assert len(ranks) > 3 and min(ranks - {0}) == 4  # half of what was asked for is the least; the fifth layer is alone
+    # Half of what was asked for is the least; the fifth layer is alone.
+    assert len(ranks) > 3 and min(ranks - {0}) == 4
     assert rondo.json("generate", tmp_path / "spread", "--prompt", PROMPT, "--max-tokens", 8)["text"]
     refused = rondo.run("fold", stories, "--out", tmp_path / "none", *options, "--allocate-ranks", check=False)
     assert refused.returncode != 0 and "--calibrate" in refused.stderr

@@ -80,6 +80,17 @@ TEST(DrawPlanTest, ModulesThatDifferWithinAGroupAreNamed) {
   EXPECT_THAT(text, HasSubstr("v,o    0 0 1 1\n"));
 }
 
+TEST(DrawPlanTest, RanksThatDifferAreARange) {
+  const ModelConfig config = Config(4);
+  SharingPlan plan = MakePlan(config, Options("cycle", 2));
+  plan[Module::kQ].ranks = {0, 8, 40, 8};
+  plan[Module::kK].ranks = {16, 8, 16, 8};
+  const std::string text = DrawPlan(config, plan);
+  EXPECT_THAT(text, testing::ContainsRegex("q .* lora 8-40 .0 at 1 depths"));
+  EXPECT_THAT(text, testing::ContainsRegex("k .* lora 8-16\n"));
+  EXPECT_THAT(text, testing::ContainsRegex("v .* lora 64\n"));
+}
+
 TEST(DrawPlanTest, UnevenDivisionsAreReported) {
   const ModelConfig config = Config(30);
   EXPECT_THAT(DrawPlan(config, MakePlan(config, Options("cycle", 4))),
