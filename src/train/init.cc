@@ -9,13 +9,11 @@
 
 #include "base/choice.h"
 #include "base/file.h"
-#include "base/hash.h"
-#include "base/rng.h"
 #include "base/with_file.h"
 #include "hub/hf_family.h"
-#include "model/residual_start.h"
 #include "rondo/error.h"
 #include "rondo/tokenizer.h"
+#include "train/random_weights.h"
 
 namespace rondo {
 namespace {
@@ -89,51 +87,6 @@ SharingPlan PlanOf(const InitSection& init, const ModelConfig& config) {
   });
 }
 
-// Fills a model tensor by tensor.
-class Initializer {
- public:
-  Initializer(const InitSection& init, Model& model) : init_(init), model_(model) {}
-
-  void Run() {
-    for (const TensorSpec& spec : ExpectedTensors(model_.config, model_.plan)) {
-      const bool residual = spec.name.starts_with("residual.") && !spec.name.ends_with(".bias");
-      if (!residual) model_.weights.Set(spec.name, Values(spec));
-    }
-    for (const Module m : kAllModules) {
-      if (!IsLinear(m) || !model_.config.HasModule(m)) continue;
-      for (int depth = 0; depth < model_.plan.depths; ++depth) AddResidual(m, depth);
-    }
-  }
-
- private:
-  Rng RngFor(std::string_view name) const { return Rng(init_.seed ^ HashText(name)); }
-
-  Tensor Values(const TensorSpec& spec) const {
-    const bool gain = spec.name.ends_with("norm.weight");
-    std::vector<float> values(static_cast<size_t>(ElementCount(spec.shape)), gain ? 1.0f : 0.0f);
-    if (spec.shape.size() == 2) {
-      const bool writes = spec.name.ends_with(".o.weight") || spec.name.ends_with(".down.weight");
-      const double deviation = init_.deviation / (writes ? std::sqrt(2.0 * init_.layers) : 1);
-      Rng rng = RngFor(spec.name);
-      for (float& value : values) value = static_cast<float>(deviation * rng.Normal());
-    }
-    return Tensor::FromF32(spec.shape, std::move(values));
-  }
-
-  void AddResidual(Module m, int depth) {
-    if (!model_.plan.HasResidual(m, depth)) return;
-    const int block = model_.plan[m].blocks[static_cast<size_t>(depth)];
-    Rng rng = RngFor(ResidualTensor(depth, m, "a"));
-    for (auto& [part, tensor] : ZeroResidual(model_.config, model_.plan, m, depth,
-                                             model_.weights.Get(BlockTensor(block, m)), rng)) {
-      model_.weights.Set(ResidualTensor(depth, m, part), std::move(tensor));
-    }
-  }
-
-  const InitSection& init_;
-  Model& model_;
-};
-
 }  // namespace
 
 Model InitialModel(const InitSection& init, const std::string& file) {
@@ -147,7 +100,8 @@ Model InitialModel(const InitSection& init, const std::string& file) {
     Model model{.config = ConfigOf(init, file), .plan = {}, .weights = {}, .path = init.tokenizer};
     model.config.Validate();
     model.plan = PlanOf(init, model.config);
-    Initializer(init, model).Run();
+    SetRandomWeights(
+        init.seed, "", [&](const TensorSpec&) { return init.deviation; }, model);
     CheckWeights(model.config, model.plan, model.weights, file);
     return model;
   });

@@ -3,11 +3,9 @@
 #include <cmath>
 
 #include "base/choice.h"
-#include "base/hash.h"
-#include "base/rng.h"
 #include "base/with_file.h"
-#include "model/residual_start.h"
 #include "rondo/speech_units.h"
+#include "train/random_weights.h"
 #include "train/train_units.h"
 
 namespace rondo {
@@ -65,38 +63,6 @@ double Deviation(const TensorSpec& spec) {
   double in = 1;
   for (size_t i = 1; i < spec.shape.size(); ++i) in *= static_cast<double>(spec.shape[i]);
   return std::sqrt(2 / (in + static_cast<double>(spec.shape[0])));
-}
-
-Tensor Initial(const TensorSpec& spec, uint64_t seed) {
-  const bool gain = spec.name.ends_with("norm.weight");
-  std::vector<float> values(static_cast<size_t>(ElementCount(spec.shape)), gain ? 1.0f : 0.0f);
-  if (spec.shape.size() > 1) {
-    Rng rng(seed ^ HashText(spec.name));
-    for (float& value : values) value = static_cast<float>(Deviation(spec) * rng.Normal());
-  }
-  return Tensor::FromF32(spec.shape, std::move(values));
-}
-
-void InitTransformer(uint64_t seed, std::string_view scope, Model& model) {
-  for (TensorSpec& spec : ExpectedTensors(model.config, model.plan)) {
-    const bool residual = spec.name.starts_with("residual.") && !spec.name.ends_with(".bias");
-    if (residual) continue;
-    const std::string name = spec.name;
-    spec.name = std::string(scope) + name;
-    model.weights.Set(name, Initial(spec, seed));
-  }
-  for (const Module m : kAllModules) {
-    if (!IsLinear(m) || !model.config.HasModule(m)) continue;
-    for (int depth = 0; depth < model.plan.depths; ++depth) {
-      if (!model.plan.HasResidual(m, depth)) continue;
-      const int block = model.plan[m].blocks[static_cast<size_t>(depth)];
-      Rng rng(seed ^ HashText(std::string(scope) + ResidualTensor(depth, m, "a")));
-      for (auto& [part, tensor] : ZeroResidual(model.config, model.plan, m, depth,
-                                               model.weights.Get(BlockTensor(block, m)), rng)) {
-        model.weights.Set(ResidualTensor(depth, m, part), std::move(tensor));
-      }
-    }
-  }
 }
 
 void AddUnits(const SpeechSection& s, std::span<const Utterance> utterances,
@@ -157,10 +123,10 @@ SpeechModel SpeechShapeOf(const SpeechSection& s, std::span<const Utterance> utt
 }
 
 void InitSpeechWeights(uint64_t seed, const GlobalCmvn& cmvn, SpeechModel& model) {
-  InitTransformer(seed, "encoder.", model.encoder);
-  if (model.decoder) InitTransformer(seed, "decoder.", *model.decoder);
+  SetRandomWeights(seed, "encoder.", Deviation, model.encoder);
+  if (model.decoder) SetRandomWeights(seed, "decoder.", Deviation, *model.decoder);
   for (const TensorSpec& spec : ExpectedHeadTensors(model.config, model.encoder.config.d_model)) {
-    model.heads.Set(spec.name, Initial(spec, seed));
+    model.heads.Set(spec.name, RandomTensor(spec, Deviation(spec), seed));
   }
   const auto bins = static_cast<int64_t>(cmvn.shift.size());
   model.heads.Set("front.shift", Tensor::FromF32({bins}, cmvn.shift));

@@ -17,7 +17,8 @@ namespace rondo {
 SpeechModel SpeechShapeOf(const SpeechSection& speech, std::span<const Utterance> utterances,
                           const std::string& folder, const std::string& file);
 
-// Random weights, the same for the same seed everywhere; residuals add nothing; `cmvn` normalises.
+// Random weights (random_weights.h), matrices as Glorot and Bengio 2010 have them, the same for the
+// same seed everywhere; `cmvn` normalises.
 void InitSpeechWeights(uint64_t seed, const GlobalCmvn& cmvn, SpeechModel& model);
 
 }  // namespace rondo

@@ -12,7 +12,9 @@
 #include "base/temp_dir.h"
 #include "engine/engine_testing.h"
 #include "rondo/error.h"
+#include "rondo/speech_model.h"
 #include "rondo/tokenizer.h"
+#include "train/random_weights.h"
 
 namespace rondo {
 namespace {
@@ -124,6 +126,32 @@ TEST(Init, ResidualsOfAPlanAddNothingAtFirst) {
     // DoRA divides by the lengths it multiplies with: a few roundings on logits below 1.
     for (size_t i = 0; i < a.size(); ++i) ASSERT_NEAR(a[i], b[i], 1e-5) << Name(kind);
   }
+}
+
+// Sums into the residual stream: four in a Conformer's layer, three in a decoder's.
+TEST(RandomWeights, WhatIsAddedToTheStreamShrinksWithTheNumberOfSums) {
+  Model conformer{.config = EncoderConfig(6, 48, 96, 4), .plan = {}, .weights = {}, .path = {}};
+  conformer.config.conv_kernel = 5;
+  conformer.plan = ResidualTransformerPlan(conformer.config, {.share = 3, .rank = 2});
+  SetRandomWeights(
+      7, "encoder.", [](const TensorSpec&) { return 0.5; }, conformer);
+  CheckWeights(conformer.config, conformer.plan, conformer.weights, "");
+  for (const char* module : {"o", "down", "pre_down", "conv_out"}) {
+    ExpectDeviation(conformer, "blocks.1." + std::string(module) + ".weight", 0.5 / std::sqrt(24));
+  }
+  for (const char* module : {"q", "k", "v", "up", "pre_up", "conv_in", "conv_depth"}) {
+    ExpectDeviation(conformer, "blocks.1." + std::string(module) + ".weight", 0.5);
+  }
+  EXPECT_THAT(ToF32(conformer.weights.Get("residual.4.o.b")), Each(0.0f));
+
+  Model decoder{.config = EncoderConfig(2, 48, 96, 4), .plan = {}, .weights = {}, .path = {}};
+  decoder.config.cross_attention = true;
+  decoder.config.vocab = 40;
+  decoder.plan = IdentityPlan(decoder.config);
+  SetRandomWeights(
+      7, "decoder.", [](const TensorSpec&) { return 0.5; }, decoder);
+  ExpectDeviation(decoder, "blocks.1.cross_o.weight", 0.5 / std::sqrt(6));
+  ExpectDeviation(decoder, "blocks.1.cross_q.weight", 0.5);
 }
 
 std::string ErrorOf(const std::function<void(InitSection&)>& change) {
