@@ -83,7 +83,8 @@ class Table:
         self.plot(rows, path.with_suffix(".svg"))
 
     def plot(self, rows: dict, path: pathlib.Path) -> None:
-        """A curve over ranks for every K, with diagonals (solid) and without; single encoders as marks."""
+        """A curve over ranks for every K, with diagonals (solid) and without; unshared encoders and those of another seed or
+        number of steps as marks."""
         curves: dict[str, list] = {}
         marks = []
         for name, row in rows.items():
@@ -91,7 +92,8 @@ class Table:
                 continue
             speech = row["settings"]["speech"]
             point = (row["parameters"], 100 * row["wer"])
-            if speech.get("share", 1) == 1:
+            same_training = all(key.startswith("speech.") for key in self.recipe["variants"][name])
+            if speech.get("share", 1) == 1 or not same_training:
                 marks.append((name, *point))
                 continue
             for diagonal in (True, False):
