@@ -3,7 +3,8 @@
 
 usage: speech_table.py RECIPE.toml [--only PATTERN…] [--jobs N] [--report] [--bin FOLDER]
 
-The recipe holds one training recipe under [base.*] and, under [variants], what each row of the table changes in it.
+The recipe holds one training recipe under [base.*] and, under [variants], what each row of the table changes in it. A variant with
+"fold.of" begins with the finished model of another row, folded by `rondo fold` with the flags of "fold.flags", and learns from it.
 Finished rows are kept with their settings in RECIPE.jsonl, and an interrupted one goes on from its checkpoint. Errors are those of `rondo eval
 --speech` on the test set (`speech.valid`, or what is held out), of translations too where the task has them. RECIPE.md and
 RECIPE.svg are written from what is finished.
@@ -12,30 +13,58 @@ RECIPE.svg are written from what is finished.
 import argparse
 import concurrent.futures
 import pathlib
+import threading
 
 from tables import Points, chosen, metrics, rondo, table_main, toml, train, write_report
 from table_small_plot import plot
 
 
+# What [speech] says of a model that begins with random weights; a folded one has its own.
+SHAPE = {"units", "unit_count", "layers", "d_model", "d_ff", "heads", "positions", "decoder_layers", "share", "rank", "diagonal"}
+
+
 class Table:
     def __init__(self, recipe: dict, work: pathlib.Path, points: Points, options: argparse.Namespace):
         self.recipe, self.work, self.points, self.options = recipe, work, points, options
+        self.locks: dict[str, threading.Lock] = {}
 
     def sections(self, name: str) -> dict:
         sections = {section: dict(keys) for section, keys in self.recipe["base"].items()}
         for key, value in self.recipe["variants"][name].items():
             section, field = key.split(".")
-            sections[section][field] = value
+            sections.setdefault(section, {})[field] = value
         return sections | {"run": {"threads": 1, **sections.get("run", {}), "out": str(self.work / name / "run")}}
 
     def run(self, name: str) -> None:
-        folder, sections = self.work / name, self.sections(name)
+        sections = self.sections(name)
         if self.points.has(name, sections):
             return
-        train(self.options.bin, folder, toml(sections))
+        self.trained(name)
         row = self.measure(name, sections)
         self.points.add(name, row, sections)
         print(name, row, flush=True)
+
+    def recipe_of(self, name: str, sections: dict) -> dict:
+        """What rondo train reads: for a folded model its folder, its teacher and no shape."""
+        if "fold" not in sections:
+            return sections
+        fold, folder = sections["fold"], self.work / name / "folded"
+        teacher = self.trained(fold["of"])
+        if not (folder / "config.json").exists():
+            rondo(self.options.bin, "fold", teacher, "--out", folder, *fold["flags"])
+        speech = {key: value for key, value in sections["speech"].items() if key not in SHAPE}
+        rest = {key: value for key, value in sections.items() if key not in ("fold", "speech")}
+        return {"model": str(folder), "teacher": str(teacher), "speech": speech, **rest}
+
+    def trained(self, name: str) -> pathlib.Path:
+        """The model of a row; trained again where only its figures were kept."""
+        folder, model = self.work / name, self.work / name / "run" / "model"
+        with self.locks.setdefault(name, threading.Lock()):
+            text = toml(self.recipe_of(name, self.sections(name)))
+            recipe = folder / "recipe.toml"
+            if not ((model / "config.json").exists() and recipe.exists() and recipe.read_text() == text):
+                train(self.options.bin, folder, text)
+        return model
 
     def measure(self, name: str, sections: dict) -> dict:
         model, speech = self.work / name / "run" / "model", sections["speech"]

@@ -1,4 +1,3 @@
-#include <algorithm>
 #include <string>
 
 #include "base/machine.h"
@@ -8,68 +7,28 @@
 #include "cli/plan_flags.h"
 #include "cli/session.h"
 #include "rondo/audio.h"
-#include "rondo/audio_features.h"
 #include "rondo/calibrate.h"
 #include "rondo/error.h"
 #include "rondo/fold.h"
 #include "rondo/speech_model.h"
 #include "speech/encoder.h"
-#include "speech/features.h"
+#include "speech/windows.h"
 
 namespace rondo::cli {
 namespace {
-
-// Speech of a manifest in windows, its utterances one behind the other.
-class Windows {
- public:
-  Windows(const SpeechModel& model, const std::string& manifest)
-      : front_(model.config.front), utterances_(ReadManifest(manifest)) {
-    const int positions = model.encoder.config.max_positions;
-    const int64_t whole =
-        int64_t{positions} * model.config.Subsampling() * front_.sample_rate / 100;
-    whisper_ = front_.features == FeatureKind::kWhisper;
-    samples_ = whisper_ ? whole : std::min<int64_t>(whole, int64_t{10} * front_.sample_rate);
-  }
-
-  // Features of the next window; empty at the end.
-  std::vector<float> Next() {
-    while (std::ssize(held_) < samples_ && next_ < utterances_.size()) {
-      const AudioClip clip = store_.Read(utterances_[next_++].audio, front_.sample_rate);
-      held_.insert(held_.end(), clip.samples.begin(), clip.samples.end());
-    }
-    if (std::ssize(held_) < samples_) return {};
-    const auto window = std::span(held_).first(static_cast<size_t>(samples_));
-    std::vector<float> values =
-        whisper_ ? WhisperFeatures(front_.mel_bins, static_cast<int>(samples_ / 16000))
-                       .Compute(window)
-                       .values
-                 : Fbank(FbankOf(front_)).Compute(window).values;
-    held_.erase(held_.begin(), held_.begin() + samples_);
-    return values;
-  }
-
- private:
-  FrontEnd front_;
-  std::vector<Utterance> utterances_;
-  AudioStore store_;
-  bool whisper_ = false;
-  int64_t samples_ = 0;
-  std::vector<float> held_;
-  size_t next_ = 0;
-};
 
 Model FoldEncoder(const SpeechModel& model, const SharingPlan& plan, const FoldOptions& fold,
                   const FoldCommandOptions& options, ThreadPool& pool, bool quiet) {
   if (options.calibrate.empty()) return Fold(model.encoder, plan, fold, pool, quiet);
   const int64_t d = model.encoder.config.d_model;
-  Windows windows(model, options.calibrate);
+  SpeechWindows windows(model, ReadManifest(options.calibrate));
   std::vector<float> rows;
   CalibrateOptions calibrate;
   const SpeechEncoder encoder(model, DType::kF32, pool);
   while (std::ssize(rows) / d < options.calibrate_tokens) {
-    const std::vector<float> window = windows.Next();
-    if (window.empty()) break;
-    const std::vector<float> input = encoder.LayerInput(window);
+    const Features window = windows.Next();
+    if (window.values.empty()) break;
+    const std::vector<float> input = encoder.LayerInput(window.values);
     calibrate.context = static_cast<int>(std::ssize(input) / d);
     rows.insert(rows.end(), input.begin(), input.end());
   }

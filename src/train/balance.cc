@@ -17,8 +17,8 @@ void BalanceFactors(at::Tensor& a, at::Tensor& b) {
   b = b / factor.unsqueeze(0);
 }
 
-void BalanceFactors(Model& model, std::span<const TrainGroup> groups) {
-  const std::vector<std::string> trained = TrainedFactors(model.config, model.plan, groups);
+void BalanceFactors(Model& model, std::span<const TrainGroup> groups, std::string_view scope) {
+  const std::vector<std::string> trained = TrainedFactors(model.config, model.plan, groups, scope);
   const std::set<std::string> names(trained.begin(), trained.end());
   for (const std::string& name : names) {
     if (!name.ends_with(".a")) continue;

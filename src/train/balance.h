@@ -2,6 +2,7 @@
 #pragma once
 
 #include <span>
+#include <string_view>
 
 #include "rondo/model.h"
 #include "train/params.h"
@@ -13,7 +14,7 @@ namespace rondo {
 // rounding. Of an SVD's U·Σ and V one is longer than the other by the singular values, by factors
 // of hundreds: no learning rate suits both.
 void BalanceFactors(at::Tensor& a, at::Tensor& b);
-// The same for the residuals that the groups train.
-void BalanceFactors(Model& model, std::span<const TrainGroup> groups);
+// The same for the residuals that the groups train; `scope` stands before their names there.
+void BalanceFactors(Model& model, std::span<const TrainGroup> groups, std::string_view scope = {});
 
 }  // namespace rondo

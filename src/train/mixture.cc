@@ -38,7 +38,8 @@ void AddCopies(Model& model, const std::string& name, int copies, uint64_t seed)
 }  // namespace
 
 std::vector<std::string> TrainedFactors(const ModelConfig& config, const SharingPlan& plan,
-                                        std::span<const TrainGroup> groups) {
+                                        std::span<const TrainGroup> groups,
+                                        std::string_view scope) {
   std::vector<std::string> names;
   for (const Module m : kAllModules) {
     if (!IsLinear(m) || !config.HasModule(m) || !HasLowRank(plan[m].residual)) continue;
@@ -46,7 +47,7 @@ std::vector<std::string> TrainedFactors(const ModelConfig& config, const Sharing
       if (!plan.HasResidual(m, depth)) continue;
       for (const char* part : {"a", "b"}) {
         const std::string name = ResidualTensor(depth, m, part);
-        if (GroupOf(groups, name) != nullptr) names.push_back(name);
+        if (GroupOf(groups, std::string(scope) + name) != nullptr) names.push_back(name);
       }
     }
   }

@@ -20,9 +20,10 @@
 namespace rondo {
 
 // Names of the factors a and b that the groups train, of all residuals with factors of low rank
-// (lora, lora-diag, dora).
+// (lora, lora-diag, dora). `scope` stands before names where groups are asked.
 std::vector<std::string> TrainedFactors(const ModelConfig& config, const SharingPlan& plan,
-                                        std::span<const TrainGroup> groups);
+                                        std::span<const TrainGroup> groups,
+                                        std::string_view scope = {});
 
 // The model and `copies` of each such factor. They are the factor and 1 % of noise (of its root
 // mean square), so that they learn different things; the noise of a factor's copies sums to zero,

@@ -11,6 +11,7 @@
 #include "base/rng.h"
 #include "base/thread_pool.h"
 #include "rondo/error.h"
+#include "speech/windows.h"
 
 namespace rondo {
 namespace {
@@ -19,8 +20,9 @@ namespace {
 // they meet, and lengths as they come would hardly ever repeat.
 constexpr int64_t kFramesStep = 32;
 
-int64_t PaddedFrames(int64_t frames) {
-  return (frames + kFramesStep - 1) / kFramesStep * kFramesStep;
+int64_t PaddedFrames(int64_t frames, const BatchShape& shape) {
+  const int64_t padded = (frames + kFramesStep - 1) / kFramesStep * kFramesStep;
+  return std::max(frames, std::min(padded, shape.most_frames));
 }
 
 bool Matches(std::span<const std::string> patterns, const std::string& id) {
@@ -106,8 +108,29 @@ std::vector<SpeechExample> LoadExamples(std::span<const Utterance> utterances,
   return examples;
 }
 
+std::vector<SpeechExample> LoadWindows(const SpeechModel& model,
+                                       std::span<const Utterance> utterances,
+                                       std::span<const double> speeds, bool quiet) {
+  std::vector<SpeechExample> examples;
+  Progress progress("reading audio", std::ssize(speeds), quiet);
+  for (const double speed : speeds) {
+    SpeechWindows windows(model, {utterances.begin(), utterances.end()}, speed);
+    while (true) {
+      Features features = windows.Next();
+      if (features.values.empty()) break;
+      SpeechExample& example = examples.emplace_back();
+      example.utterance.id = "window " + std::to_string(examples.size());
+      example.seconds = windows.seconds();
+      example.speeds.push_back(std::move(features));
+    }
+    progress.Add();
+  }
+  return examples;
+}
+
 std::vector<std::vector<int>> BatchesOfEpoch(std::span<const SpeechExample> examples,
-                                             int64_t batch_frames, uint64_t seed, int64_t epoch) {
+                                             const BatchShape& shape, uint64_t seed,
+                                             int64_t epoch) {
   Rng rng(CombineHash(seed, static_cast<uint64_t>(epoch)));
   std::vector<double> keys;
   for (const SpeechExample& example : examples) {
@@ -121,7 +144,7 @@ std::vector<std::vector<int>> BatchesOfEpoch(std::span<const SpeechExample> exam
   for (const int i : order) {
     longest = std::max(longest, examples[static_cast<size_t>(i)].frames());
     const auto rows = static_cast<int64_t>(batches.empty() ? 0 : batches.back().size());
-    if (batches.empty() || (rows + 1) * PaddedFrames(longest) > batch_frames) {
+    if (batches.empty() || (rows + 1) * PaddedFrames(longest, shape) > shape.batch_frames) {
       batches.emplace_back();
       longest = examples[static_cast<size_t>(i)].frames();
     }
@@ -132,8 +155,8 @@ std::vector<std::vector<int>> BatchesOfEpoch(std::span<const SpeechExample> exam
 }
 
 SpeechBatch MakeBatch(std::span<const SpeechExample> examples, std::span<const int> rows,
-                      const GlobalCmvn& cmvn, const SpecAugmentOptions& masks, uint64_t seed,
-                      ThreadPool& pool) {
+                      const BatchShape& shape, const GlobalCmvn& cmvn,
+                      const SpecAugmentOptions& masks, uint64_t seed, ThreadPool& pool) {
   SpeechBatch batch;
   std::vector<Features> features(rows.size());
   pool.ParallelFor(static_cast<int64_t>(rows.size()), [&](int64_t r) {
@@ -141,7 +164,7 @@ SpeechBatch MakeBatch(std::span<const SpeechExample> examples, std::span<const i
     const SpeechExample& example = examples[static_cast<size_t>(rows[row])];
     const uint64_t key = CombineHash(seed, static_cast<uint64_t>(rows[row]));
     features[row] = example.speeds[key % example.speeds.size()];
-    cmvn.Apply(&features[row]);
+    if (!cmvn.shift.empty()) cmvn.Apply(&features[row]);
     SpecAugment(masks, key, &features[row]);
   });
   int64_t longest = 0;
@@ -152,7 +175,7 @@ SpeechBatch MakeBatch(std::span<const SpeechExample> examples, std::span<const i
     batch.seconds += example.seconds;
     longest = std::max(longest, features[row].frames());
   }
-  longest = PaddedFrames(longest);
+  longest = PaddedFrames(longest, shape);
   const auto count = static_cast<int64_t>(rows.size());
   const int64_t bins = features.front().bins;
   at::Tensor padded = at::zeros({count, longest, bins}, at::kFloat);

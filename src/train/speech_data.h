@@ -10,6 +10,7 @@
 
 #include "rondo/audio.h"
 #include "rondo/audio_features.h"
+#include "rondo/speech_model.h"
 #include "rondo/speech_units.h"
 #include "train/speech_section.h"
 #include "train/torch.h"
@@ -38,6 +39,12 @@ std::vector<SpeechExample> LoadExamples(std::span<const Utterance> utterances,
                                         const FbankOptions& fbank, std::span<const double> speeds,
                                         const SpeechUnits* units, ThreadPool& pool, bool quiet);
 
+// The same of a model that reads windows of one length (Whisper): utterances one behind the other
+// make a window, which has no text. What is left at the end is not used.
+std::vector<SpeechExample> LoadWindows(const SpeechModel& model,
+                                       std::span<const Utterance> utterances,
+                                       std::span<const double> speeds, bool quiet);
+
 // Features of a batch, normalised and masked, zeros beyond each utterance's end.
 struct SpeechBatch {
   at::Tensor features;           // [rows, mel_bins, frames]
@@ -46,13 +53,20 @@ struct SpeechBatch {
   double seconds = 0;
 };
 
-// The order of batches: utterances of about one length together, as many as `batch_frames` holds,
-// padding included; batches in an order of each epoch's own. A function of its arguments.
-std::vector<std::vector<int>> BatchesOfEpoch(std::span<const SpeechExample> examples,
-                                             int64_t batch_frames, uint64_t seed, int64_t epoch);
+// How utterances become batches.
+struct BatchShape {
+  int64_t batch_frames = 0;  // that a batch holds, padding included
+  int64_t most_frames = 0;   // that the model reads at once: nothing is padded beyond it
+};
 
+// The order of batches: utterances of about one length together, as many as one holds; batches in
+// an order of each epoch's own. A function of its arguments.
+std::vector<std::vector<int>> BatchesOfEpoch(std::span<const SpeechExample> examples,
+                                             const BatchShape& shape, uint64_t seed, int64_t epoch);
+
+// `cmvn` without bins leaves features as they are.
 SpeechBatch MakeBatch(std::span<const SpeechExample> examples, std::span<const int> rows,
-                      const GlobalCmvn& cmvn, const SpecAugmentOptions& masks, uint64_t seed,
-                      ThreadPool& pool);
+                      const BatchShape& shape, const GlobalCmvn& cmvn,
+                      const SpecAugmentOptions& masks, uint64_t seed, ThreadPool& pool);
 
 }  // namespace rondo

@@ -50,6 +50,13 @@ at::Tensor ChunkRanges(const AttentionContext& context, std::span<const int64_t>
 
 }  // namespace
 
+Model AsParameters(const SpeechModel& model) {
+  return {.config = model.encoder.config,
+          .plan = model.encoder.plan,
+          .weights = JoinWeights(model),
+          .path = model.path};
+}
+
 SpeechForward::SpeechForward(const SpeechModel& shape, const Params& params, ComputeType compute)
     : shape_(WithoutWeights(shape)),
       params_(params),
@@ -77,9 +84,11 @@ at::Tensor SpeechForward::Subsample(at::Tensor x, std::vector<int64_t>& lengths)
 }
 
 EncodedRows SpeechForward::Encode(const at::Tensor& features, std::span<const int64_t> lengths,
-                                  const AttentionContext& context, double dropout) const {
+                                  const AttentionContext& context, double dropout,
+                                  std::span<const int> keep) const {
   const ModelConfig& config = shape_.encoder.config;
-  EncodedRows encoded{.lengths = {lengths.begin(), lengths.end()}};
+  EncodedRows encoded;
+  encoded.lengths.assign(lengths.begin(), lengths.end());
   at::Tensor x = Subsample(features, encoded.lengths);
   const int64_t rows = x.size(0), length = x.size(1), d = config.d_model;
   if (config.positions == PositionKind::kSinusoidal) x = x + Sinusoids(length, d);
@@ -96,6 +105,9 @@ EncodedRows SpeechForward::Encode(const at::Tensor& features, std::span<const in
     const LayerTensors layer =
         MergeLayer(params_, config, shape_.encoder.plan, depth, {.scope = "encoder."});
     x = encoder_.Layer(layer, depth, x, shape);
+    if (std::ranges::find(keep, depth) != keep.end()) {
+      encoded.states[depth] = x.view({rows, length, d});
+    }
   }
   x = encoder_.Norm(
       {params_.Get("encoder.final_norm.weight"), params_.Get("encoder.final_norm.bias")}, x);
@@ -104,7 +116,7 @@ EncodedRows SpeechForward::Encode(const at::Tensor& features, std::span<const in
 }
 
 at::Tensor SpeechForward::Ctc(const EncodedRows& encoded) const {
-  return at::log_softmax(Linear(encoded.hidden, "ctc"), -1);
+  return Linear(encoded.hidden, "ctc");
 }
 
 at::Tensor SpeechForward::Decode(const EncodedRows& encoded, const at::Tensor& tokens,

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <span>
 #include <vector>
 
@@ -14,11 +15,15 @@ namespace rondo {
 
 // What an encoder makes of a batch.
 struct EncodedRows {
-  at::Tensor hidden;             // [rows, positions, d_model]
-  std::vector<int64_t> lengths;  // positions of each row; the rest means nothing
+  at::Tensor hidden;                 // [rows, positions, d_model]
+  std::vector<int64_t> lengths;      // positions of each row; the rest means nothing
+  std::map<int, at::Tensor> states;  // as hidden, behind the depths asked for
   int64_t rows() const { return hidden.size(0); }
   int64_t positions() const { return hidden.size(1); }
 };
+
+// All of a speech model's tensors as one model, for Params; its configuration is the encoder's.
+Model AsParameters(const SpeechModel& model);
 
 class SpeechForward {
  public:
@@ -27,10 +32,12 @@ class SpeechForward {
   SpeechForward(const SpeechModel& shape, const Params& params, ComputeType compute);
 
   // features[rows, mel_bins, frames], normalised, zeros beyond each row's `lengths`.
+  // `keep`: depths whose output is wanted.
   EncodedRows Encode(const at::Tensor& features, std::span<const int64_t> lengths,
-                     const AttentionContext& context, double dropout) const;
+                     const AttentionContext& context, double dropout,
+                     std::span<const int> keep = {}) const;
 
-  // Log-probabilities [rows, positions, units].
+  // Logits [rows, positions, units].
   at::Tensor Ctc(const EncodedRows& encoded) const;
   // Logits [rows, length, units] of what follows each of tokens[rows, length].
   at::Tensor Decode(const EncodedRows& encoded, const at::Tensor& tokens, double dropout) const;

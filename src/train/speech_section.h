@@ -1,4 +1,5 @@
-// The [speech] section of a recipe: a speech model of random weights and what it is trained on.
+// The [speech] section of a recipe: what a speech model is trained on, and its shape where it
+// begins with random weights.
 #pragma once
 
 #include <string>
@@ -63,13 +64,6 @@ void VisitSpeechData(SpeechSection& o, Visitor& v) {
   v("valid", o.valid, "manifest to measure error rates on; empty: what is held out");
   v("valid_audio", o.valid_audio, "as audio");
   v("valid_limit", o.valid_limit, "utterances measured while training, spread evenly; 0: all");
-  v("task", o.task, "transcribe, translate, both (one encoder)");
-  v("units", o.units, "characters, sentencepiece");
-  v("unit_count", o.unit_count, "pieces of sentencepiece");
-  v("lower", o.lower, "texts in lower case without punctuation");
-  v("sample_rate", o.sample_rate, "Hz; audio is resampled to it");
-  v("mel_bins", o.mel_bins, "of log-mel features");
-  v("strides", o.strides, "of the convolutions; their product: frames of a position");
   v("speeds", o.speeds, "factors of speed perturbation, one drawn for each utterance and epoch");
   v("frequency_masks", o.frequency_masks, "SpecAugment");
   v("frequency_width", o.frequency_width, "widest of them, in bins");
@@ -78,9 +72,15 @@ void VisitSpeechData(SpeechSection& o, Visitor& v) {
   v("batch_frames", o.batch_frames, "frames of a batch, padding included");
 }
 
+// What a model brings with it.
 template <typename Visitor>
-void Visit(SpeechSection& o, Visitor& v) {
-  VisitSpeechData(o, v);
+void VisitSpeechShape(SpeechSection& o, Visitor& v) {
+  v("units", o.units, "characters, sentencepiece");
+  v("unit_count", o.unit_count, "pieces of sentencepiece");
+  v("lower", o.lower, "texts in lower case without punctuation");
+  v("sample_rate", o.sample_rate, "Hz; audio is resampled to it");
+  v("mel_bins", o.mel_bins, "of log-mel features");
+  v("strides", o.strides, "of the convolutions; their product: frames of a position");
   v("layers", o.layers, "depths of the encoder");
   v("d_model", o.d_model, "width");
   v("d_ff", o.d_ff, "width of the feed-forward");
@@ -95,16 +95,24 @@ void Visit(SpeechSection& o, Visitor& v) {
   v("own_norms", o.own_norms, "norms of each depth's own");
   v("chunk", o.chunk, "positions of a chunk that attention is limited to; 0: the utterance");
   v("left_chunks", o.left_chunks, "chunks before it that are seen; -1: all");
+  v("decoder_layers", o.decoder_layers, "of the attention decoder");
+  v("joiner_width", o.joiner_width, "of the transducer's predictor and joiner");
+  v("predictor_context", o.predictor_context, "units that the predictor sees");
+}
+
+template <typename Visitor>
+void Visit(SpeechSection& o, Visitor& v) {
+  VisitSpeechData(o, v);
+  v("task", o.task, "transcribe, translate, both (one encoder)");
   v("dynamic_chunk", o.dynamic_chunk,
     "every step draws a chunk of 1 to so many positions, or all of them half of the time; 0: no");
   v("ctc", o.ctc, "weight of the CTC loss; 0: no such head");
   v("attention", o.attention, "weight of the attention decoder's loss; 0: no decoder");
   v("transducer", o.transducer, "weight of the transducer loss; 0: no such head");
-  v("decoder_layers", o.decoder_layers, "of the attention decoder");
-  v("joiner_width", o.joiner_width, "of the transducer's predictor and joiner");
-  v("predictor_context", o.predictor_context, "units that the predictor sees");
   v("label_smoothing", o.label_smoothing, "of the attention decoder");
   v("dropout", o.dropout, "of branches");
+  // The rest is the model's own where the recipe names one.
+  VisitSpeechShape(o, v);
 }
 
 }  // namespace rondo

@@ -1,6 +1,7 @@
 #include "train/speech_step.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "base/rng.h"
 #include "train/transducer_loss.h"
@@ -61,9 +62,24 @@ int64_t CtcNeeds(const std::vector<int32_t>& units) {
 
 }  // namespace
 
+void SpeechLosses::Add(const SpeechLosses& other, double share) {
+  total += share * other.total;
+  ctc += share * other.ctc;
+  attention += share * other.attention;
+  transducer += share * other.transducer;
+  kd += share * other.kd;
+  hidden += share * other.hidden;
+  positions += other.positions;
+  infeasible += other.infeasible;
+}
+
 SpeechStudent::SpeechStudent(const SpeechModel& shape, Params& params, const SpeechSection& options,
-                             ComputeType compute)
-    : shape_(shape), options_(options), forward_(shape, params, compute) {}
+                             ComputeType compute, LossOptions loss, const SpeechTeacher* teacher)
+    : shape_(shape),
+      options_(options),
+      loss_(std::move(loss)),
+      teacher_(teacher),
+      forward_(shape, params, compute) {}
 
 AttentionContext SpeechStudent::ContextOf(const StepKey& key) const {
   const AttentionContext own = shape_.config.attention;
@@ -74,63 +90,88 @@ AttentionContext SpeechStudent::ContextOf(const StepKey& key) const {
           .left_chunks = own.left_chunks};
 }
 
-at::Tensor SpeechStudent::CtcLoss(const EncodedRows& encoded, const SpeechBatch& batch,
-                                  SpeechLosses& losses) const {
-  const Units units = UnitsOf(batch, false);
+double SpeechStudent::Pass::Add(double weight, const at::Tensor& loss) {
+  total = total.defined() ? total + weight * loss : weight * loss;
+  return loss.item<double>();
+}
+
+void SpeechStudent::AddCtc(Pass& pass) const {
+  const EncodedRows& encoded = pass.encoded;
+  const Units units = UnitsOf(pass.batch, false);
   for (size_t r = 0; r < units.size(); ++r) {
-    if (CtcNeeds(*units[r]) > encoded.lengths[r]) ++losses.infeasible;
+    if (CtcNeeds(*units[r]) > encoded.lengths[r]) ++pass.losses.infeasible;
   }
-  return at::ctc_loss(forward_.Ctc(encoded).transpose(0, 1), Padded(units, -1, -1, 0),
-                      encoded.lengths, LengthsOf(units), kBlankUnit, at::Reduction::Sum,
-                      /*zero_infinity=*/true) /
-         CountOf(units);
+  const at::Tensor logits = forward_.Ctc(encoded);
+  const at::Tensor loss =
+      at::ctc_loss(at::log_softmax(logits, -1).transpose(0, 1), Padded(units, -1, -1, 0),
+                   encoded.lengths, LengthsOf(units), kBlankUnit, at::Reduction::Sum,
+                   /*zero_infinity=*/true) /
+      CountOf(units);
+  pass.losses.ctc += pass.Add(options_.ctc, loss);
+  if (loss_.vocab.kd == 0) return;
+  const at::Tensor taught = teacher_->Ctc(pass.taught);
+  pass.losses.kd +=
+      options_.ctc * pass.Add(options_.ctc * loss_.vocab.kd,
+                              Divergence(loss_.vocab, RowsWithin(logits, encoded.lengths),
+                                         RowsWithin(taught, encoded.lengths)));
 }
 
-at::Tensor SpeechStudent::DecoderLoss(const EncodedRows& encoded, const SpeechBatch& batch,
-                                      bool translate) const {
-  const Units units = UnitsOf(batch, translate);
+void SpeechStudent::AddDecoder(Pass& pass, bool translate) const {
+  const Units units = UnitsOf(pass.batch, translate);
   const int64_t first = translate ? kTranslateUnit : kTranscribeUnit;
-  const at::Tensor logits =
-      forward_.Decode(encoded, Padded(units, first, -1, kEndUnit, kDecoderStep), options_.dropout);
+  const at::Tensor tokens = Padded(units, first, -1, kEndUnit, kDecoderStep);
+  const at::Tensor logits = forward_.Decode(pass.encoded, tokens, options_.dropout);
   const at::Tensor targets = Padded(units, -1, kEndUnit, kNoTarget, kDecoderStep);
-  return at::cross_entropy_loss(logits.flatten(0, 1), targets.flatten(), {}, at::Reduction::Mean,
-                                kNoTarget, options_.label_smoothing);
+  const at::Tensor loss =
+      at::cross_entropy_loss(logits.flatten(0, 1), targets.flatten(), {}, at::Reduction::Mean,
+                             kNoTarget, options_.label_smoothing);
+  pass.losses.attention += pass.Add(options_.attention, loss);
+  if (loss_.vocab.kd == 0) return;
+  std::vector<int64_t> lengths = LengthsOf(units);
+  for (int64_t& length : lengths) ++length;  // with the unit that begins the text
+  const at::Tensor taught = teacher_->Decode(pass.taught, tokens);
+  pass.losses.kd +=
+      options_.attention *
+      pass.Add(options_.attention * loss_.vocab.kd,
+               Divergence(loss_.vocab, RowsWithin(logits, lengths), RowsWithin(taught, lengths)));
 }
 
-at::Tensor SpeechStudent::TransducerLossOf(const EncodedRows& encoded,
-                                           const SpeechBatch& batch) const {
-  const Units units = UnitsOf(batch, false);
+void SpeechStudent::AddTransducer(Pass& pass) const {
+  const Units units = UnitsOf(pass.batch, false);
   const SpeechForward::Transitions log_p =
-      forward_.Transduce(encoded, Padded(units, -1, -1, kBlankUnit));
-  return TransducerLoss(log_p.blank, log_p.label, encoded.lengths, LengthsOf(units)).sum() /
-         CountOf(units);
+      forward_.Transduce(pass.encoded, Padded(units, -1, -1, kBlankUnit));
+  const at::Tensor loss =
+      TransducerLoss(log_p.blank, log_p.label, pass.encoded.lengths, LengthsOf(units)).sum() /
+      CountOf(units);
+  pass.losses.transducer += pass.Add(options_.transducer, loss);
 }
 
 SpeechLosses SpeechStudent::AddGradients(const SpeechBatch& batch, double scale,
                                          const StepKey& key) {
   at::manual_seed(HashOfPass(key, Choice::kDropout));
+  const std::span<const int> keep = loss_.hidden_depths;
+  Pass pass{.batch = batch,
+            .encoded = forward_.Encode(batch.features, batch.lengths, ContextOf(key),
+                                       options_.dropout, keep)};
+  for (const int64_t length : pass.encoded.lengths) pass.losses.positions += length;
+  if (teacher_ != nullptr) pass.taught = teacher_->Encode(batch.features, batch.lengths, keep);
+  if (options_.ctc > 0) AddCtc(pass);
+  if (options_.attention > 0 && options_.task != "translate") AddDecoder(pass, false);
+  if (options_.attention > 0 && options_.task != "transcribe") AddDecoder(pass, true);
+  if (options_.transducer > 0) AddTransducer(pass);
+  if (loss_.hidden > 0) {
+    pass.losses.hidden = pass.Add(loss_.hidden, HiddenError(pass.encoded, pass.taught));
+  }
+  pass.losses.total = pass.total.item<double>();
+  torch::autograd::backward({pass.total * scale}, {});
+  return pass.losses;
+}
+
+double SpeechStudent::DistanceFromTeacher(const SpeechBatch& batch) const {
+  const at::NoGradGuard no_grad;
   const EncodedRows encoded =
-      forward_.Encode(batch.features, batch.lengths, ContextOf(key), options_.dropout);
-  SpeechLosses losses;
-  for (const int64_t length : encoded.lengths) losses.positions += length;
-  at::Tensor total;
-  const auto add = [&](double weight, const at::Tensor& loss, double& value) {
-    value += loss.item<double>();
-    total = total.defined() ? total + weight * loss : weight * loss;
-  };
-  if (options_.ctc > 0) add(options_.ctc, CtcLoss(encoded, batch, losses), losses.ctc);
-  if (options_.attention > 0 && options_.task != "translate") {
-    add(options_.attention, DecoderLoss(encoded, batch, false), losses.attention);
-  }
-  if (options_.attention > 0 && options_.task != "transcribe") {
-    add(options_.attention, DecoderLoss(encoded, batch, true), losses.attention);
-  }
-  if (options_.transducer > 0) {
-    add(options_.transducer, TransducerLossOf(encoded, batch), losses.transducer);
-  }
-  losses.total = total.item<double>();
-  torch::autograd::backward({total * scale}, {});
-  return losses;
+      forward_.Encode(batch.features, batch.lengths, shape_.config.attention, 0);
+  return HiddenError(encoded, teacher_->Encode(batch.features, batch.lengths, {})).item<double>();
 }
 
 }  // namespace rondo

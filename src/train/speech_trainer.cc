@@ -13,14 +13,16 @@
 #include "rondo/recognizer.h"
 #include "rondo/speech_eval.h"
 #include "speech/features.h"
+#include "train/balance.h"
 #include "train/interrupts.h"
 #include "train/journal.h"
-#include "train/place.h"
 #include "train/resolved.h"
 #include "train/run_state.h"
 #include "train/speech_data.h"
 #include "train/speech_init.h"
+#include "train/speech_recipe.h"
 #include "train/speech_step.h"
+#include "train/speech_teacher.h"
 #include "train/stage.h"
 #include "train/step_guard.h"
 
@@ -32,12 +34,7 @@ namespace fs = std::filesystem;
 // The sampler's place: an epoch, and batches of it that were used.
 constexpr int kBatchBits = 32;
 
-// Losses of speech models stand in [speech]; those of language models have no teacher here.
-Stage StageOf(const Recipe& recipe, size_t index, const ModelConfig& config) {
-  Recipe plain = recipe;
-  plain.stages[index].kd = 0;
-  return ResolveStage(plain, index, config);
-}
+constexpr SpecAugmentOptions kNoMasks = {.frequency_masks = 0, .time_masks = 0};
 
 std::vector<Utterance> SpreadOut(const std::vector<Utterance>& all, int limit) {
   const auto count =
@@ -67,37 +64,34 @@ class SpeechRun {
     Params params;
     Optimizer optimizer;
     SpeechStudent student;
-    StageRun(Stage s, const SpeechModel& model, const SpeechSection& speech)
+    StageRun(Stage s, const SpeechModel& model, const SpeechSection& speech,
+             const SpeechTeacher* teacher)
         : stage(std::move(s)),
           params(AsParameters(model), stage.groups),
           optimizer(params, stage.optimizer),
-          student(model, params, speech, stage.compute) {}
+          student(model, params, speech, stage.compute, stage.loss, teacher) {}
   };
 
-  // Params know one kind of model: tensors by name.
-  static Model AsParameters(const SpeechModel& model) {
-    return {.config = model.encoder.config,
-            .plan = model.encoder.plan,
-            .weights = JoinWeights(model),
-            .path = model.path};
-  }
-
-  void Check() const;
-  void CheckStage(size_t index) const;
   uint64_t DataFingerprint() const;
   void LoadData();
   GlobalCmvn Normalisation() const;
+  void LoadTeacher();
+  bool Windows() const { return model_.config.front.features == FeatureKind::kWhisper; }
+  BatchShape ShapeOfBatches() const;
   void RunStage(const std::optional<FoundCheckpoint>& found);
   SpeechLosses Step(StageRun& run);
   SpeechBatch NextBatch(int micro);
   void Report(const StageRun& run, const SpeechLosses& losses, double norm, double lr,
               double seconds);
   SpeechModel Present(StageRun& run, bool averaged) const;
+  RunMetrics MeasureTexts(const SpeechModel& model);
+  RunMetrics MeasureDistance(const SpeechModel& model, const StageRun& run);
   void MeasureIfDue(StageRun& run, bool end);
   void CheckpointIfDue(StageRun& run, bool end);
   bool Stopped() const {
     return ended_ || (options_.stop_after > 0 && state_.step >= options_.stop_after);
   }
+  std::string StepName() const { return "step " + std::to_string(state_.step) + ": "; }
   std::string Folder(const char* name) const { return (fs::path(recipe_.run.out) / name).string(); }
 
   const Recipe& recipe_;
@@ -110,96 +104,55 @@ class SpeechRun {
   RunState state_;
   SpeechModel model_;  // at the beginning of the stage; its configuration all along
   std::vector<SpeechExample> train_, valid_;
-  GlobalCmvn cmvn_;
+  GlobalCmvn cmvn_;  // without bins where the model does not normalise
+  std::optional<SpeechTeacher> teacher_;
   int64_t epoch_of_batches_ = -1;
   std::vector<std::vector<int>> batches_;
   bool ended_ = false;
 };
 
-void SpeechRun::Check() const {
-  const auto fail = [&](const char* field, std::string problem, const char* expected) {
-    throw Error({.function = "TrainSpeech",
-                 .problem = std::move(problem),
-                 .expected = expected,
-                 .file = recipe_.file,
-                 .field = field});
-  };
-  CheckRunSection(recipe_);
-  if (recipe_.run.device != "auto" && recipe_.run.device != "cpu") {
-    fail("run.device", "'" + recipe_.run.device + "'", "auto or cpu: speech trains on the CPU");
-  }
-  if (recipe_.init || !recipe_.model.empty() || !recipe_.teacher.empty()) {
-    fail("speech", "model, teacher or [init] beside [speech]", "[speech] alone");
-  }
-  if (speech_.task != "transcribe" && speech_.task != "translate" && speech_.task != "both") {
-    fail("speech.task", "'" + speech_.task + "'", "transcribe, translate or both");
-  }
-  if (speech_.task != "transcribe" && speech_.attention <= 0) {
-    fail("speech.attention", "0", "above 0: translations are read from a decoder");
-  }
-  if (speech_.ctc <= 0 && speech_.attention <= 0 && speech_.transducer <= 0) {
-    fail("speech.ctc", "no loss", "ctc, attention or transducer above 0");
-  }
-  for (const auto& [field, share] :
-       {std::pair("speech.dropout", speech_.dropout),
-        std::pair("speech.label_smoothing", speech_.label_smoothing)}) {
-    if (!(share >= 0 && share < 1)) fail(field, std::to_string(share), "0 to below 1");
-  }
-  for (const auto& [field, number] : {std::pair("speech.frequency_masks", speech_.frequency_masks),
-                                      std::pair("speech.frequency_width", speech_.frequency_width),
-                                      std::pair("speech.time_masks", speech_.time_masks),
-                                      std::pair("speech.time_width", speech_.time_width)}) {
-    if (number < 0) fail(field, std::to_string(number), "0 or more");
-  }
-  if (speech_.batch_frames < 1) {
-    fail("speech.batch_frames", std::to_string(speech_.batch_frames), "1 or more");
-  }
-  for (const double speed : speech_.speeds) {
-    if (!(speed > 0.1 && speed < 10)) fail("speech.speeds", std::to_string(speed), "0.1 to 10");
-  }
-  if (speech_.speeds.empty()) fail("speech.speeds", "an empty list", "[1.0] or more");
-  if (recipe_.tying || !recipe_.data.files.empty()) {
-    fail(recipe_.tying ? "tying" : "data", "beside [speech]", "[speech] alone");
-  }
-  for (size_t i = 0; i < recipe_.stages.size(); ++i) CheckStage(i);
-}
-
-// What stages of language models can do and this one would leave out silently.
-void SpeechRun::CheckStage(size_t index) const {
-  const StageOptions& o = recipe_.stages[index];
-  const Place place = {recipe_.file, "stages." + std::to_string(index)};
-  const auto refuse = [&](bool asked, const char* field) {
-    if (asked) place.Fail(field, "a value for language models", "none with [speech]");
-  };
-  refuse(o.kind != "distill", "kind");
-  refuse(o.batch != StageOptions().batch, "batch");
-  refuse(o.hidden != 0, "hidden");
-  refuse(o.exits != "none", "exits");
-  refuse(o.gate != 0, "gate");
-  refuse(o.layer_dropout != 0, "layer_dropout");
-  refuse(o.mixture != 0, "mixture");
-  refuse(o.consistency != 0, "consistency");
-  refuse(!o.widths.empty(), "widths");
-  refuse(o.fade != "none", "fade");
-  refuse(o.checkpoint != "none", "checkpoint");
-}
-
 void SpeechRun::LoadData() {
   const SpeechSets sets = ReadSpeechSets(speech_, recipe_.file);
+  const bool begun = !recipe_.model.empty();
+  if (begun) {
+    model_ = LoadSpeechModel(recipe_.model);
+    CheckSpeechModelOf(recipe_, model_);
+  }
   KeepResolved(recipe_);
-  model_ = SpeechShapeOf(speech_, sets.train, Folder("units"), recipe_.file);
-  const std::shared_ptr<const SpeechUnits> units = LoadSpeechUnits(model_);
-  const FbankOptions fbank = FbankOf(model_.config.front);
-  train_ = LoadExamples(sets.train, fbank, speech_.speeds, units.get(), pool_, options_.quiet);
+  if (!begun) model_ = SpeechShapeOf(speech_, sets.train, Folder("units"), recipe_.file);
   const std::vector<Utterance> valid = SpreadOut(sets.valid, speech_.valid_limit);
   const double as_it_is[] = {1.0};
-  valid_ = LoadExamples(valid, fbank, as_it_is, nullptr, pool_, options_.quiet);
+  if (Windows()) {
+    train_ = LoadWindows(model_, sets.train, speech_.speeds, options_.quiet);
+    valid_ = LoadWindows(model_, valid, as_it_is, options_.quiet);
+  } else {
+    const std::shared_ptr<const SpeechUnits> units = LoadSpeechUnits(model_);
+    const FbankOptions fbank = FbankOf(model_.config.front);
+    train_ = LoadExamples(sets.train, fbank, speech_.speeds, units.get(), pool_, options_.quiet);
+    valid_ = LoadExamples(valid, fbank, as_it_is, nullptr, pool_, options_.quiet);
+  }
   if (train_.empty()) {
     throw Error({.function = "TrainSpeech",
-                 .problem = "no utterance is as long as a frame",
+                 .problem = Windows() ? "less speech than one window"
+                                      : "no utterance is as long as a frame",
                  .expected = "audio to train on",
                  .file = speech_.train});
   }
+  if (!begun || model_.config.front.normalize) cmvn_ = Normalisation();
+  if (!begun) InitSpeechWeights(recipe_.run.seed, cmvn_, model_);
+}
+
+void SpeechRun::LoadTeacher() {
+  if (recipe_.teacher.empty()) return;
+  const SpeechModel teacher = LoadSpeechModel(recipe_.teacher);
+  CheckSpeechTeacher(recipe_, model_, teacher);
+  teacher_.emplace(teacher, ResolveSpeechStage(recipe_, 0, model_.encoder.config).compute);
+}
+
+BatchShape SpeechRun::ShapeOfBatches() const {
+  return {
+      .batch_frames = speech_.batch_frames,
+      .most_frames = int64_t{model_.encoder.config.max_positions} * model_.config.Subsampling()};
 }
 
 // Of what order, targets and shapes of batches follow from.
@@ -220,7 +173,14 @@ uint64_t SpeechRun::DataFingerprint() const {
   return hash;
 }
 
+// The model's own, or that of the data where it begins with them.
 GlobalCmvn SpeechRun::Normalisation() const {
+  if (!recipe_.model.empty()) {
+    GlobalCmvn own;
+    own.shift = ToF32(model_.heads.Get("front.shift"));
+    own.scale = ToF32(model_.heads.Get("front.scale"));
+    return own;
+  }
   CmvnStatistics statistics;
   for (const SpeechExample& example : train_) {
     for (const Features& features : example.speeds) statistics.Add(features);
@@ -231,14 +191,13 @@ GlobalCmvn SpeechRun::Normalisation() const {
 TrainResult SpeechRun::Go() {
   HandleInterrupts();
   at::set_num_threads(recipe_.run.threads > 0 ? recipe_.run.threads : AvailableCpus());
-  Check();
+  CheckSpeechRecipe(recipe_);
   CheckResolved(recipe_);
   LoadData();
-  cmvn_ = Normalisation();
-  InitSpeechWeights(recipe_.run.seed, cmvn_, model_);
+  LoadTeacher();
   const Weights weights = JoinWeights(model_);
   for (size_t i = 0; i < recipe_.stages.size(); ++i) {
-    StageOf(recipe_, i, model_.encoder.config);
+    ResolveSpeechStage(recipe_, i, model_.encoder.config);
     CheckPatterns(recipe_, i, weights);
   }
   RemoveLeftovers(Folder("checkpoints"));
@@ -275,7 +234,7 @@ SpeechBatch SpeechRun::NextBatch(int micro) {
   uint64_t index = place & ((uint64_t{1} << kBatchBits) - 1);
   const auto load = [&] {
     if (epoch_of_batches_ == epoch) return;
-    batches_ = BatchesOfEpoch(train_, speech_.batch_frames, recipe_.run.seed, epoch);
+    batches_ = BatchesOfEpoch(train_, ShapeOfBatches(), recipe_.run.seed, epoch);
     epoch_of_batches_ = epoch;
   };
   load();
@@ -290,7 +249,8 @@ SpeechBatch SpeechRun::NextBatch(int micro) {
                                     .time_masks = speech_.time_masks,
                                     .max_time_width = speech_.time_width};
   const StepKey key = {.seed = recipe_.run.seed, .step = state_.step, .micro = micro};
-  return MakeBatch(train_, batches_[index], cmvn_, masks, HashOfPass(key, Choice::kMasks), pool_);
+  return MakeBatch(train_, batches_[index], ShapeOfBatches(), cmvn_, masks,
+                   HashOfPass(key, Choice::kMasks), pool_);
 }
 
 SpeechLosses SpeechRun::Step(StageRun& run) {
@@ -299,13 +259,7 @@ SpeechLosses SpeechRun::Step(StageRun& run) {
   for (int i = 0; i < passes; ++i) {
     const StepKey key = {.seed = recipe_.run.seed, .step = state_.step, .micro = i};
     const double share = 1.0 / passes;
-    const SpeechLosses one = run.student.AddGradients(NextBatch(i), share, key);
-    sum.total += share * one.total;
-    sum.ctc += share * one.ctc;
-    sum.attention += share * one.attention;
-    sum.transducer += share * one.transducer;
-    sum.positions += one.positions;
-    sum.infeasible += one.infeasible;
+    sum.Add(run.student.AddGradients(NextBatch(i), share, key), share);
   }
   return sum;
 }
@@ -323,6 +277,8 @@ void SpeechRun::Report(const StageRun& run, const SpeechLosses& losses, double n
   if (speech_.ctc > 0) metrics.more["ctc"] = losses.ctc;
   if (speech_.attention > 0) metrics.more["attention"] = losses.attention;
   if (speech_.transducer > 0) metrics.more["transducer"] = losses.transducer;
+  if (run.stage.loss.vocab.kd > 0) metrics.more["kd"] = losses.kd;
+  if (run.stage.loss.hidden > 0) metrics.more["hidden"] = losses.hidden;
   if (losses.infeasible > 0) metrics.more["infeasible"] = static_cast<double>(losses.infeasible);
   journal_.Write(metrics);
   if (losses.infeasible > 0 && speech_.ctc > 0) {
@@ -342,33 +298,61 @@ SpeechModel SpeechRun::Present(StageRun& run, bool averaged) const {
   return SplitWeights(model_, all.weights);
 }
 
-// Error rates of the model as it would be saved now, decoded by the code that runs it later.
-void SpeechRun::MeasureIfDue(StageRun& run, bool end) {
-  if (valid_.empty() || (!end && !measuring_.Due(state_))) return;
-  measuring_.last = state_.seconds;
-  const Recognizer recognizer(Present(run, true), std::nullopt, pool_);
+// Error rates, decoded by the code that runs the model later.
+RunMetrics SpeechRun::MeasureTexts(const SpeechModel& model) {
+  const Recognizer recognizer(model, std::nullopt, pool_);
   const bool translate = speech_.task == "translate";
   SpeechEval result;
-  std::string sample;
+  RunMetrics metrics;
   for (const SpeechExample& example : valid_) {
     const Recognition r =
         recognizer.Recognize(example.speeds.front().values, {.translate = translate});
     const Utterance& u = example.utterance;
     result.Add(recognizer.units().Normalize(translate ? u.translation : u.text), r.text);
-    sample = r.text;
+    metrics.text = r.text;
   }
-  RunMetrics metrics = {
-      .step = state_.step, .tokens = state_.tokens, .seconds = state_.seconds, .event = "valid"};
   metrics.more["word_error"] = result.words.Rate();
   metrics.more["character_error"] = result.characters.Rate();
   if (translate) metrics.more["bleu"] = Bleu(result.references, result.hypotheses);
-  metrics.text = sample;
-  journal_.Write(metrics);
   char line[160];
-  std::snprintf(line, sizeof line, "step %lld: word error %.2f %%, character error %.2f %%: ",
-                static_cast<long long>(state_.step), 100 * result.words.Rate(),
+  std::snprintf(line, sizeof line,
+                "word error %.2f %%, character error %.2f %%: ", 100 * result.words.Rate(),
                 100 * result.characters.Rate());
-  journal_.line().ShowSample(line + sample);
+  journal_.line().ShowSample(StepName() + line + metrics.text);
+  return metrics;
+}
+
+// How far from the teacher's the encoder's output is.
+RunMetrics SpeechRun::MeasureDistance(const SpeechModel& model, const StageRun& run) {
+  Params params = Params::Frozen(AsParameters(model));
+  const SpeechStudent student(model, params, speech_, run.stage.compute, run.stage.loss,
+                              &*teacher_);
+  double sum = 0;
+  for (int i = 0; i < static_cast<int>(valid_.size()); ++i) {
+    sum += student.DistanceFromTeacher(
+        MakeBatch(valid_, std::span(&i, 1), ShapeOfBatches(), cmvn_, kNoMasks, 0, pool_));
+  }
+  const double mean = sum / static_cast<double>(valid_.size());
+  RunMetrics metrics;
+  metrics.more["hidden"] = mean;
+  char line[80];
+  std::snprintf(line, sizeof line, "squared distance from the teacher %.4f", mean);
+  journal_.line().ShowSample(StepName() + line);
+  return metrics;
+}
+
+// The model as it would be saved now: how well it reads, and where it has no texts to read, how far
+// from its teacher it is.
+void SpeechRun::MeasureIfDue(StageRun& run, bool end) {
+  if (valid_.empty() || (!end && !measuring_.Due(state_))) return;
+  measuring_.last = state_.seconds;
+  const SpeechModel model = Present(run, true);
+  RunMetrics metrics = Windows() ? MeasureDistance(model, run) : MeasureTexts(model);
+  metrics.step = state_.step;
+  metrics.tokens = state_.tokens;
+  metrics.seconds = state_.seconds;
+  metrics.event = "valid";
+  journal_.Write(metrics);
 }
 
 void SpeechRun::CheckpointIfDue(StageRun& run, bool end) {
@@ -392,8 +376,12 @@ void SpeechRun::RunStage(const std::optional<FoundCheckpoint>& found) {
     model_ = SplitWeights(model_, JoinWeights(LoadSpeechModel(found->model)));
     CheckSpeechModel(model_);
   }
-  StageRun run(StageOf(recipe_, static_cast<size_t>(state_.stage), model_.encoder.config), model_,
-               speech_);
+  Stage stage =
+      ResolveSpeechStage(recipe_, static_cast<size_t>(state_.stage), model_.encoder.config);
+  if (!found && stage.limits.balance) {
+    BalanceFactors(model_.encoder, stage.groups, "encoder.");
+  }
+  StageRun run(std::move(stage), model_, speech_, teacher_ ? &*teacher_ : nullptr);
   if (found) run.optimizer.Restore(LoadOptimizer(*found, run.params.flat().numel()));
   const StageOptions& limits = run.stage.limits;
   journal_.Write({.step = state_.step,

@@ -15,6 +15,7 @@ from transformers.models.whisper import generation_whisper
 from whisper_models import real_model, tiny_model
 
 EPSILON = numpy.finfo(numpy.float32).eps
+SPEECH = DATA / "speech" / "kathleen.tar"
 
 
 class SpeechTool:
@@ -99,10 +100,59 @@ def test_files_that_are_no_whisper_are_refused(tool, tiny, tmp_path):
         assert str(directory) in error, error
 
 
+LEARN = """
+model = "{student}"
+teacher = "{teacher}"
+[speech]
+train = "{manifest}"
+audio = "{audio}"
+ctc = 0
+dropout = 0
+frequency_masks = 0
+time_masks = 0
+batch_frames = 200
+[run]
+out = "{out}"
+threads = 1
+[train]
+steps = {windows}
+lr = 1e-15
+hidden = 1.0
+hidden_depths = [0, 1]
+"""
+
+
+def test_hidden_states_are_learnt_from_as_transformers_has_them(rondo, tmp_path):
+    """The loss of every window, before anything is learnt: relative squared distances of two encoders' states."""
+    models = {name: tiny_model(seed, max_source_positions=100) for name, seed in [("teacher", 0), ("student", 1)]}
+    for name, model in models.items():
+        model.save_pretrained(tmp_path / name)
+    signal = numpy.concatenate([utterance(name) for name in MEMBERS])
+    windows = [signal[begin:begin + 32000] for begin in range(0, len(signal) - 31999, 32000)]
+    assert len(windows) >= 3
+    extractor = transformers.WhisperFeatureExtractor(feature_size=24, chunk_length=2)
+    expected = []
+    for window in windows:
+        features = extractor(window, sampling_rate=16000, return_tensors="pt").input_features
+        states = {}
+        for name, model in models.items():
+            with torch.no_grad():
+                out = model.model.encoder(features, output_hidden_states=True)
+            states[name] = [out.hidden_states[1], out.hidden_states[2], out.last_hidden_state]
+        pairs = zip(states["student"], states["teacher"])
+        expected.append(numpy.mean([((s - t).square().sum() / t.square().sum()).item() for s, t in pairs]))
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(LEARN.format(student=tmp_path / "student", teacher=tmp_path / "teacher", out=tmp_path / "run", windows=len(windows),
+                                   manifest=DATA / "speech" / "kathleen.tsv", audio=SPEECH))
+    rondo.run("train", recipe, "--quiet")
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    measured = [line["hidden"] for line in lines if "hidden" in line]
+    # Squares of the differences that close() allows: a few parts in 10,000 of values of this size.
+    assert sorted(measured) == pytest.approx(sorted(expected), rel=1e-3)
+    assert (tmp_path / "run" / "model" / "config.json").exists()
+
+
 # What follows runs the real whisper-base.
-
-SPEECH = DATA / "speech" / "kathleen.tar"
-
 
 @pytest.fixture(scope="session")
 def whisper_base():

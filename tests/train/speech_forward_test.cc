@@ -15,13 +15,6 @@
 namespace rondo {
 namespace {
 
-Model AsParameters(const SpeechModel& model) {
-  return {.config = model.encoder.config,
-          .plan = model.encoder.plan,
-          .weights = JoinWeights(model),
-          .path = {}};
-}
-
 std::vector<float> RandomFeatures(int64_t frames, int64_t bins, uint64_t seed) {
   Rng rng(seed);
   std::vector<float> values(static_cast<size_t>(frames * bins));
@@ -106,7 +99,7 @@ TEST(SpeechForwardTest, HeadsComputeWhatRunsLater) {
   const Batch batch = MakeRows(model, {70, 33});
   const EncodedRows encoded = forward.Encode(batch.padded, batch.lengths, {}, 0);
   const at::Tensor units = at::tensor({5, 6, 6, 8, 7, 5}, at::kLong).view({2, 3});
-  const at::Tensor ctc = forward.Ctc(encoded);
+  const at::Tensor ctc = at::log_softmax(forward.Ctc(encoded), -1);
   const at::Tensor logits = forward.Decode(encoded, units, 0);
   const SpeechForward::Transitions steps = forward.Transduce(encoded, units);
 
@@ -183,6 +176,67 @@ TEST(SpeechStudentTest, GradientsAreThoseOfFiniteDifferences) {
         ExpectDerivatives(params, [&] { return student.AddGradients(batch, 1, {}).total; });
     EXPECT_GT(compared, 40);
   }
+}
+
+// What a student learns from a teacher of another plan: hidden states, CTC and both texts of the
+// decoder, with every divergence.
+TEST(SpeechStudentTest, GradientsOfATeachersLossesAreThoseOfFiniteDifferences) {
+  const SpeechShape shape{.layers = 2, .share = 2, .decoder = true};
+  const SpeechModel model = RandomSpeechModel(shape);
+  SpeechModel other = RandomSpeechModel({.layers = 2, .share = 1, .decoder = true});
+  other.config.attention = {.chunk = 4, .left_chunks = 1};
+  const SpeechTeacher teacher(other, ComputeType::kF32);
+  const TrainGroup all[] = {{"encoder.*"}, {"decoder.*"}, {"ctc.*"}, {"front.0.*"}};
+  SpeechSection options;
+  options.attention = 0.5;
+  options.task = "both";
+  options.dropout = 0;
+  SpeechExample one{.units = {5, 6, 8}, .translation = {7, 8}},
+      two{.units = {6, 6}, .translation = {5, 5, 6}};
+  const Batch rows = MakeRows(model, {40, 29});
+  const SpeechBatch batch{
+      .features = rows.padded, .lengths = rows.lengths, .examples = {&one, &two}};
+  for (const KdKind kind : {KdKind::kForwardKl, KdKind::kReverseKl, KdKind::kJensenShannon}) {
+    Params params(AsParameters(model), all);
+    const LossOptions loss{.vocab = {.kd = 0.7f, .kind = kind, .temperature = 1.5f},
+                           .hidden = 0.8,
+                           .hidden_depths = {0}};
+    SpeechStudent student(model, params, options, ComputeType::kF32, loss, &teacher);
+    SpeechLosses losses;
+    const int compared = ExpectDerivatives(params, [&] {
+      losses = student.AddGradients(batch, 1, {});
+      return losses.total;
+    });
+    EXPECT_GT(compared, 20);
+    EXPECT_NEAR(losses.total,
+                losses.ctc + 0.5 * losses.attention + 0.7 * losses.kd + 0.8 * losses.hidden, 1e-4);
+  }
+}
+
+// Divergences of a row of logits by hand, and none from itself; hidden states beyond a row's end
+// count nowhere.
+TEST(SpeechTeacherTest, DivergencesAreTheirDefinitions) {
+  const at::Tensor s = at::tensor({0.3f, -1.2f, 0.8f}).view({1, 3});
+  const at::Tensor t = at::tensor({-0.4f, 0.9f, 0.1f}).view({1, 3});
+  const at::Tensor p = at::softmax(t, -1), q = at::softmax(s, -1), m = 0.25 * p + 0.75 * q;
+  const auto kl = [](const at::Tensor& a, const at::Tensor& b) {
+    return (a * (a / b).log()).sum().item<double>();
+  };
+  const auto measured = [&](KdKind kind) {
+    return Divergence({.kind = kind, .js_lambda = 0.25f}, s, t).item<double>();
+  };
+  EXPECT_NEAR(measured(KdKind::kForwardKl), kl(p, q), 1e-6);
+  EXPECT_NEAR(measured(KdKind::kReverseKl), kl(q, p), 1e-6);
+  EXPECT_NEAR(measured(KdKind::kJensenShannon), 0.25 * kl(p, m) + 0.75 * kl(q, m), 1e-6);
+  EXPECT_NEAR(measured(KdKind::kTotalVariation), 0.5 * (p - q).abs().sum().item<double>(), 1e-6);
+  EXPECT_NEAR(Divergence({}, t, t).item<double>(), 0, 1e-7);
+
+  EncodedRows teacher, student;
+  teacher.hidden = at::ones({2, 5, 3});
+  student.hidden = at::ones({2, 5, 3}) * 1.5;
+  teacher.lengths = student.lengths = {5, 2};
+  student.hidden[1].narrow(0, 2, 3).fill_(99);
+  EXPECT_NEAR(HiddenError(student, teacher).item<double>(), 0.25, 1e-6);
 }
 
 TEST(SpeechStudentTest, DrawsChunksByStep) {

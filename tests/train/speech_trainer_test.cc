@@ -12,6 +12,7 @@
 #include "base/temp_dir.h"
 #include "base/thread_pool.h"
 #include "rondo/error.h"
+#include "rondo/fold.h"
 #include "rondo/recognizer.h"
 #include "rondo/speech_eval.h"
 #include "train/speech_data.h"
@@ -103,6 +104,90 @@ TEST(SpeechTrainerTest, SentencePieceUnitsAreTrainedAndTravelWithTheModel) {
   EXPECT_EQ(units->Decode(units->Encode("There was a Change, now!")), "there was a change now");
 }
 
+// A trained encoder, folded and trained back: nothing is lost at full rank, and what a low rank
+// lost comes back with the teacher's help. Resumed runs end with the same bits.
+class FoldedTest : public testing::Test {
+ protected:
+  FoldedTest() {
+    std::string text = RecipeText(dir_.File("base"), "share = 1\nattention = 0.3\n");
+    text.replace(text.find("share = 2\n"), 10, "");
+    base_ = RunText(text, {.quiet = true}).model;
+  }
+  std::string Fold(const std::string& name, int rank) {
+    SpeechModel model = LoadSpeechModel(base_);
+    ThreadPool pool(1);
+    FoldOptions options;
+    options.rank = rank;
+    options.order.fill({.order = "sequence", .loops = 2});
+    const SharingPlan plan = MakePlan(model.encoder.config, options);
+    model.encoder = rondo::Fold(model.encoder, plan, options, pool, true);
+    SaveSpeechModel(model, dir_.File(name), DType::kF32);
+    return dir_.File(name);
+  }
+  std::string Text(const std::string& model, const std::string& out, const std::string& train) {
+    return "model = '" + model + "'\nteacher = '" + base_ + "'\n[speech]\ntrain = '" + kManifest +
+           "'\nattention = 0.3\nbatch_frames = 500\n[run]\nout = '" + dir_.File(out) +
+           "'\nthreads = 1\n[train]\nhidden = 1.0\n" + train;
+  }
+  static double FirstLoss(const TempDir& dir, const std::string& out, const std::string& key) {
+    const std::string log = ReadTextFile(dir.File(out) + "/metrics.jsonl");
+    const size_t at = log.find("\"" + key + "\":");
+    return at == log.npos ? -1 : std::stod(log.substr(at + key.size() + 3));
+  }
+  TempDir dir_;
+  std::string base_;
+};
+
+TEST_F(FoldedTest, FullRankDiffersFromItsTeacherInNothing) {
+  RunText(Text(Fold("full", 16), "run", "steps = 1\n"), {.quiet = true});
+  // The relative squared error of sums of some hundred roundings of 2^-24.
+  EXPECT_LT(FirstLoss(dir_, "run", "hidden"), 1e-9);
+  EXPECT_GE(FirstLoss(dir_, "run", "hidden"), 0);
+  EXPECT_LT(std::abs(FirstLoss(dir_, "run", "kd")), 1e-5);
+}
+
+TEST_F(FoldedTest, TrainingBringsItBackAndResumesToTheSameBits) {
+  const std::string folded = Fold("low", 1);
+  const std::string train = "steps = 40\nlr = 3e-3\nkd = 1.0\nhidden_depths = [0]\nspike = 0.0\n";
+  const TrainResult whole = RunText(Text(folded, "a", train), {.quiet = true});
+  const std::string other = Text(folded, "b", train);
+  RunText(other, {.quiet = true, .stop_after = 25});
+  const TrainResult resumed = RunText(other, {.resume = true, .quiet = true});
+  const SpeechModel first = LoadSpeechModel(whole.model), second = LoadSpeechModel(resumed.model);
+  const Weights a = JoinWeights(first), b = JoinWeights(second);
+  for (const auto& [name, tensor] : a) EXPECT_EQ(ToF32(tensor), ToF32(b.Get(name))) << name;
+  const SpeechModel before = LoadSpeechModel(folded);
+  EXPECT_EQ(first.encoder.plan, before.encoder.plan);
+  EXPECT_EQ(first.config, before.config);
+
+  RunText(Text(whole.model, "after", "steps = 1\n"), {.quiet = true});
+  EXPECT_LT(FirstLoss(dir_, "after", "hidden"), 0.5 * FirstLoss(dir_, "a", "hidden"));
+}
+
+TEST_F(FoldedTest, ErrorsNameTheField) {
+  const std::string folded = Fold("low", 1);
+  int runs = 0;
+  const auto fails = [&](const std::string& from, const std::string& to,
+                         const std::string& expected) {
+    std::string text = Text(folded, "run" + std::to_string(++runs), "steps = 1\n");
+    text.replace(text.find(from), from.size(), to);
+    EXPECT_THAT([&] { RunText(text, {.quiet = true}); },
+                testing::ThrowsMessage<Error>(HasSubstr(expected)))
+        << to;
+  };
+  fails("[speech]\n", "[speech]\nlayers = 3\n", "speech.layers");
+  fails("attention = 0.3", "transducer = 0.3", "speech.transducer");
+  fails("teacher = '" + base_ + "'", "", "teacher");
+  fails("hidden = 1.0", "hidden = -1.0", "hidden");
+  fails("hidden = 1.0", "hidden = 1.0\nhidden_depths = [2]", "hidden_depths");
+  // Another teacher: of other units and statistics.
+  const std::string other = dir_.File("other");
+  std::string text = RecipeText(other, "units = 'sentencepiece'\nunit_count = 40\n");
+  RunText(text, {.quiet = true});
+  fails("teacher = '" + base_, "teacher = '" + other + "/model", "teacher");
+  fails("attention = 0.3", "attention = 0.3\nspeeds = [0.0]", "speech.speeds");
+}
+
 TEST(SpeechTrainerTest, ErrorsNameTheField) {
   const TempDir dir;
   int runs = 0;
@@ -145,7 +230,8 @@ TEST(SpeechDataTest, BatchesHoldEveryUtteranceOnceAndFewFrames) {
     e.speeds[0].bins = 1;
     e.speeds[0].values.resize(20 + rng.Next() % 200);
   }
-  const auto batches = BatchesOfEpoch(examples, 600, 3, 0);
+  const BatchShape shape = {.batch_frames = 600, .most_frames = 4000};
+  const auto batches = BatchesOfEpoch(examples, shape, 3, 0);
   std::vector<int> seen(examples.size());
   for (const auto& batch : batches) {
     int64_t longest = 0;
@@ -157,8 +243,8 @@ TEST(SpeechDataTest, BatchesHoldEveryUtteranceOnceAndFewFrames) {
     EXPECT_LE((longest + 31) / 32 * 32 * static_cast<int64_t>(batch.size()), 600);
   }
   EXPECT_THAT(seen, testing::Each(1));
-  EXPECT_EQ(batches, BatchesOfEpoch(examples, 600, 3, 0));
-  EXPECT_NE(batches, BatchesOfEpoch(examples, 600, 3, 1));
+  EXPECT_EQ(batches, BatchesOfEpoch(examples, shape, 3, 0));
+  EXPECT_NE(batches, BatchesOfEpoch(examples, shape, 3, 1));
 }
 
 }  // namespace

@@ -1,0 +1,25 @@
+// What a recipe with a [speech] section may say.
+#pragma once
+
+#include "rondo/speech_model.h"
+#include "train/recipe.h"
+#include "train/stage.h"
+
+namespace rondo {
+
+// Throws naming the recipe's file and the field that makes no sense, as far as that can be told
+// without any model.
+void CheckSpeechRecipe(const Recipe& recipe);
+
+// The options of a stage. Unless the recipe says what is trained, all that some loss reaches is.
+// Losses of speech models stand in [speech]; `kd` and `hidden` are those of the stage, and kd
+// counts as 0 without a teacher.
+Stage ResolveSpeechStage(const Recipe& recipe, size_t index, const ModelConfig& encoder);
+
+// Throws where the losses want heads that the model has not.
+void CheckSpeechModelOf(const Recipe& recipe, const SpeechModel& model);
+
+// Throws where the model cannot learn from the teacher what the stages ask for.
+void CheckSpeechTeacher(const Recipe& recipe, const SpeechModel& model, const SpeechModel& teacher);
+
+}  // namespace rondo
