@@ -6,8 +6,6 @@
 #define RONDO_VECTOR_MATH_INL_H_
 #endif
 
-#include <cmath>
-
 #include "hwy/contrib/math/math-inl.h"
 #include "hwy/highway.h"
 #include "kernels/tile-inl.h"
@@ -49,13 +47,35 @@ HWY_INLINE PanelVec GeluTanh(PanelVec x) {
   return hn::Mul(hn::Mul(x, hn::Set(d, 0.5f)), hn::Add(hn::Set(d, 1.0f), tanh));
 }
 
-// x/2 · (1 + erf(x/√2)), lane by lane: the library's erf is accurate and no vector one is at hand.
-HWY_INLINE PanelVec GeluErf(PanelVec x) {
-  HWY_ALIGN float values[kPanelLanes];
-  hn::Store(x, PanelTag(), values);
-  for (float& v : values) v = 0.5f * v * (1 + std::erf(v * 0.70710678118654752f));
-  return hn::Load(PanelTag(), values);
+// Error function: x · P(x²) / Q(x²), fitted for the least relative error on [0, 3.925] (1.9e-8 before
+// rounding); beyond that it is 1 in f32. With the roundings it is within 4e-7 everywhere.
+HWY_INLINE PanelVec Erf(PanelVec x) {
+  const PanelTag d;
+  constexpr float kEnd = 3.925f;
+  constexpr float kP[] = {1.128379107f,    1.905941665e-1f, 5.276934803e-2f,
+                          3.772566793e-3f, 2.848438162e-4f, 2.046022928e-6f};
+  constexpr float kQ[] = {1.0f,            5.022423863e-1f, 1.141828895e-1f,
+                          1.498323120e-2f, 1.163861714e-3f, 3.804774315e-5f};
+  x = hn::Max(hn::Set(d, -kEnd), hn::Min(x, hn::Set(d, kEnd)));
+  const PanelVec square = hn::Mul(x, x);
+  PanelVec p = hn::Set(d, kP[5]), q = hn::Set(d, kQ[5]);
+  for (int i = 4; i >= 0; --i) {
+    p = hn::MulAdd(p, square, hn::Set(d, kP[i]));
+    q = hn::MulAdd(q, square, hn::Set(d, kQ[i]));
+  }
+  const PanelVec one = hn::Set(d, 1.0f);
+  return hn::Max(hn::Neg(one), hn::Min(hn::Div(hn::Mul(x, p), q), one));
 }
+
+// Share of a standard normal variable below x.
+HWY_INLINE PanelVec NormalCdf(PanelVec x) {
+  const PanelTag d;
+  const PanelVec erf = Erf(hn::Mul(x, hn::Set(d, 0.70710678118654752f)));
+  return hn::Mul(hn::Set(d, 0.5f), hn::Add(hn::Set(d, 1.0f), erf));
+}
+
+// x/2 · (1 + erf(x/√2)).
+HWY_INLINE PanelVec GeluErf(PanelVec x) { return hn::Mul(x, NormalCdf(x)); }
 
 // cap · tanh(x / cap).
 HWY_INLINE PanelVec Capped(PanelVec x, float cap) {

@@ -140,14 +140,10 @@ HWY_INLINE ActValue GeluTanhWithSlope(PanelVec x) {
 }
 
 HWY_INLINE ActValue GeluErfWithSlope(PanelVec x) {
-  HWY_ALIGN float in[kPanelLanes], value[kPanelLanes], slope[kPanelLanes];
-  hn::Store(x, PanelTag(), in);
-  for (int i = 0; i < kPanelLanes; ++i) {
-    const float cdf = 0.5f * (1 + std::erf(in[i] * 0.70710678118654752f));
-    value[i] = in[i] * cdf;
-    slope[i] = cdf + in[i] * 0.3989422804014327f * std::exp(-0.5f * in[i] * in[i]);
-  }
-  return {hn::Load(PanelTag(), value), hn::Load(PanelTag(), slope)};
+  const PanelVec cdf = NormalCdf(x);
+  const PanelVec exp = hn::Exp(PanelTag(), hn::Mul(Constant(-0.5f), hn::Mul(x, x)));
+  const PanelVec density = hn::Mul(Constant(0.3989422804014327f), exp);
+  return {hn::Mul(x, cdf), hn::MulAdd(x, density, cdf)};
 }
 
 HWY_INLINE ActValue ReluWithSlope(PanelVec x) {

@@ -277,7 +277,8 @@ void SpeechRun::Report(const StageRun& run, const SpeechLosses& losses, double n
   if (speech_.ctc > 0) metrics.more["ctc"] = losses.ctc;
   if (speech_.attention > 0) metrics.more["attention"] = losses.attention;
   if (speech_.transducer > 0) metrics.more["transducer"] = losses.transducer;
-  if (run.stage.loss.vocab.kd > 0) metrics.more["kd"] = losses.kd;
+  const bool heads = speech_.ctc > 0 || speech_.attention > 0;
+  if (run.stage.loss.vocab.kd > 0 && heads) metrics.kd = losses.kd;
   if (run.stage.loss.hidden > 0) metrics.more["hidden"] = losses.hidden;
   if (losses.infeasible > 0) metrics.more["infeasible"] = static_cast<double>(losses.infeasible);
   journal_.Write(metrics);
