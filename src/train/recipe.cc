@@ -350,7 +350,7 @@ std::string RecipeHelp() {
   Visit(init, helper);
   helper.Header("[tying]    # layers that tie themselves while training");
   Visit(tying, helper);
-  helper.Header("[speech]    # instead of model, [init], [data] and [valid].text: docs/speech.md");
+  helper.Header("[speech]    # instead of [init], [data] and [valid].text: docs/speech.md");
   Visit(speech, helper);
   helper.Header("[data]");
   Visit(recipe.data, helper);

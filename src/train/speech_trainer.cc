@@ -189,12 +189,12 @@ GlobalCmvn SpeechRun::Normalisation() const {
 }
 
 TrainResult SpeechRun::Go() {
-  HandleInterrupts();
   at::set_num_threads(recipe_.run.threads > 0 ? recipe_.run.threads : AvailableCpus());
   CheckSpeechRecipe(recipe_);
   CheckResolved(recipe_);
   LoadData();
   LoadTeacher();
+  HandleInterrupts();  // until here there is nothing to keep, and a signal ends at once
   const Weights weights = JoinWeights(model_);
   for (size_t i = 0; i < recipe_.stages.size(); ++i) {
     ResolveSpeechStage(recipe_, i, model_.encoder.config);

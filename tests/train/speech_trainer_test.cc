@@ -126,7 +126,7 @@ class FoldedTest : public testing::Test {
   }
   std::string Text(const std::string& model, const std::string& out, const std::string& train) {
     return "model = '" + model + "'\nteacher = '" + base_ + "'\n[speech]\ntrain = '" + kManifest +
-           "'\nattention = 0.3\nbatch_frames = 500\n[run]\nout = '" + dir_.File(out) +
+           "'\nattention = 0.3\ndropout = 0.0\nbatch_frames = 500\n[run]\nout = '" + dir_.File(out) +
            "'\nthreads = 1\n[train]\nhidden = 1.0\n" + train;
   }
   static double FirstLoss(const TempDir& dir, const std::string& out, const std::string& key) {
