@@ -4,7 +4,8 @@
 usage: speech_table.py RECIPE.toml [--only PATTERN…] [--jobs N] [--report] [--bin FOLDER]
 
 The recipe holds one training recipe under [base.*] and, under [variants], what each row of the table changes in it. A variant with
-"fold.of" begins with the finished model of another row, folded by `rondo fold` with the flags of "fold.flags", and learns from it.
+"begin.with" goes on from the finished model of another row, folded by `rondo fold` where it has "begin.fold", the flags of that; where it
+sets train.kd or train.hidden that row's model is its teacher.
 Finished rows are kept with their settings in RECIPE.jsonl, and an interrupted one goes on from its checkpoint. Errors are those of `rondo eval
 --speech` on the test set (`speech.valid`, or what is held out), of translations too where the task has them. RECIPE.md and
 RECIPE.svg are written from what is finished.
@@ -19,7 +20,7 @@ from tables import Points, chosen, metrics, rondo, table_main, toml, train, writ
 from table_small_plot import plot
 
 
-# What [speech] says of a model that begins with random weights; a folded one has its own.
+# What [speech] says of a model that begins with random weights; another one has its own.
 SHAPE = {"units", "unit_count", "layers", "d_model", "d_ff", "heads", "positions", "decoder_layers", "share", "rank", "diagonal"}
 
 
@@ -45,16 +46,18 @@ class Table:
         print(name, row, flush=True)
 
     def recipe_of(self, name: str, sections: dict) -> dict:
-        """What rondo train reads: for a folded model its folder, its teacher and no shape."""
-        if "fold" not in sections:
+        """What rondo train reads: for a model that goes on its folder, its teacher and no shape."""
+        if "begin" not in sections:
             return sections
-        fold, folder = sections["fold"], self.work / name / "folded"
-        teacher = self.trained(fold["of"])
-        if not (folder / "config.json").exists():
-            rondo(self.options.bin, "fold", teacher, "--out", folder, *fold["flags"])
+        begin, folder = sections["begin"], self.work / name / "folded"
+        before = self.trained(begin["with"])
+        if "fold" in begin and not (folder / "config.json").exists():
+            rondo(self.options.bin, "fold", before, "--out", folder, *begin["fold"])
         speech = {key: value for key, value in sections["speech"].items() if key not in SHAPE}
-        rest = {key: value for key, value in sections.items() if key not in ("fold", "speech")}
-        return {"model": str(folder), "teacher": str(teacher), "speech": speech, **rest}
+        rest = {key: value for key, value in sections.items() if key not in ("begin", "speech")}
+        learns = {"kd", "hidden"} & set(sections["train"])
+        top = {"model": str(folder if "fold" in begin else before)} | ({"teacher": str(before)} if learns else {})
+        return {**top, "speech": speech, **rest}
 
     def trained(self, name: str) -> pathlib.Path:
         """The model of a row; trained again where only its figures were kept."""

@@ -47,15 +47,15 @@ HWY_INLINE PanelVec GeluTanh(PanelVec x) {
   return hn::Mul(hn::Mul(x, hn::Set(d, 0.5f)), hn::Add(hn::Set(d, 1.0f), tanh));
 }
 
-// Error function: x · P(x²) / Q(x²), fitted for the least relative error on [0, 3.925] (1.9e-8 before
-// rounding); beyond that it is 1 in f32. With the roundings it is within 4e-7 everywhere.
+// Error function: x · P(x²) / Q(x²), fitted for the least relative error on [0, 3.925] (1.9e-8
+// before rounding); beyond that it is 1 in f32. With the roundings it is within 4e-7 everywhere.
 HWY_INLINE PanelVec Erf(PanelVec x) {
   const PanelTag d;
   constexpr float kEnd = 3.925f;
   constexpr float kP[] = {1.128379107f,    1.905941665e-1f, 5.276934803e-2f,
                           3.772566793e-3f, 2.848438162e-4f, 2.046022928e-6f};
-  constexpr float kQ[] = {1.0f,            5.022423863e-1f, 1.141828895e-1f,
-                          1.498323120e-2f, 1.163861714e-3f, 3.804774315e-5f};
+  constexpr float kQ[] = {
+      1.0f, 5.022423863e-1f, 1.141828895e-1f, 1.498323120e-2f, 1.163861714e-3f, 3.804774315e-5f};
   x = hn::Max(hn::Set(d, -kEnd), hn::Min(x, hn::Set(d, kEnd)));
   const PanelVec square = hn::Mul(x, x);
   PanelVec p = hn::Set(d, kP[5]), q = hn::Set(d, kQ[5]);

@@ -115,13 +115,6 @@ bool SameUnits(const SpeechModel& a, const SpeechModel& b) {
   return tokenizer(a) == tokenizer(b);
 }
 
-bool SameNormalisation(const SpeechModel& a, const SpeechModel& b) {
-  return std::ranges::all_of(std::vector<std::string>{"front.shift", "front.scale"},
-                             [&](const std::string& name) {
-                               return ToF32(a.heads.Get(name)) == ToF32(b.heads.Get(name));
-                             });
-}
-
 }  // namespace
 
 void CheckSpeechRecipe(const Recipe& recipe) {
@@ -186,9 +179,6 @@ void CheckSpeechTeacher(const Recipe& recipe, const SpeechModel& model,
   if (teacher.config.front != model.config.front) {
     fail("another front end", "the model's features and strides");
   }
-  if (model.config.front.normalize && !SameNormalisation(model, teacher)) {
-    fail("features normalised by other statistics", "the model's: one trained on the same data");
-  }
   bool used = false;
   for (size_t i = 0; i < recipe.stages.size(); ++i) {
     const LossOptions loss = ResolveSpeechStage(recipe, i, model.encoder.config).loss;
@@ -207,6 +197,13 @@ void CheckSpeechTeacher(const Recipe& recipe, const SpeechModel& model,
     if (s.attention > 0 && !teacher.decoder) fail("no attention decoder", "one, or kd = 0");
   }
   if (!used) fail("a teacher that nothing is learnt from", "kd or hidden above 0, or none");
+}
+
+void CheckSameNormalisation(const Recipe& recipe, const GlobalCmvn& model,
+                            const GlobalCmvn& teacher) {
+  if (model.shift == teacher.shift && model.scale == teacher.scale) return;
+  Place{recipe.file, ""}.Fail("teacher", "features normalised by other statistics",
+                              "the model's: a teacher trained on the same data");
 }
 
 }  // namespace rondo

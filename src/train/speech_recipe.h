@@ -1,6 +1,7 @@
 // What a recipe with a [speech] section may say.
 #pragma once
 
+#include "rondo/audio_features.h"
 #include "rondo/speech_model.h"
 #include "train/recipe.h"
 #include "train/stage.h"
@@ -19,7 +20,11 @@ Stage ResolveSpeechStage(const Recipe& recipe, size_t index, const ModelConfig& 
 // Throws where the losses want heads that the model has not.
 void CheckSpeechModelOf(const Recipe& recipe, const SpeechModel& model);
 
-// Throws where the model cannot learn from the teacher what the stages ask for.
+// Throws where the model cannot learn from the teacher what the stages ask for, its normalisation
+// apart, which may come from the data.
 void CheckSpeechTeacher(const Recipe& recipe, const SpeechModel& model, const SpeechModel& teacher);
+
+void CheckSameNormalisation(const Recipe& recipe, const GlobalCmvn& model,
+                            const GlobalCmvn& teacher);
 
 }  // namespace rondo

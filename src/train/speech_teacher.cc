@@ -2,10 +2,19 @@
 
 namespace rondo {
 
+GlobalCmvn CmvnOf(const SpeechModel& model) {
+  GlobalCmvn cmvn;
+  if (!model.config.front.normalize) return cmvn;
+  cmvn.shift = ToF32(model.heads.Get("front.shift"));
+  cmvn.scale = ToF32(model.heads.Get("front.scale"));
+  return cmvn;
+}
+
 SpeechTeacher::SpeechTeacher(const SpeechModel& model, ComputeType compute)
     : params_(Params::Frozen(AsParameters(model))),
       forward_(model, params_, compute),
-      context_(model.config.attention) {}
+      context_(model.config.attention),
+      cmvn_(CmvnOf(model)) {}
 
 EncodedRows SpeechTeacher::Encode(const at::Tensor& features, std::span<const int64_t> lengths,
                                   std::span<const int> keep) const {

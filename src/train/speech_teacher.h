@@ -5,12 +5,16 @@
 #include <cstdint>
 #include <span>
 
+#include "rondo/audio_features.h"
 #include "rondo/speech_model.h"
 #include "train/params.h"
 #include "train/row_kernels.h"
 #include "train/speech_forward.h"
 
 namespace rondo {
+
+// How a model normalises features; without bins where it does not.
+GlobalCmvn CmvnOf(const SpeechModel& model);
 
 // A speech model that is run forward only. Attention sees what its own configuration says.
 class SpeechTeacher {
@@ -22,12 +26,15 @@ class SpeechTeacher {
   EncodedRows Encode(const at::Tensor& features, std::span<const int64_t> lengths,
                      std::span<const int> keep) const;
   at::Tensor Ctc(const EncodedRows& encoded) const;
+  // Of the features that it reads; without bins where it takes them as they are.
+  const GlobalCmvn& cmvn() const { return cmvn_; }
   at::Tensor Decode(const EncodedRows& encoded, const at::Tensor& tokens) const;
 
  private:
   Params params_;
   SpeechForward forward_;
   AttentionContext context_;
+  GlobalCmvn cmvn_;
 };
 
 // Mean divergence of rows of logits [rows, units] from the teacher's, in nats, as `loss` has it.

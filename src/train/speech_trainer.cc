@@ -73,9 +73,10 @@ class SpeechRun {
   };
 
   uint64_t DataFingerprint() const;
-  void LoadData();
+  void LoadModels(std::span<const Utterance> texts);
+  void LoadData(const SpeechSets& sets);
   GlobalCmvn Normalisation() const;
-  void LoadTeacher();
+  bool BeginsAtRandom() const { return recipe_.model.empty(); }
   bool Windows() const { return model_.config.front.features == FeatureKind::kWhisper; }
   BatchShape ShapeOfBatches() const;
   void RunStage(const std::optional<FoundCheckpoint>& found);
@@ -111,15 +112,24 @@ class SpeechRun {
   bool ended_ = false;
 };
 
-void SpeechRun::LoadData() {
-  const SpeechSets sets = ReadSpeechSets(speech_, recipe_.file);
-  const bool begun = !recipe_.model.empty();
-  if (begun) {
+// The model, without weights where they begin at random, and its teacher.
+void SpeechRun::LoadModels(std::span<const Utterance> texts) {
+  if (BeginsAtRandom()) {
+    model_ = SpeechShapeOf(speech_, texts, Folder("units"), recipe_.file);
+  } else {
     model_ = LoadSpeechModel(recipe_.model);
     CheckSpeechModelOf(recipe_, model_);
   }
-  KeepResolved(recipe_);
-  if (!begun) model_ = SpeechShapeOf(speech_, sets.train, Folder("units"), recipe_.file);
+  for (size_t i = 0; i < recipe_.stages.size(); ++i) {
+    ResolveSpeechStage(recipe_, i, model_.encoder.config);
+  }
+  if (recipe_.teacher.empty()) return;
+  const SpeechModel teacher = LoadSpeechModel(recipe_.teacher);
+  CheckSpeechTeacher(recipe_, model_, teacher);
+  teacher_.emplace(teacher, ResolveSpeechStage(recipe_, 0, model_.encoder.config).compute);
+}
+
+void SpeechRun::LoadData(const SpeechSets& sets) {
   const std::vector<Utterance> valid = SpreadOut(sets.valid, speech_.valid_limit);
   const double as_it_is[] = {1.0};
   if (Windows()) {
@@ -138,15 +148,9 @@ void SpeechRun::LoadData() {
                  .expected = "audio to train on",
                  .file = speech_.train});
   }
-  if (!begun || model_.config.front.normalize) cmvn_ = Normalisation();
-  if (!begun) InitSpeechWeights(recipe_.run.seed, cmvn_, model_);
-}
-
-void SpeechRun::LoadTeacher() {
-  if (recipe_.teacher.empty()) return;
-  const SpeechModel teacher = LoadSpeechModel(recipe_.teacher);
-  CheckSpeechTeacher(recipe_, model_, teacher);
-  teacher_.emplace(teacher, ResolveSpeechStage(recipe_, 0, model_.encoder.config).compute);
+  if (model_.config.front.normalize) cmvn_ = Normalisation();
+  if (BeginsAtRandom()) InitSpeechWeights(recipe_.run.seed, cmvn_, model_);
+  if (teacher_) CheckSameNormalisation(recipe_, cmvn_, teacher_->cmvn());
 }
 
 BatchShape SpeechRun::ShapeOfBatches() const {
@@ -175,12 +179,7 @@ uint64_t SpeechRun::DataFingerprint() const {
 
 // The model's own, or that of the data where it begins with them.
 GlobalCmvn SpeechRun::Normalisation() const {
-  if (!recipe_.model.empty()) {
-    GlobalCmvn own;
-    own.shift = ToF32(model_.heads.Get("front.shift"));
-    own.scale = ToF32(model_.heads.Get("front.scale"));
-    return own;
-  }
+  if (!BeginsAtRandom()) return CmvnOf(model_);
   CmvnStatistics statistics;
   for (const SpeechExample& example : train_) {
     for (const Features& features : example.speeds) statistics.Add(features);
@@ -192,14 +191,13 @@ TrainResult SpeechRun::Go() {
   at::set_num_threads(recipe_.run.threads > 0 ? recipe_.run.threads : AvailableCpus());
   CheckSpeechRecipe(recipe_);
   CheckResolved(recipe_);
-  LoadData();
-  LoadTeacher();
+  const SpeechSets sets = ReadSpeechSets(speech_, recipe_.file);
+  LoadModels(sets.train);
+  KeepResolved(recipe_);
+  LoadData(sets);
   HandleInterrupts();  // until here there is nothing to keep, and a signal ends at once
   const Weights weights = JoinWeights(model_);
-  for (size_t i = 0; i < recipe_.stages.size(); ++i) {
-    ResolveSpeechStage(recipe_, i, model_.encoder.config);
-    CheckPatterns(recipe_, i, weights);
-  }
+  for (size_t i = 0; i < recipe_.stages.size(); ++i) CheckPatterns(recipe_, i, weights);
   RemoveLeftovers(Folder("checkpoints"));
   std::optional<FoundCheckpoint> found;
   if (options_.resume) found = FindCheckpoint(Folder("checkpoints"));

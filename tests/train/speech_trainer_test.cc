@@ -126,8 +126,8 @@ class FoldedTest : public testing::Test {
   }
   std::string Text(const std::string& model, const std::string& out, const std::string& train) {
     return "model = '" + model + "'\nteacher = '" + base_ + "'\n[speech]\ntrain = '" + kManifest +
-           "'\nattention = 0.3\ndropout = 0.0\nbatch_frames = 500\n[run]\nout = '" + dir_.File(out) +
-           "'\nthreads = 1\n[train]\nhidden = 1.0\n" + train;
+           "'\nattention = 0.3\ndropout = 0.0\nbatch_frames = 500\n[run]\nout = '" +
+           dir_.File(out) + "'\nthreads = 1\n[train]\nhidden = 1.0\n" + train;
   }
   static double FirstLoss(const TempDir& dir, const std::string& out, const std::string& key) {
     const std::string log = ReadTextFile(dir.File(out) + "/metrics.jsonl");
@@ -186,6 +186,18 @@ TEST_F(FoldedTest, ErrorsNameTheField) {
   RunText(text, {.quiet = true});
   fails("teacher = '" + base_, "teacher = '" + other + "/model", "teacher");
   fails("attention = 0.3", "attention = 0.3\nspeeds = [0.0]", "speech.speeds");
+  const std::string slow = dir_.File("slow");
+  RunText(RecipeText(slow, "speeds = [0.8]\nattention = 0.3\n"), {.quiet = true});
+  fails("teacher = '" + base_, "teacher = '" + slow + "/model", "other statistics");
+}
+
+TEST_F(FoldedTest, AModelOfRandomWeightsLearnsFromATeacherToo) {
+  const std::string text = "teacher = '" + base_ + "'\n" +
+                           RecipeText(dir_.File("new"), "attention = 0.3\n") + "hidden = 0.5\n";
+  const SpeechModel model = LoadSpeechModel(RunText(text, {.quiet = true}).model);
+  EXPECT_EQ(model.encoder.plan.loops, 2);
+  EXPECT_GT(FirstLoss(dir_, "new", "hidden"), 0.1);
+  EXPECT_GT(FirstLoss(dir_, "new", "kd"), 0);
 }
 
 TEST(SpeechTrainerTest, ErrorsNameTheField) {
