@@ -106,8 +106,10 @@ class Table:
         def relative(row: dict, key: str) -> str:
             return f"{row[key] / baseline[key] - 1:+.1%}" if baseline and baseline.get(key) and key in row else ""
         for name, row in rows.items():
+            before = rows.get(row["settings"].get("begin", {}).get("with"))
+            steps = f"{before['steps']} + {row['steps']}" if before else f"{row['steps']}"
             cells = [name, f"{row['parameters'] / 1e6:.2f}M", f"{row['parameters'] / baseline['parameters']:.1%}" if baseline else "",
-                     f"{row['steps']}", f"{row['seconds'] / 60:.0f}"]
+                     steps, f"{row['seconds'] / 60:.0f}"]
             cells += [f"{row['wer']:.2%}", relative(row, "wer"), f"{row['cer']:.2%}"] if "wer" in row else [""] * 3
             cells += [f"{row['bleu']:.2f}", relative(row, "bleu"), f"{row['chrf']:.2f}"] if "bleu" in row else [""] * 3 * translates
             lines.append("| " + " | ".join(cells) + " |")
