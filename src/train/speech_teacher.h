@@ -26,9 +26,9 @@ class SpeechTeacher {
   EncodedRows Encode(const at::Tensor& features, std::span<const int64_t> lengths,
                      std::span<const int> keep) const;
   at::Tensor Ctc(const EncodedRows& encoded) const;
+  at::Tensor Decode(const EncodedRows& encoded, const at::Tensor& tokens) const;
   // Of the features that it reads; without bins where it takes them as they are.
   const GlobalCmvn& cmvn() const { return cmvn_; }
-  at::Tensor Decode(const EncodedRows& encoded, const at::Tensor& tokens) const;
 
  private:
   Params params_;

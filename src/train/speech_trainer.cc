@@ -380,7 +380,8 @@ void SpeechRun::RunStage(const std::optional<FoundCheckpoint>& found) {
   if (!found && stage.limits.balance) {
     BalanceFactors(model_.encoder, stage.groups, "encoder.");
   }
-  StageRun run(std::move(stage), model_, speech_, teacher_ ? &*teacher_ : nullptr);
+  const SpeechTeacher* teacher = stage.NeedsTeacher() ? &*teacher_ : nullptr;
+  StageRun run(std::move(stage), model_, speech_, teacher);
   if (found) run.optimizer.Restore(LoadOptimizer(*found, run.params.flat().numel()));
   const StageOptions& limits = run.stage.limits;
   journal_.Write({.step = state_.step,

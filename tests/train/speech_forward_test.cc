@@ -179,7 +179,7 @@ TEST(SpeechStudentTest, GradientsAreThoseOfFiniteDifferences) {
 }
 
 // What a student learns from a teacher of another plan: hidden states, CTC and both texts of the
-// decoder, with every divergence.
+// decoder, with the smooth divergences.
 TEST(SpeechStudentTest, GradientsOfATeachersLossesAreThoseOfFiniteDifferences) {
   const SpeechShape shape{.layers = 2, .share = 2, .decoder = true};
   const SpeechModel model = RandomSpeechModel(shape);
