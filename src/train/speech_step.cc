@@ -167,6 +167,17 @@ SpeechLosses SpeechStudent::AddGradients(const SpeechBatch& batch, double scale,
   return pass.losses;
 }
 
+int64_t SpeechStudent::WeightOf(const SpeechBatch& batch) const {
+  const bool transcripts =
+      options_.ctc > 0 || options_.transducer > 0 || options_.task != "translate";
+  int64_t weight = 0;
+  for (const SpeechExample* e : batch.examples) {
+    if (transcripts) weight += std::ssize(e->units) + 1;
+    if (options_.task != "transcribe") weight += std::ssize(e->translation) + 1;
+  }
+  return weight;
+}
+
 double SpeechStudent::DistanceFromTeacher(const SpeechBatch& batch) const {
   const at::NoGradGuard no_grad;
   const EncodedRows encoded =

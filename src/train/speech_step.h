@@ -35,6 +35,10 @@ class SpeechStudent {
   // drawn at random (dropout, chunks) is a function of `key`.
   SpeechLosses AddGradients(const SpeechBatch& batch, double scale, const StepKey& key);
 
+  // What a batch counts for among the passes of a step: the units of the texts that its losses
+  // read, each text's end one more.
+  int64_t WeightOf(const SpeechBatch& batch) const;
+
   // HiddenError of a batch with nothing drawn.
   double DistanceFromTeacher(const SpeechBatch& batch) const;
 

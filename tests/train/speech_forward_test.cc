@@ -178,6 +178,39 @@ TEST(SpeechStudentTest, GradientsAreThoseOfFiniteDifferences) {
   }
 }
 
+// Passes of other numbers and lengths of texts, weighted, are one batch with all of their rows.
+TEST(SpeechStudentTest, PassesOfAStepMakeOneBatch) {
+  const SpeechModel model = RandomSpeechModel({.layers = 2, .share = 2, .decoder = true});
+  SpeechSection options;
+  options.ctc = 0;
+  options.attention = 1;
+  options.dropout = 0;
+  SpeechExample one{.units = {5, 6, 8}}, two{.units = {6, 6}}, three{.units = {7}};
+  const Batch rows = MakeRows(model, {40, 29, 33});
+  const auto take = [&](int64_t first, std::vector<const SpeechExample*> examples) {
+    const auto count = std::ssize(examples);
+    return SpeechBatch{
+        .features = rows.padded.narrow(0, first, count),
+        .lengths = {rows.lengths.begin() + first, rows.lengths.begin() + first + count},
+        .examples = std::move(examples)};
+  };
+  const TrainGroup all[] = {{"encoder.*"}, {"decoder.*"}};
+  const auto step = [&](const std::vector<SpeechBatch>& passes) {
+    Params params(AsParameters(model), all);
+    SpeechStudent student(model, params, options, ComputeType::kF32);
+    int64_t sum = 0;
+    for (const SpeechBatch& pass : passes) sum += student.WeightOf(pass);
+    for (const SpeechBatch& pass : passes) {
+      const double share = static_cast<double>(student.WeightOf(pass)) / static_cast<double>(sum);
+      student.AddGradients(pass, share, {});
+    }
+    return params.grad().clone();
+  };
+  const at::Tensor whole = step({take(0, {&one, &two, &three})});
+  const at::Tensor parts = step({take(0, {&one}), take(1, {&two, &three})});
+  EXPECT_LT((whole - parts).norm().item<float>(), 1e-5f * whole.norm().item<float>());
+}
+
 // What a student learns from a teacher of another plan: hidden states, CTC and both texts of the
 // decoder, with the smooth divergences.
 TEST(SpeechStudentTest, GradientsOfATeachersLossesAreThoseOfFiniteDifferences) {
