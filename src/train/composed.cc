@@ -42,27 +42,6 @@ at::Tensor Capped(const at::Tensor& z, float softcap) {
 
 at::Tensor LogOf(const at::Tensor& p) { return p.clamp_min(kTinyProbability).log(); }
 
-// Divergence of each row, from log-probabilities.
-at::Tensor Divergence(const VocabLoss& loss, const at::Tensor& log_s, const at::Tensor& log_t) {
-  const at::Tensor s = log_s.exp(), t = log_t.exp();
-  switch (loss.kind) {
-    case KdKind::kForwardKl:
-      return (t * (log_t - log_s)).sum(1);
-    case KdKind::kReverseKl:
-      return (s * (log_s - log_t)).sum(1);
-    case KdKind::kJensenShannon: {
-      const double share = loss.js_lambda;
-      const at::Tensor log_m = LogOf(t * share + s * (1 - share));
-      return (t * (log_t - log_m) * share + s * (log_s - log_m) * (1 - share)).sum(1);
-    }
-    case KdKind::kSymmetricKl:
-      return ((s - t) * (log_s - log_t)).sum(1) * 0.5;
-    case KdKind::kTotalVariation:
-      return (s - t).abs().sum(1) * 0.5;
-  }
-  return {};
-}
-
 // Forward KL over the known tokens and one outcome for all others.
 at::Tensor TopDivergence(const at::Tensor& log_s, const TopTokens& top, int64_t begin) {
   const int64_t rows = log_s.size(0), k = top.k;
@@ -141,6 +120,26 @@ at::Tensor ComposedAttention(const Heads& heads, const at::Tensor& ranges,
   return at::softmax(scores, -1).matmul(heads.v);
 }
 
+at::Tensor RowDivergence(const VocabLoss& loss, const at::Tensor& log_s, const at::Tensor& log_t) {
+  const at::Tensor s = log_s.exp(), t = log_t.exp();
+  switch (loss.kind) {
+    case KdKind::kForwardKl:
+      return (t * (log_t - log_s)).sum(1);
+    case KdKind::kReverseKl:
+      return (s * (log_s - log_t)).sum(1);
+    case KdKind::kJensenShannon: {
+      const double share = loss.js_lambda;
+      const at::Tensor log_m = LogOf(t * share + s * (1 - share));
+      return (t * (log_t - log_m) * share + s * (log_s - log_m) * (1 - share)).sum(1);
+    }
+    case KdKind::kSymmetricKl:
+      return ((s - t) * (log_s - log_t)).sum(1) * 0.5;
+    case KdKind::kTotalVariation:
+      return (s - t).abs().sum(1) * 0.5;
+  }
+  return {};
+}
+
 ChunkLoss ComposedVocabLoss(const VocabLoss& loss, at::Tensor& z, const ChunkTeacher& teacher,
                             std::span<const int32_t> targets, float scale) {
   const at::AutoGradMode with_gradient(true);
@@ -153,8 +152,8 @@ ChunkLoss ComposedVocabLoss(const VocabLoss& loss, at::Tensor& z, const ChunkTea
     kd = TopDivergence(log_p, *teacher.top, teacher.begin).sum();
   } else if (loss.kd != 0 && teacher.logits.defined()) {
     const double tau = loss.temperature;
-    kd = Divergence(loss, tau == 1 ? log_p : at::log_softmax(capped / tau, 1),
-                    at::log_softmax(teacher.logits / tau, 1))
+    kd = RowDivergence(loss, tau == 1 ? log_p : at::log_softmax(capped / tau, 1),
+                       at::log_softmax(teacher.logits / tau, 1))
              .to(at::kDouble)
              .sum() *
          (tau * tau);

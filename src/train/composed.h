@@ -34,6 +34,10 @@ struct ChunkTeacher {
   int64_t begin = 0;
 };
 
+// Divergence of each row [rows], as `loss` has it, from log-probabilities [rows, vocab] of student
+// and teacher at its temperature; not yet scaled by that one's square.
+at::Tensor RowDivergence(const VocabLoss& loss, const at::Tensor& log_s, const at::Tensor& log_t);
+
 // Replaces raw logits z[rows, vocab] by `scale` times the gradient of the loss.
 ChunkLoss ComposedVocabLoss(const VocabLoss& loss, at::Tensor& z, const ChunkTeacher& teacher,
                             std::span<const int32_t> targets, float scale);

@@ -1,5 +1,7 @@
 #include "train/speech_teacher.h"
 
+#include "train/composed.h"
+
 namespace rondo {
 
 GlobalCmvn CmvnOf(const SpeechModel& model) {
@@ -33,35 +35,10 @@ at::Tensor SpeechTeacher::Decode(const EncodedRows& encoded, const at::Tensor& t
 }
 
 at::Tensor Divergence(const VocabLoss& loss, const at::Tensor& student, const at::Tensor& teacher) {
-  const double temperature = loss.temperature;
-  const at::Tensor s = at::log_softmax(student / temperature, -1);
-  const at::Tensor t = at::log_softmax(teacher / temperature, -1);
-  const auto kl = [](const at::Tensor& p, const at::Tensor& q) {
-    return (p.exp() * (p - q)).sum(-1);
-  };
-  at::Tensor rows;
-  switch (loss.kind) {
-    case KdKind::kForwardKl:
-      rows = kl(t, s);
-      break;
-    case KdKind::kReverseKl:
-      rows = kl(s, t);
-      break;
-    case KdKind::kSymmetricKl:
-      rows = 0.5 * (kl(t, s) + kl(s, t));
-      break;
-    case KdKind::kTotalVariation:
-      rows = 0.5 * (t.exp() - s.exp()).abs().sum(-1);
-      break;
-    case KdKind::kJensenShannon: {
-      const double share = loss.js_lambda;
-      const at::Tensor middle =
-          (share * t.exp() + (1 - share) * s.exp()).clamp_min(kTinyProbability).log();
-      rows = share * kl(t, middle) + (1 - share) * kl(s, middle);
-      break;
-    }
-  }
-  return rows.mean() * (temperature * temperature);
+  const double tau = loss.temperature;
+  return RowDivergence(loss, at::log_softmax(student / tau, 1), at::log_softmax(teacher / tau, 1))
+             .mean() *
+         (tau * tau);
 }
 
 at::Tensor RowsWithin(const at::Tensor& x, std::span<const int64_t> lengths) {
