@@ -55,6 +55,7 @@ function(rondo_room name)
     target_link_libraries(rondo_${name}_test PRIVATE rondo_${name} ${ARG_PRIVATE} GTest::gmock
                                                      GTest::gtest_main)
     target_include_directories(rondo_${name}_test PRIVATE ${PROJECT_SOURCE_DIR}/tests)
+    target_precompile_headers(rondo_${name}_test PRIVATE <gmock/gmock.h> <gtest/gtest.h>)
     target_compile_definitions(rondo_${name}_test PRIVATE
                                RONDO_TEST_DATA="${PROJECT_SOURCE_DIR}/tests/data")
     gtest_discover_tests(rondo_${name}_test DISCOVERY_TIMEOUT 60)

@@ -83,8 +83,8 @@ class Tying {
   const TieProbeStart* open() const { return open_ ? &open_->probe : nullptr; }
   // Whether the quality before a decision is wanted.
   bool WantsProbe() const { return options_.reward == TieReward::kRelative; }
-  // The reward of the open decision, from the cross-entropy of a batch in nats. Ties may be what they
-  // were before the decision again.
+  // The reward of the open decision, from the cross-entropy of a batch in nats. Ties may be what
+  // they were before the decision again.
   RunMetrics Close(double cross_entropy);
 
   // Makes the next decision, or applies a fixed policy, and tells what changed.
