@@ -1,6 +1,7 @@
 #include "train/speech_step.h"
 
 #include <algorithm>
+#include <numeric>
 #include <utility>
 
 #include "base/rng.h"
@@ -176,6 +177,18 @@ int64_t SpeechStudent::WeightOf(const SpeechBatch& batch) const {
     if (options_.task != "transcribe") weight += std::ssize(e->translation) + 1;
   }
   return weight;
+}
+
+SpeechLosses SpeechStudent::AddStep(std::span<const SpeechBatch> passes, StepKey key) {
+  std::vector<double> weights;
+  for (const SpeechBatch& batch : passes) weights.push_back(static_cast<double>(WeightOf(batch)));
+  const double all = std::accumulate(weights.begin(), weights.end(), 0.0);
+  SpeechLosses sum;
+  for (size_t i = 0; i < passes.size(); ++i, ++key.micro) {
+    const double share = weights[i] / all;
+    sum.Add(AddGradients(passes[i], share, key), share);
+  }
+  return sum;
 }
 
 double SpeechStudent::DistanceFromTeacher(const SpeechBatch& batch) const {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 
 #include "rondo/speech_model.h"
 #include "train/params.h"
@@ -35,9 +36,9 @@ class SpeechStudent {
   // drawn at random (dropout, chunks) is a function of `key`.
   SpeechLosses AddGradients(const SpeechBatch& batch, double scale, const StepKey& key);
 
-  // What a batch counts for among the passes of a step: the units of the texts that its losses
-  // read, each text's end one more.
-  int64_t WeightOf(const SpeechBatch& batch) const;
+  // The gradients of a step's passes as if they were one batch: each has the share of its texts'
+  // units, ends included. `key` is that of the first.
+  SpeechLosses AddStep(std::span<const SpeechBatch> passes, StepKey key);
 
   // HiddenError of a batch with nothing drawn.
   double DistanceFromTeacher(const SpeechBatch& batch) const;
@@ -56,6 +57,8 @@ class SpeechStudent {
     // Adds weight · loss to the total; returns the loss.
     double Add(double weight, const at::Tensor& loss);
   };
+  // Units of the texts that the losses of a batch read, each text's end one more.
+  int64_t WeightOf(const SpeechBatch& batch) const;
   void AddCtc(Pass& pass) const;
   void AddDecoder(Pass& pass, bool translate) const;
   void AddTransducer(Pass& pass) const;

@@ -251,23 +251,10 @@ SpeechBatch SpeechRun::NextBatch(int micro) {
                    HashOfPass(key, Choice::kMasks), pool_);
 }
 
-// Passes of long and of short utterances make a step as if they were one batch.
 SpeechLosses SpeechRun::Step(StageRun& run) {
   std::vector<SpeechBatch> passes;
-  int64_t weight = 0;
-  for (int i = 0; i < run.stage.limits.accumulate; ++i) {
-    passes.push_back(NextBatch(i));
-    weight += run.student.WeightOf(passes.back());
-  }
-  SpeechLosses sum;
-  for (int i = 0; i < std::ssize(passes); ++i) {
-    const SpeechBatch& batch = passes[static_cast<size_t>(i)];
-    const StepKey key = {.seed = recipe_.run.seed, .step = state_.step, .micro = i};
-    const double share =
-        static_cast<double>(run.student.WeightOf(batch)) / static_cast<double>(weight);
-    sum.Add(run.student.AddGradients(batch, share, key), share);
-  }
-  return sum;
+  for (int i = 0; i < run.stage.limits.accumulate; ++i) passes.push_back(NextBatch(i));
+  return run.student.AddStep(passes, {.seed = recipe_.run.seed, .step = state_.step});
 }
 
 void SpeechRun::Report(const StageRun& run, const SpeechLosses& losses, double norm, double lr,

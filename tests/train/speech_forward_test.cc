@@ -198,12 +198,7 @@ TEST(SpeechStudentTest, PassesOfAStepMakeOneBatch) {
   const auto step = [&](const std::vector<SpeechBatch>& passes) {
     Params params(AsParameters(model), all);
     SpeechStudent student(model, params, options, ComputeType::kF32);
-    int64_t sum = 0;
-    for (const SpeechBatch& pass : passes) sum += student.WeightOf(pass);
-    for (const SpeechBatch& pass : passes) {
-      const double share = static_cast<double>(student.WeightOf(pass)) / static_cast<double>(sum);
-      student.AddGradients(pass, share, {});
-    }
+    student.AddStep(passes, {});
     return params.grad().clone();
   };
   const at::Tensor whole = step({take(0, {&one, &two, &three})});
