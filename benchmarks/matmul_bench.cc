@@ -12,13 +12,13 @@
 
 #include "base/rng.h"
 #include "base/stopwatch.h"
-#include "base/thread_pool.h"
 #include "kernels/bandwidth.h"
 #include "kernels/matmul.h"
 #include "kernels/peak.h"
 #include "kernels/quant_panel.h"
 #include "kernels/simd_targets.h"
 #include "rondo/error.h"
+#include "rondo/thread_pool.h"
 
 namespace rondo {
 namespace {

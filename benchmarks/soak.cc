@@ -16,10 +16,10 @@
 
 #include "base/rng.h"
 #include "base/stopwatch.h"
-#include "base/thread_pool.h"
 #include "cli/session.h"
 #include "rondo/error.h"
 #include "rondo/scheduler.h"
+#include "rondo/thread_pool.h"
 
 namespace rondo {
 namespace {

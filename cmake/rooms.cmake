@@ -40,16 +40,17 @@ if(RONDO_SANITIZE)
 endif()
 target_link_libraries(rondo_flags INTERFACE Threads::Threads)
 
-# rondo_room(NAME [USES room…] [PRIVATE library…]): src/NAME/*.cc except main.cc, and tests/NAME/*_test.cc.
+# rondo_room(NAME [USES room…] [PRIVATE library…]): src/NAME/**.cc except main.cc, and tests/NAME/**_test.cc. Tests run
+# in the root folder, where tests/data is.
 function(rondo_room name)
   cmake_parse_arguments(ARG "" "" "USES;PRIVATE" ${ARGN})
-  file(GLOB sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/${name}/*.cc)
+  file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/${name}/*.cc)
   list(FILTER sources EXCLUDE REGEX "/main\\.cc$")
   add_library(rondo_${name} STATIC ${sources})
   list(TRANSFORM ARG_USES PREPEND rondo_)
   target_link_libraries(rondo_${name} PUBLIC rondo_flags ${ARG_USES} PRIVATE ${ARG_PRIVATE})
 
-  file(GLOB tests CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tests/${name}/*_test.cc)
+  file(GLOB_RECURSE tests CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tests/${name}/*_test.cc)
   if(RONDO_TESTS AND tests)
     add_executable(rondo_${name}_test ${tests})
     target_link_libraries(rondo_${name}_test PRIVATE rondo_${name} ${ARG_PRIVATE} GTest::gmock
@@ -57,8 +58,9 @@ function(rondo_room name)
     target_include_directories(rondo_${name}_test PRIVATE ${PROJECT_SOURCE_DIR}/tests)
     target_precompile_headers(rondo_${name}_test PRIVATE <gmock/gmock.h> <gtest/gtest.h>)
     target_compile_definitions(rondo_${name}_test PRIVATE
-                               RONDO_TEST_DATA="${PROJECT_SOURCE_DIR}/tests/data")
-    gtest_discover_tests(rondo_${name}_test DISCOVERY_TIMEOUT 60)
+                               RONDO_TEST_DATA="tests/data")
+    gtest_discover_tests(rondo_${name}_test DISCOVERY_TIMEOUT 60
+                         WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
   endif()
 endfunction()
 

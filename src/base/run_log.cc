@@ -1,4 +1,4 @@
-#include "rondo/run_log.h"
+#include "base/run_log.h"
 
 #include <fcntl.h>
 #include <unistd.h>

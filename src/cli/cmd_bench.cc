@@ -6,8 +6,8 @@
 #include "base/stopwatch.h"
 #include "cli/output.h"
 #include "cli/session.h"
-#include "rondo/bench.h"
-#include "text/load_spec.h"
+#include "eval/bench.h"
+#include "text/tokenizer/load_spec.h"
 
 namespace rondo::cli {
 namespace {

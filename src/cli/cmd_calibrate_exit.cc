@@ -5,8 +5,8 @@
 #include "base/file.h"
 #include "cli/output.h"
 #include "cli/session.h"
+#include "eval/exit_curve.h"
 #include "report/line_plot.h"
-#include "rondo/exit_curve.h"
 #include "rondo/exit_gate.h"
 #include "rondo/export.h"
 

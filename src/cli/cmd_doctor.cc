@@ -4,11 +4,11 @@
 
 #include "base/machine.h"
 #include "base/strings.h"
-#include "base/thread_pool.h"
 #include "cli/options.h"
 #include "cli/output.h"
 #include "kernels/bandwidth.h"
 #include "kernels/simd_targets.h"
+#include "rondo/thread_pool.h"
 
 namespace rondo::cli {
 namespace {

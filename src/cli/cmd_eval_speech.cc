@@ -7,7 +7,8 @@
 #include "cli/output.h"
 #include "cli/session.h"
 #include "rondo/error.h"
-#include "rondo/speech_eval.h"
+#include "speech/manifest.h"
+#include "speech/speech_eval.h"
 
 namespace rondo::cli {
 namespace {

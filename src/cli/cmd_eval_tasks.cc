@@ -7,8 +7,8 @@
 #include "cli/output.h"
 #include "cli/session.h"
 #include "eval/fingerprint.h"
+#include "eval/tasks.h"
 #include "rondo/error.h"
-#include "rondo/tasks.h"
 
 namespace rondo::cli {
 namespace {

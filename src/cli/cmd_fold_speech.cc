@@ -12,6 +12,7 @@
 #include "rondo/fold.h"
 #include "rondo/speech_model.h"
 #include "speech/encoder.h"
+#include "speech/manifest.h"
 #include "speech/windows.h"
 
 namespace rondo::cli {

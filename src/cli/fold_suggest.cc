@@ -9,11 +9,11 @@
 #include "base/file.h"
 #include "base/machine.h"
 #include "base/strings.h"
-#include "base/thread_pool.h"
 #include "cli/output.h"
 #include "cli/session.h"
 #include "report/heatmap.h"
 #include "rondo/error.h"
+#include "rondo/thread_pool.h"
 
 namespace rondo::cli {
 namespace {

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "rondo/bench.h"
+#include "eval/bench.h"
 
 namespace rondo::cli {
 

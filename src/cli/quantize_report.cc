@@ -9,9 +9,9 @@
 
 #include "base/file.h"
 #include "cli/session.h"
+#include "eval/error_growth.h"
 #include "fold/residual.h"
 #include "report/line_plot.h"
-#include "rondo/error_growth.h"
 
 namespace rondo::cli {
 namespace {

@@ -2,10 +2,10 @@
 // depth to depth and from loop to loop.
 #pragma once
 
-#include "base/thread_pool.h"
 #include "cli/options.h"
 #include "cli/output.h"
 #include "rondo/model.h"
+#include "rondo/thread_pool.h"
 
 namespace rondo::cli {
 

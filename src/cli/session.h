@@ -6,11 +6,11 @@
 #include <string>
 #include <vector>
 
-#include "base/thread_pool.h"
 #include "cli/options.h"
 #include "rondo/engine.h"
 #include "rondo/eval.h"
 #include "rondo/model.h"
+#include "rondo/thread_pool.h"
 #include "rondo/tokenizer.h"
 
 namespace rondo::cli {

@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <string>
 
-#include "rondo/token_data.h"
+#include "corpus/token_data.h"
 
 namespace rondo {
 

@@ -13,13 +13,13 @@
 
 #include "base/file.h"
 #include "base/hash.h"
-#include "base/thread_pool.h"
 #include "base/with_file.h"
 #include "corpus/cache_key.h"
 #include "corpus/pack.h"
 #include "corpus/shard_set.h"
+#include "corpus/token_data.h"
 #include "rondo/error.h"
-#include "rondo/token_data.h"
+#include "rondo/thread_pool.h"
 
 namespace rondo {
 namespace fs = std::filesystem;

@@ -8,7 +8,7 @@
 #include "base/json.h"
 #include "base/strings.h"
 #include "rondo/error.h"
-#include "text/utf8.h"
+#include "text/unicode/utf8.h"
 
 namespace rondo {
 namespace {

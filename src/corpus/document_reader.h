@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "base/byte_source.h"
-#include "rondo/token_data.h"
+#include "corpus/token_data.h"
 
 namespace rondo {
 

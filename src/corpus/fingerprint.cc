@@ -1,7 +1,7 @@
 #include <string_view>
 
 #include "base/hash.h"
-#include "rondo/token_data.h"
+#include "corpus/token_data.h"
 
 namespace rondo {
 namespace {

@@ -3,9 +3,9 @@
 
 #include <string>
 
-#include "base/thread_pool.h"
 #include "corpus/shard.h"
-#include "rondo/token_data.h"
+#include "corpus/token_data.h"
+#include "rondo/thread_pool.h"
 #include "rondo/tokenizer.h"
 
 namespace rondo {

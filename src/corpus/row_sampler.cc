@@ -5,8 +5,8 @@
 #include "base/choice.h"
 #include "base/hash.h"
 #include "corpus/permutation.h"
+#include "corpus/token_data.h"
 #include "rondo/error.h"
-#include "rondo/token_data.h"
 
 namespace rondo {
 namespace {

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "corpus/shard.h"
-#include "rondo/token_data.h"
+#include "corpus/token_data.h"
 
 namespace rondo {
 

@@ -1,4 +1,4 @@
-#include "rondo/token_data.h"
+#include "corpus/token_data.h"
 
 #include <algorithm>
 #include <string>

@@ -1,8 +1,8 @@
 #include "engine/packed_model.h"
 
-#include "base/thread_pool.h"
 #include "engine/packed_type.h"
 #include "kernels/panel_memory.h"
+#include "rondo/thread_pool.h"
 
 namespace rondo {
 

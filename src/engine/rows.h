@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-#include "base/thread_pool.h"
+#include "rondo/thread_pool.h"
 
 namespace rondo {
 

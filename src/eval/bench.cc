@@ -1,4 +1,4 @@
-#include "rondo/bench.h"
+#include "eval/bench.h"
 
 #include <algorithm>
 #include <string>
@@ -8,9 +8,9 @@
 #include "base/machine.h"
 #include "base/rng.h"
 #include "base/stopwatch.h"
-#include "base/thread_pool.h"
 #include "kernels/bandwidth.h"
 #include "rondo/error.h"
+#include "rondo/thread_pool.h"
 
 namespace rondo {
 namespace {

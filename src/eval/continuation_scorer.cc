@@ -5,9 +5,9 @@
 #include <string>
 #include <utility>
 
-#include "base/thread_pool.h"
 #include "eval/logits.h"
 #include "rondo/error.h"
+#include "rondo/thread_pool.h"
 
 namespace rondo {
 namespace {

@@ -7,8 +7,8 @@
 
 #include "base/rng.h"
 #include "base/stopwatch.h"
+#include "eval/bench.h"
 #include "kernels/kv_pages.h"
-#include "rondo/bench.h"
 #include "rondo/error.h"
 #include "rondo/scheduler.h"
 

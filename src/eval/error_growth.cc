@@ -1,4 +1,4 @@
-#include "rondo/error_growth.h"
+#include "eval/error_growth.h"
 
 #include <cmath>
 #include <string>

@@ -1,4 +1,4 @@
-#include "rondo/exit_curve.h"
+#include "eval/exit_curve.h"
 
 #include <algorithm>
 #include <cmath>

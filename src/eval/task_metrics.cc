@@ -5,9 +5,9 @@
 #include <functional>
 #include <numeric>
 
-#include "base/thread_pool.h"
 #include "eval/python_random.h"
-#include "text/utf8.h"
+#include "rondo/thread_pool.h"
+#include "text/unicode/utf8.h"
 
 namespace rondo {
 namespace {

@@ -7,7 +7,7 @@
 
 #include "eval/continuation_scorer.h"
 #include "eval/task_spec.h"
-#include "rondo/tasks.h"
+#include "eval/tasks.h"
 
 namespace rondo {
 

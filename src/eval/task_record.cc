@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
-#include "text/jinja_library.h"
-#include "text/utf8.h"
+#include "text/jinja/jinja_library.h"
+#include "text/unicode/utf8.h"
 
 namespace rondo {
 namespace {

@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "rondo/error.h"
-#include "text/jinja_library.h"
+#include "text/jinja/jinja_library.h"
 
 namespace rondo {
 namespace {

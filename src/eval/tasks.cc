@@ -1,4 +1,4 @@
-#include "rondo/tasks.h"
+#include "eval/tasks.h"
 
 #include <algorithm>
 #include <memory>

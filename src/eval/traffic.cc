@@ -2,7 +2,7 @@
 #include <set>
 #include <vector>
 
-#include "rondo/bench.h"
+#include "eval/bench.h"
 
 namespace rondo {
 namespace {

@@ -6,11 +6,11 @@
 #include <map>
 
 #include "base/progress.h"
-#include "base/thread_pool.h"
 #include "fold/shared_init.h"
 #include "fold/similarity.h"
 #include "rondo/engine.h"
 #include "rondo/error.h"
+#include "rondo/thread_pool.h"
 
 namespace rondo {
 namespace {

@@ -6,7 +6,6 @@
 #include <utility>
 
 #include "base/progress.h"
-#include "base/thread_pool.h"
 #include "fold/allocate_ranks.h"
 #include "fold/calibrate_layer.h"
 #include "fold/calibrate_statistics.h"
@@ -14,6 +13,7 @@
 #include "fold/drift.h"
 #include "fold/shared_init.h"
 #include "rondo/error.h"
+#include "rondo/thread_pool.h"
 
 namespace rondo {
 namespace {

@@ -3,10 +3,10 @@
 #include <algorithm>
 #include <array>
 
-#include "base/thread_pool.h"
 #include "kernels/rope.h"
 #include "kernels/row_ops.h"
 #include "rondo/error.h"
+#include "rondo/thread_pool.h"
 
 namespace rondo {
 namespace {

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "base/thread_pool.h"
+#include "rondo/thread_pool.h"
 
 namespace rondo {
 namespace {

@@ -8,10 +8,10 @@
 #include <utility>
 
 #include "base/progress.h"
-#include "base/thread_pool.h"
 #include "engine/text_run.h"
 #include "fold/logistic.h"
 #include "rondo/error.h"
+#include "rondo/thread_pool.h"
 
 namespace rondo {
 namespace {

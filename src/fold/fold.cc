@@ -9,12 +9,12 @@
 
 #include "base/progress.h"
 #include "base/rng.h"
-#include "base/thread_pool.h"
 #include "fold/absorb.h"
 #include "fold/residual.h"
 #include "fold/shared_init.h"
 #include "model/residual_start.h"
 #include "rondo/error.h"
+#include "rondo/thread_pool.h"
 
 namespace rondo {
 namespace {

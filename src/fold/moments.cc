@@ -4,8 +4,8 @@
 #include <limits>
 #include <string>
 
-#include "base/thread_pool.h"
 #include "rondo/error.h"
+#include "rondo/thread_pool.h"
 
 namespace rondo {
 namespace {

@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
-#include "base/thread_pool.h"
 #include "fold/moments.h"
+#include "rondo/thread_pool.h"
 
 namespace rondo {
 namespace {

@@ -6,12 +6,12 @@
 #include <utility>
 
 #include "base/progress.h"
-#include "base/thread_pool.h"
 #include "fold/calibrate_statistics.h"
 #include "fold/similarity.h"
 #include "fold/suggest_pairs.h"
 #include "rondo/calibrate.h"
 #include "rondo/error.h"
+#include "rondo/thread_pool.h"
 
 namespace rondo {
 namespace {

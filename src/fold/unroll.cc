@@ -3,9 +3,9 @@
 #include <utility>
 #include <vector>
 
-#include "base/thread_pool.h"
 #include "fold/residual.h"
 #include "rondo/fold.h"
+#include "rondo/thread_pool.h"
 
 namespace rondo {
 namespace {

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "rondo/error.h"
-#include "text/gguf_vocab.h"
+#include "text/tokenizer/gguf_vocab.h"
 
 namespace rondo {
 namespace {

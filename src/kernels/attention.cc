@@ -206,7 +206,7 @@ void RunJob(const AttentionJob& job) {
 HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
-#include "base/thread_pool.h"
+#include "rondo/thread_pool.h"
 
 namespace rondo {
 HWY_EXPORT(RunJob);

@@ -4,9 +4,9 @@
 #include <cstring>
 
 #include "base/stopwatch.h"
-#include "base/thread_pool.h"
 #include "kernels/aligned_buffer.h"
 #include "kernels/peak.h"
+#include "rondo/thread_pool.h"
 
 namespace rondo {
 

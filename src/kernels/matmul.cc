@@ -4,8 +4,8 @@
 #include <functional>
 #include <vector>
 
-#include "base/thread_pool.h"
 #include "kernels/matmul_task.h"
+#include "rondo/thread_pool.h"
 
 namespace rondo {
 namespace {

@@ -77,7 +77,7 @@ void QuantizeRow(const float* x, int64_t width, InputBlock* blocks, int64_t stri
 HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
-#include "base/thread_pool.h"
+#include "rondo/thread_pool.h"
 
 namespace rondo {
 HWY_EXPORT(QuantizeRow);

@@ -4,7 +4,6 @@
 #include <utility>
 
 #include "base/progress.h"
-#include "base/thread_pool.h"
 #include "fold/calibrate_statistics.h"
 #include "fold/drift.h"
 #include "fold/residual.h"
@@ -13,6 +12,7 @@
 #include "rondo/error.h"
 #include "rondo/fold.h"
 #include "rondo/quantize.h"
+#include "rondo/thread_pool.h"
 
 namespace rondo {
 namespace {

@@ -5,8 +5,8 @@
 #include <cmath>
 #include <vector>
 
-#include "base/thread_pool.h"
 #include "rondo/error.h"
+#include "rondo/thread_pool.h"
 #include "tensor/quant_grid.h"
 
 namespace rondo {

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "rondo/run_log.h"
+#include "base/run_log.h"
 
 namespace rondo {
 

@@ -3,7 +3,7 @@
 
 #include <memory>
 
-#include "base/thread_pool.h"
+#include "rondo/thread_pool.h"
 #include "rondo/transcribe.h"
 
 namespace rondo {

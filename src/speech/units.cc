@@ -8,7 +8,7 @@
 #include "rondo/error.h"
 #include "rondo/speech_units.h"
 #include "rondo/tokenizer.h"
-#include "text/utf8.h"
+#include "text/unicode/utf8.h"
 
 namespace rondo {
 namespace {

@@ -9,6 +9,7 @@
 #include "rondo/audio.h"
 #include "rondo/audio_features.h"
 #include "rondo/speech_model.h"
+#include "speech/manifest.h"
 
 namespace rondo {
 

@@ -5,8 +5,8 @@
 
 #include "base/checked.h"
 #include "base/strings.h"
-#include "base/thread_pool.h"
 #include "rondo/error.h"
+#include "rondo/thread_pool.h"
 #include "tensor/float_convert.h"
 #include "tensor/quant_blocks.h"
 #include "tensor/quant_encode.h"

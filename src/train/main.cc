@@ -8,8 +8,8 @@
 #include <string>
 #include <vector>
 
-#include "train/recipe.h"
-#include "train/trainer.h"
+#include "train/recipe/recipe.h"
+#include "train/run/trainer.h"
 
 namespace {
 

@@ -16,6 +16,7 @@
 #include "rondo/audio.h"
 #include "rondo/audio_features.h"
 #include "rondo/error.h"
+#include "speech/manifest.h"
 
 namespace rondo {
 namespace {

@@ -1,4 +1,4 @@
-#include "rondo/run_log.h"
+#include "base/run_log.h"
 
 #include <gmock/gmock.h>
 #include <signal.h>

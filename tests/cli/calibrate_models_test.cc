@@ -5,9 +5,9 @@
 #include <string>
 
 #include "base/rng.h"
-#include "base/thread_pool.h"
 #include "rondo/calibrate.h"
 #include "rondo/eval.h"
+#include "rondo/thread_pool.h"
 
 namespace rondo {
 namespace {

@@ -12,10 +12,10 @@
 #include "base/file.h"
 #include "base/rng.h"
 #include "base/temp_dir.h"
-#include "base/thread_pool.h"
+#include "corpus/token_data.h"
 #include "engine/letter_tokenizer.h"
 #include "rondo/error.h"
-#include "rondo/token_data.h"
+#include "rondo/thread_pool.h"
 
 namespace rondo {
 namespace {

@@ -11,9 +11,9 @@
 
 #include "base/json.h"
 #include "base/stopwatch.h"
-#include "base/thread_pool.h"
+#include "corpus/token_data.h"
 #include "rondo/error.h"
-#include "rondo/token_data.h"
+#include "rondo/thread_pool.h"
 #include "rondo/tokenizer.h"
 
 namespace rondo {

@@ -9,11 +9,11 @@
 #include "base/compressed.h"
 #include "base/rng.h"
 #include "base/temp_dir.h"
-#include "base/thread_pool.h"
 #include "corpus/permutation.h"
+#include "corpus/token_data.h"
 #include "engine/letter_tokenizer.h"
 #include "rondo/error.h"
-#include "rondo/token_data.h"
+#include "rondo/thread_pool.h"
 
 namespace rondo {
 namespace {

@@ -8,10 +8,10 @@
 #include <span>
 #include <vector>
 
-#include "base/thread_pool.h"
 #include "engine/random_model.h"
 #include "engine/reference_forward.h"
 #include "rondo/engine.h"
+#include "rondo/thread_pool.h"
 
 namespace rondo {
 

@@ -5,10 +5,10 @@
 
 #include <string>
 
-#include "base/thread_pool.h"
 #include "engine/engine_testing.h"
 #include "engine/letter_tokenizer.h"
 #include "rondo/error.h"
+#include "rondo/thread_pool.h"
 
 namespace rondo {
 namespace {

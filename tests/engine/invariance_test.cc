@@ -1,9 +1,9 @@
 // Bit-identical results however positions are grouped into steps, batches and threads.
 #include <gtest/gtest.h>
 
-#include "base/thread_pool.h"
 #include "engine/engine_testing.h"
 #include "rondo/engine.h"
+#include "rondo/thread_pool.h"
 
 namespace rondo {
 namespace {

@@ -3,9 +3,9 @@
 
 #include <string>
 
-#include "base/thread_pool.h"
 #include "engine/engine_testing.h"
 #include "rondo/engine.h"
+#include "rondo/thread_pool.h"
 
 namespace rondo {
 namespace {

@@ -7,10 +7,10 @@
 #include <map>
 #include <string>
 
-#include "base/thread_pool.h"
 #include "engine/engine_testing.h"
 #include "engine/letter_tokenizer.h"
 #include "rondo/error.h"
+#include "rondo/thread_pool.h"
 
 namespace rondo {
 namespace {

@@ -1,12 +1,12 @@
-#include "rondo/bench.h"
+#include "eval/bench.h"
 
 #include <gmock/gmock.h>
 
 #include <string>
 
-#include "base/thread_pool.h"
 #include "engine/random_model.h"
 #include "rondo/error.h"
+#include "rondo/thread_pool.h"
 
 namespace rondo {
 namespace {

@@ -4,11 +4,11 @@
 
 #include <algorithm>
 
-#include "base/thread_pool.h"
 #include "engine/letter_tokenizer.h"
 #include "engine/random_model.h"
 #include "eval/logits.h"
 #include "rondo/error.h"
+#include "rondo/thread_pool.h"
 
 namespace rondo {
 namespace {

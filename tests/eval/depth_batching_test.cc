@@ -2,11 +2,11 @@
 
 #include <cmath>
 
-#include "base/thread_pool.h"
 #include "engine/letter_tokenizer.h"
 #include "engine/random_model.h"
-#include "rondo/bench.h"
+#include "eval/bench.h"
 #include "rondo/error.h"
+#include "rondo/thread_pool.h"
 
 namespace rondo {
 namespace {

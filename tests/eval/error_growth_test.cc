@@ -1,14 +1,14 @@
-#include "rondo/error_growth.h"
+#include "eval/error_growth.h"
 
 #include <gtest/gtest.h>
 
 #include <cmath>
 #include <vector>
 
-#include "base/thread_pool.h"
 #include "engine/random_model.h"
 #include "rondo/error.h"
 #include "rondo/eval.h"
+#include "rondo/thread_pool.h"
 
 namespace rondo {
 namespace {

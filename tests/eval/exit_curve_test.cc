@@ -1,10 +1,10 @@
-#include "rondo/exit_curve.h"
+#include "eval/exit_curve.h"
 
 #include <gtest/gtest.h>
 
-#include "base/thread_pool.h"
 #include "engine/random_model.h"
 #include "rondo/error.h"
+#include "rondo/thread_pool.h"
 
 namespace rondo {
 namespace {

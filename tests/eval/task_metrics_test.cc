@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-#include "base/thread_pool.h"
+#include "rondo/thread_pool.h"
 
 namespace rondo {
 namespace {

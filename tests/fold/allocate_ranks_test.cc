@@ -6,10 +6,10 @@
 #include <algorithm>
 #include <cmath>
 
-#include "base/thread_pool.h"
 #include "fold/held_out.h"
 #include "fold/random_model.h"
 #include "rondo/error.h"
+#include "rondo/thread_pool.h"
 
 namespace rondo {
 namespace {

@@ -6,10 +6,10 @@
 #include <cmath>
 
 #include "base/rng.h"
-#include "base/thread_pool.h"
 #include "engine/random_model.h"
 #include "fold/logistic.h"
 #include "rondo/error.h"
+#include "rondo/thread_pool.h"
 
 namespace rondo {
 namespace {

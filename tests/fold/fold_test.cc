@@ -8,9 +8,9 @@
 #include <cstring>
 #include <limits>
 
-#include "base/thread_pool.h"
 #include "fold/random_model.h"
 #include "rondo/error.h"
+#include "rondo/thread_pool.h"
 
 namespace rondo {
 namespace {

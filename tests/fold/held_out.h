@@ -6,8 +6,8 @@
 #include <vector>
 
 #include "base/rng.h"
-#include "base/thread_pool.h"
 #include "rondo/engine.h"
+#include "rondo/thread_pool.h"
 
 namespace rondo {
 

@@ -10,10 +10,10 @@
 
 #include "base/file.h"
 #include "base/temp_dir.h"
-#include "base/thread_pool.h"
 #include "hub/native_testing.h"
 #include "rondo/error.h"
 #include "rondo/export.h"
+#include "rondo/thread_pool.h"
 #include "rondo/tokenizer.h"
 
 namespace rondo {

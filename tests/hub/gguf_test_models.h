@@ -7,9 +7,9 @@
 #include <vector>
 
 #include "base/rng.h"
-#include "base/thread_pool.h"
 #include "rondo/export.h"
 #include "rondo/model.h"
+#include "rondo/thread_pool.h"
 
 namespace rondo {
 

@@ -2,11 +2,11 @@
 
 #include <gtest/gtest.h>
 
-#include "base/thread_pool.h"
 #include "kernels/aligned_buffer.h"
 #include "kernels/kernel_testing.h"
 #include "kernels/reference.h"
 #include "rondo/error.h"
+#include "rondo/thread_pool.h"
 #include "tensor/float_convert.h"
 
 namespace rondo {

@@ -4,11 +4,11 @@
 
 #include <functional>
 
-#include "base/thread_pool.h"
 #include "kernels/aligned_buffer.h"
 #include "kernels/attention.h"
 #include "kernels/kernel_testing.h"
 #include "kernels/row_ops.h"
+#include "rondo/thread_pool.h"
 
 namespace rondo {
 namespace {

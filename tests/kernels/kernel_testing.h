@@ -11,9 +11,9 @@
 #include <vector>
 
 #include "base/rng.h"
-#include "base/thread_pool.h"
 #include "kernels/matmul.h"
 #include "kernels/simd_targets.h"
+#include "rondo/thread_pool.h"
 
 namespace rondo {
 

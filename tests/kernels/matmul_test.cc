@@ -2,10 +2,10 @@
 
 #include <gtest/gtest.h>
 
-#include "base/thread_pool.h"
 #include "kernels/kernel_testing.h"
 #include "kernels/reference.h"
 #include "rondo/error.h"
+#include "rondo/thread_pool.h"
 #include "tensor/float_convert.h"
 
 namespace rondo {

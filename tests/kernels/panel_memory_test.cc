@@ -6,7 +6,7 @@
 #include <cstring>
 #include <vector>
 
-#include "base/thread_pool.h"
+#include "rondo/thread_pool.h"
 
 namespace rondo {
 namespace {

@@ -5,10 +5,10 @@
 #include <cmath>
 #include <cstring>
 
-#include "base/thread_pool.h"
 #include "kernels/kernel_testing.h"
 #include "kernels/matmul.h"
 #include "kernels/reference.h"
+#include "rondo/thread_pool.h"
 #include "tensor/float_convert.h"
 
 namespace rondo {

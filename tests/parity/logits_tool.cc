@@ -11,9 +11,9 @@
 #include <string>
 #include <vector>
 
-#include "base/thread_pool.h"
 #include "rondo/engine.h"
 #include "rondo/error.h"
+#include "rondo/thread_pool.h"
 
 namespace {
 

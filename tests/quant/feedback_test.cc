@@ -7,9 +7,9 @@
 #include <vector>
 
 #include "base/rng.h"
-#include "base/thread_pool.h"
 #include "fold/moments.h"
 #include "rondo/error.h"
+#include "rondo/thread_pool.h"
 
 namespace rondo {
 namespace {

@@ -4,9 +4,9 @@
 #include <functional>
 #include <map>
 
-#include "base/thread_pool.h"
 #include "rondo/error.h"
 #include "rondo/recognizer.h"
+#include "rondo/thread_pool.h"
 #include "speech/attention_search.h"
 #include "speech/ctc_search.h"
 #include "speech/encoder.h"

@@ -11,9 +11,9 @@
 
 #include "base/file.h"
 #include "base/json.h"
-#include "base/thread_pool.h"
 #include "rondo/error.h"
 #include "rondo/speech_model.h"
+#include "rondo/thread_pool.h"
 #include "speech/decoder.h"
 #include "speech/encoder.h"
 

@@ -5,8 +5,8 @@
 #include <algorithm>
 
 #include "base/rng.h"
-#include "base/thread_pool.h"
 #include "rondo/error.h"
+#include "rondo/thread_pool.h"
 #include "speech/random_speech_model.h"
 
 namespace rondo {

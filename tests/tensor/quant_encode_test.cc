@@ -8,9 +8,9 @@
 #include <vector>
 
 #include "base/rng.h"
-#include "base/thread_pool.h"
 #include "rondo/error.h"
 #include "rondo/tensor.h"
+#include "rondo/thread_pool.h"
 #include "tensor/float_convert.h"
 #include "tensor/quant_blocks.h"
 #include "tensor/quant_grid.h"

@@ -13,7 +13,7 @@
 #include "base/temp_dir.h"
 #include "rondo/error.h"
 #include "rondo/tokenizer.h"
-#include "text/byte_level.h"
+#include "text/tokenizer/byte_level.h"
 
 namespace rondo {
 

@@ -22,7 +22,7 @@
 #include "formats/gguf.h"
 #include "rondo/error.h"
 #include "rondo/tokenizer.h"
-#include "text/gguf_vocab.h"
+#include "text/tokenizer/gguf_vocab.h"
 
 namespace rondo {
 namespace {

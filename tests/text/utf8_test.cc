@@ -1,8 +1,8 @@
-#include "text/utf8.h"
+#include "text/unicode/utf8.h"
 
 #include <gtest/gtest.h>
 
-#include "text/byte_level.h"
+#include "text/tokenizer/byte_level.h"
 
 namespace rondo {
 namespace {

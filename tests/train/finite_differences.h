@@ -8,7 +8,7 @@
 #include <functional>
 
 #include "base/rng.h"
-#include "train/params.h"
+#include "train/model/params.h"
 
 namespace rondo {
 

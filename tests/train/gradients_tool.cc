@@ -14,7 +14,7 @@
 
 #include "formats/safetensors.h"
 #include "rondo/error.h"
-#include "train/student.h"
+#include "train/model/student.h"
 
 namespace rondo {
 namespace {

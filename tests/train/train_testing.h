@@ -6,9 +6,9 @@
 #include <utility>
 #include <vector>
 
+#include "corpus/token_data.h"
 #include "engine/engine_testing.h"
-#include "rondo/token_data.h"
-#include "train/student.h"
+#include "train/model/student.h"
 
 namespace rondo {
 

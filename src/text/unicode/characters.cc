@@ -1,0 +1,65 @@
+#include "text/unicode/characters.h"
+
+#include <utf8proc.h>
+
+#include <string_view>
+
+#include "text/unicode/unicode_tables.h"
+#include "text/unicode/utf8.h"
+
+namespace rondo {
+namespace {
+
+// General category as two letters, Unicode 16 at least.
+std::string_view Category(char32_t code) {
+  const std::string_view known = utf8proc_category_string(static_cast<utf8proc_int32_t>(code));
+  if (known != "Cn") return known;
+  for (const CategoryRange& range : CategoriesSinceUnicode14()) {
+    if (code >= range.first && code <= range.last) return range.category;
+  }
+  return known;
+}
+
+}  // namespace
+
+bool IsSpace(char32_t code) {
+  return code == ' ' || (code >= 0x9 && code <= 0xD) || code == 0x85 || code == 0xA0 ||
+         code == 0x1680 || (code >= 0x2000 && code <= 0x200A) || code == 0x2028 || code == 0x2029 ||
+         code == 0x202F || code == 0x205F || code == 0x3000;
+}
+
+bool IsNumber(char32_t code) {
+  if (code < 0x80) return code >= '0' && code <= '9';
+  return Category(code)[0] == 'N' || Contains(NumbersOfUnicode17(), code);
+}
+
+bool IsWordChar(char32_t code) {
+  const std::string_view category = Category(code);
+  if (category[0] == 'L' || category[0] == 'M') return true;
+  if (category == "Nd" || category == "Nl" || category == "Pc") return true;
+  // Join_Control and the circled letters, which are alphabetic symbols.
+  return code == 0x200C || code == 0x200D || (code >= 0x24B6 && code <= 0x24E9) ||
+         (code >= 0x1F130 && code <= 0x1F149) || (code >= 0x1F150 && code <= 0x1F169) ||
+         (code >= 0x1F170 && code <= 0x1F189);
+}
+
+size_t SpaceRunEnd(std::string_view text, size_t position) {
+  while (position < text.size()) {
+    const Utf8Step step = NextUtf8(text, position);
+    if (!IsSpace(step.code)) break;
+    position += step.length;
+  }
+  return position;
+}
+
+size_t SpaceRunBegin(std::string_view text, size_t position) {
+  while (position > 0) {
+    size_t begin = position - 1;
+    while (begin > 0 && (static_cast<unsigned char>(text[begin]) & 0xC0) == 0x80) --begin;
+    if (!IsSpace(NextUtf8(text, begin).code)) break;
+    position = begin;
+  }
+  return position;
+}
+
+}  // namespace rondo

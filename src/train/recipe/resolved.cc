@@ -1,0 +1,56 @@
+#include "train/recipe/resolved.h"
+
+#include <algorithm>
+#include <filesystem>
+
+#include "base/file.h"
+#include "rondo/error.h"
+#include "rondo/tensor.h"
+#include "train/recipe/place.h"
+
+namespace rondo {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+std::string ResolvedPath(const Recipe& recipe) {
+  return (fs::path(recipe.run.out) / "resolved.toml").string();
+}
+
+}  // namespace
+
+void CheckResolved(const Recipe& recipe) {
+  const std::string path = ResolvedPath(recipe), text = RecipeToToml(recipe);
+  if (!fs::exists(path)) return;
+  const std::string before = ReadTextFile(path);
+  if (before == text) return;
+  const auto at = std::ranges::mismatch(before, text).in1 - before.begin();
+  const size_t begin = before.rfind('\n', static_cast<size_t>(at)) + 1;
+  throw Error({.function = "Train",
+               .problem = "the folder holds a run of another recipe, which has '" +
+                          before.substr(begin, before.find('\n', begin) - begin) + "'",
+               .expected = "the same recipe, or another run.out",
+               .file = path});
+}
+
+void KeepResolved(const Recipe& recipe) {
+  fs::create_directories(recipe.run.out);
+  if (!fs::exists(ResolvedPath(recipe))) {
+    WriteTextFile(ResolvedPath(recipe), RecipeToToml(recipe));
+  }
+}
+
+void CheckRunSection(const Recipe& recipe) {
+  const RunSection& run = recipe.run;
+  const Place place = {recipe.file, "run"};
+  if (run.out.empty()) place.Fail("out", "no folder", "where the run is kept");
+  place.Check(run.keep >= 1, "keep", run.keep, "1 or more checkpoints");
+  const auto types = {DType::kF32, DType::kBF16, DType::kF16};
+  const DType store = place.Named("store", [&] { return DTypeFromName(run.store); });
+  if (std::ranges::find(types, store) == types.end()) {
+    place.Fail("store", "'" + run.store + "'", "f32, bf16 or f16");
+  }
+}
+
+}  // namespace rondo

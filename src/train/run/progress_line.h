@@ -1,0 +1,26 @@
+// What a run says on standard error: one line a report, rewritten in place on a terminal.
+#pragma once
+
+#include <string>
+
+#include "base/run_log.h"
+
+namespace rondo {
+
+class ProgressLine {
+ public:
+  explicit ProgressLine(bool quiet);
+  // `progress` in [0, 1] of the stage after `seconds` of it.
+  void Show(const std::string& stage, double progress, double seconds, const RunMetrics& metrics);
+  void ShowValidation(const RunMetrics& metrics);
+  void ShowSample(const std::string& text);
+  // Also when quiet.
+  void Warn(const std::string& message);
+
+ private:
+  void EndLine();
+  bool quiet_, terminal_;
+  bool open_ = false;  // a line without its end
+};
+
+}  // namespace rondo

@@ -1,0 +1,42 @@
+// What lives as long as a stage of a run: its parameters, their optimiser, the student.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "train/model/fading.h"
+#include "train/model/student.h"
+#include "train/recipe/stage.h"
+#include "train/run/optimizer.h"
+#include "train/tying/tying.h"
+
+namespace rondo {
+
+struct StageRun {
+  // `model` is where the stage begins; `tying` is null unless layers are tied in it. `ranks` and
+  // `tying` outlive it.
+  StageRun(Stage s, const Model& model, uint64_t seed, at::Device device, const Ranks& ranks,
+           Tying* tying);
+
+  // Also where parameters changed their places.
+  void MakeStudent(int64_t max_length, TeacherCache* cache);
+  // Goes on with the present ties instead of those before: what is not used any more leaves memory.
+  // The student must be made again.
+  void Retie(const Ties& before);
+  // Bytes of weights, gradients and what the optimiser remembers.
+  int64_t TrainingBytes() const;
+
+  Stage stage;
+  ModelConfig config;
+  SharingPlan plan;
+  Tying* tying;
+  const Ranks& ranks;
+  Params params;
+  Optimizer optimizer;
+  std::optional<Fading> fading;
+  std::vector<int> fade_groups;
+  std::unique_ptr<Student> student;
+};
+
+}  // namespace rondo

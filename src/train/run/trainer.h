@@ -1,0 +1,31 @@
+// A whole run: stages, logs, measurements, checkpoints, resumption.
+//
+//   Train(ReadRecipe("recipe.toml", {}), {.resume = true});
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "train/recipe/recipe.h"
+
+namespace rondo {
+
+struct TrainOptions {
+  bool resume = false;     // go on from the newest checkpoint of the run's folder, if there is one
+  bool quiet = false;      // no progress on standard error
+  int64_t stop_after = 0;  // leave without a word after so many steps of the run, as a kill would
+};
+
+struct TrainResult {
+  std::string model;  // directory of the finished model; empty when stopped
+  int64_t steps = 0;
+  int64_t tokens = 0;
+  double seconds = 0;           // of training, measurements and checkpoints not counted
+  double valid_perplexity = 0;  // of the finished model; 0: not measured
+};
+
+// Throws rondo::Error for recipes that make no sense, data or models that are not there, a folder
+// that holds another run, and training that diverged.
+TrainResult Train(const Recipe& recipe, const TrainOptions& options);
+
+}  // namespace rondo

@@ -1,0 +1,471 @@
+#include "train/tying/tying.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "base/choice.h"
+#include "base/glob.h"
+#include "rondo/error.h"
+#include "train/recipe/place.h"
+
+namespace rondo {
+namespace {
+
+constexpr std::array<std::string_view, 3> kModeNames = {"rl", "fixed", "replay"};
+constexpr std::array<std::string_view, 3> kUnitNames = {"layer", "half", "module"};
+constexpr std::array<std::string_view, 2> kNormNames = {"tied", "own"};
+constexpr std::array<std::string_view, 3> kStartNames = {"frozen", "independent", "tied"};
+constexpr std::array<std::string_view, 3> kUntieNames = {"copy", "alias", "restore"};
+constexpr std::array<std::string_view, 2> kGradientNames = {"owner", "sum"};
+constexpr std::array<std::string_view, 2> kResidualStartNames = {"fit", "zero"};
+constexpr std::array<std::string_view, 3> kRewardNames = {"perplexity", "bits", "relative"};
+constexpr std::array<std::string_view, 7> kPolicyNames = {"none",   "first",  "pairs", "mirror",
+                                                          "random", "greedy", "plan"};
+
+QAgentOptions AgentOf(const TyingSection& s, uint64_t seed) {
+  return {.hidden = s.hidden,
+          .discount = s.discount,
+          .lr = s.agent_lr,
+          .weight_decay = s.agent_decay,
+          .replay = s.replay,
+          .replay_batch = s.replay_batch,
+          .target_every = s.target_every,
+          .seed = seed,
+          .favoured = {},
+          .head_start = s.own_value};
+}
+
+void CheckNumbers(const TyingSection& s, const ModelConfig& config, const Place& place) {
+  const auto share = [&](double value, const char* field) {
+    place.Check(value >= 0 && value <= 1, field, value, "0 to 1");
+  };
+  const auto least = [&](double value, const char* field, int lowest, const char* expected) {
+    place.Check(value >= lowest && value <= 1e12, field, value, expected);
+  };
+  least(s.interval, "interval", 1, "1 or more");
+  least(s.reach, "reach", 0, "0 or more");
+  least(s.budget, "budget", 0, "0 or more");
+  least(s.reward_clip, "reward_clip", 0, "0 or more");
+  least(s.hidden, "hidden", 1, "1 or more");
+  least(s.replay, "replay", 0, "0 or more");
+  least(s.replay_batch, "replay_batch", 1, "1 or more");
+  least(s.target_every, "target_every", 0, "0 or more");
+  least(s.agent_lr, "agent_lr", 0, "0 or more");
+  least(s.agent_decay, "agent_decay", 0, "0 or more");
+  share(s.until, "until");
+  share(s.budget_from, "budget_from");
+  share(s.budget_by, "budget_by");
+  least(s.undo, "undo", 0, "0 or more");
+  share(s.discount, "discount");
+  share(s.epsilon, "epsilon");
+  share(s.epsilon_decay, "epsilon_decay");
+  share(s.epsilon_floor, "epsilon_floor");
+  share(s.policy_at, "policy_at");
+  place.Check(std::isfinite(s.own_value), "own_value", s.own_value, "a finite number");
+  place.Check(std::isfinite(s.size_weight), "size_weight", s.size_weight, "a finite number");
+  place.Check(s.rank >= 1, "rank", s.rank, "1 or more");
+  place.Check(s.keep >= 0 && s.keep <= config.layers, "keep", s.keep, "0 to the number of layers");
+  place.Check(config.layers > 1, "mode", config.layers, "a model of several layers");
+}
+
+// Choices by depth as text; a layer that nothing was decided about is a dot.
+std::string OwnersText(const TieUnit& unit) {
+  std::string text = unit.name + ":";
+  for (size_t d = 0; d < unit.choice.size(); ++d) {
+    int owner = static_cast<int>(d);
+    while (unit.choice[static_cast<size_t>(owner)] != owner) {
+      owner = unit.choice[static_cast<size_t>(owner)];
+    }
+    text += ' ';
+    text += unit.frozen[d] != 0 ? "." : std::to_string(owner);
+  }
+  return text;
+}
+
+nlohmann::json UnitsToJson(const TieState& state) {
+  nlohmann::json units = nlohmann::json::array();
+  for (const TieUnit& unit : state.units) {
+    units.push_back({{"choice", unit.choice},
+                     {"own", unit.own},
+                     {"storage", unit.storage},
+                     {"frozen", unit.frozen}});
+  }
+  return units;
+}
+
+void UnitsFromJson(const nlohmann::json& units, TieState& state) {
+  for (size_t i = 0; i < state.units.size(); ++i) {
+    const nlohmann::json& unit = units.at(i);
+    unit.at("choice").get_to(state.units[i].choice);
+    unit.at("own").get_to(state.units[i].own);
+    unit.at("storage").get_to(state.units[i].storage);
+    unit.at("frozen").get_to(state.units[i].frozen);
+  }
+}
+
+[[noreturn]] void FailLog(const std::string& path, std::string problem) {
+  throw Error({.function = "Tying",
+               .problem = std::move(problem),
+               .expected = "the decisions of a run with the same layers and units",
+               .file = path,
+               .field = "tying.decisions"});
+}
+
+}  // namespace
+
+TyingOptions ResolveTying(const Recipe& recipe, const Model& model) {
+  const TyingSection& s = *recipe.tying;
+  const Place place = {recipe.file, "tying"};
+  CheckNumbers(s, model.config, place);
+  const auto named = [&]<typename T, size_t N>(const char* field,
+                                               const std::array<std::string_view, N>& names,
+                                               const std::string& value, T) {
+    return place.Named(field, [&] { return ChoiceFromName<T>(names, value, "ResolveTying"); });
+  };
+  TyingOptions options{
+      .mode = named("mode", kModeNames, s.mode, TyingMode{}),
+      .units = named("unit", kUnitNames, s.unit, TieUnits{}),
+      .own_norms = named("norms", kNormNames, s.norms, int{}) == 1,
+      .start = named("start", kStartNames, s.start, TieStart{}),
+      .untie = named("untie", kUntieNames, s.untie, Untie{}),
+      .summed = named("gradients", kGradientNames, s.gradients, int{}) == 1,
+      .reward = named("reward", kRewardNames, s.reward, TieReward{}),
+      .residual = {place.Named("residual", [&] { return ResidualKindFromName(s.residual); }),
+                   s.rank,
+                   named("residual_start", kResidualStartNames, s.residual_start, ResidualStart{})},
+      .agent = AgentOf(s, recipe.run.seed),
+      .policy = {.kind = named("policy", kPolicyNames, s.policy, TiePolicy{}),
+                 .keep = s.keep,
+                 .plan = s.plan,
+                 .seed = recipe.run.seed},
+      .section = s};
+  if (options.mode == TyingMode::kFixed) options.start = TieStart::kIndependent;
+  const ResidualKind kind = options.residual.kind;
+  if (kind == ResidualKind::kMulDiag || kind == ResidualKind::kKronecker) {
+    place.Fail("residual", "'" + s.residual + "'", "none, lora, lora-diag or dora");
+  }
+  if (s.undo > 0 && options.untie != Untie::kRestore) {
+    place.Fail("untie", "'" + s.untie + "' with undo", "restore: a layer gets back what it had");
+  }
+  if (!(model.plan == IdentityPlan(model.config))) {
+    Place{recipe.file, ""}.Fail("tying", "a model whose layers share tensors or have residuals",
+                                "one that shares nothing");
+  }
+  return options;
+}
+
+int TiedStage(const Recipe& recipe) {
+  if (!recipe.tying) return -1;
+  const std::string& wanted = recipe.tying->stage;
+  if (wanted.empty()) return 0;
+  int found = -1, count = 0;
+  std::string names;
+  for (size_t i = 0; i < recipe.stages.size(); ++i) {
+    const std::string& name = recipe.stages[i].name;
+    names += (i == 0 ? "'" : ", '") + name + "'";
+    if (name != wanted) continue;
+    found = static_cast<int>(i);
+    ++count;
+  }
+  if (count == 1) return found;
+  Place{recipe.file, "tying"}.Fail(
+      "stage", "'" + wanted + "'" + (count > 1 ? ", which several stages are called" : ""),
+      "one stage's name of " + names);
+}
+
+void CheckTyingStage(const Recipe& recipe, size_t index, int ranks) {
+  const StageOptions& o = recipe.stages[index];
+  const Place place = {recipe.file, "stages." + std::to_string(index)};
+  const auto refuse = [&](bool bad, const char* field, const std::string& value) {
+    if (!bad) return;
+    place.Fail(field, "'" + value + "' in a stage whose layers are tied", "another stage for that");
+  };
+  refuse(o.kind != "distill", "kind", o.kind);
+  refuse(o.fade != "none", "fade", o.fade);
+  refuse(o.exits != "none", "exits", o.exits);
+  refuse(o.mixture != 0, "mixture", std::to_string(o.mixture));
+  refuse(o.gate != 0, "gate", std::to_string(o.gate));
+  refuse(!o.widths.empty(), "widths", std::to_string(o.widths.size()) + " widths");
+  if (ranks == 1) return;
+  Place{recipe.file, ""}.Fail("tying", std::to_string(ranks) + " processes",
+                              "one: layers tie themselves in single processes only");
+}
+
+Tying::Tying(const Recipe& recipe, const Model& model)
+    : options_(ResolveTying(recipe, model)), config_(model.config), base_(model.plan) {
+  ties_.residual = options_.residual;
+  Update(StartTies(config_, options_.units, options_.start, options_.own_norms));
+  untied_ = CountParameters(config_, base_).NonEmbedding();
+  if (options_.untie == Untie::kRestore) original_ = model;
+  if (options_.mode == TyingMode::kReplay) ReadDecisions(options_.section.decisions);
+  if (options_.mode != TyingMode::kRl) return;
+  const int units = static_cast<int>(ties_.state.units.size()), layers = config_.layers;
+  QAgentOptions agent = options_.agent;
+  for (int u = 0; u < units; ++u) {
+    for (int d = 1; d < layers; ++d) {
+      agent.favoured.push_back(SliceOf({.unit = u, .depth = d}).begin + d);
+    }
+  }
+  agent_.emplace(agent, units * layers, units * layers * (layers + 1) / 2);
+}
+
+void Tying::Update(TieState state) {
+  ties_.state = std::move(state);
+  ties_.plan = PlanOfTies(config_, base_, ties_.state, ties_.residual);
+}
+
+Ties Tying::Untied() const {
+  return {.state = StartTies(config_, options_.units, TieStart::kIndependent, options_.own_norms),
+          .residual = ties_.residual,
+          .plan = base_};
+}
+
+int64_t Tying::Stored(const TieState& state) const {
+  return StoredParameters(config_, base_, state, ties_.residual);
+}
+
+double Tying::StoredShare() const {
+  return static_cast<double>(Stored(ties_.state)) / static_cast<double>(untied_);
+}
+
+// An episode asks about every layer but the first, of each the units in turn.
+Tying::Position Tying::PositionOf(int64_t decision) const {
+  const auto units = static_cast<int64_t>(ties_.state.units.size());
+  const int64_t of_episode = units * (config_.layers - 1), at = decision % of_episode;
+  return {.unit = static_cast<int>(at % units),
+          .depth = static_cast<int>(1 + at / units),
+          .episode = decision / of_episode};
+}
+
+ActionSlice Tying::SliceOf(const Position& at) const {
+  const int of_unit = config_.layers * (config_.layers + 1) / 2;
+  return {at.unit * of_unit + at.depth * (at.depth + 1) / 2, at.depth + 1};
+}
+
+bool Tying::Due(int64_t stage_step, double progress) const {
+  if (options_.mode == TyingMode::kFixed) {
+    return !applied_ && progress >= options_.section.policy_at;
+  }
+  return open_ ? stage_step % options_.section.interval == 0 : progress < options_.section.until;
+}
+
+// Actions within reach that keep within the budget, or, where none does, come nearest to it.
+std::vector<uint8_t> Tying::Allowed(const Position& at, double progress) const {
+  const TyingSection& s = options_.section;
+  std::vector<uint8_t> allowed(static_cast<size_t>(at.depth) + 1, 1);
+  for (int a = 0; s.reach > 0 && a < at.depth - s.reach; ++a) allowed[static_cast<size_t>(a)] = 0;
+  if (s.budget == 0) return allowed;
+  const auto untied = static_cast<double>(untied_);
+  const double budget = s.budget <= 1 ? s.budget * untied : s.budget;
+  const double falling = s.budget_by - s.budget_from;
+  const double share =
+      progress >= s.budget_by ? 1.0 : std::max(0.0, (progress - s.budget_from) / falling);
+  const double limit = untied + share * (budget - untied);
+  std::vector<double> excess(allowed.size());
+  double least = 1e300;
+  for (int a = 0; a <= at.depth; ++a) {
+    const auto i = static_cast<size_t>(a);
+    if (allowed[i] == 0) continue;
+    TieState state = ties_.state;
+    state.units[static_cast<size_t>(at.unit)].Act(at.depth, a, options_.untie);
+    excess[i] = std::max(0.0, static_cast<double>(Stored(state)) - limit);
+    least = std::min(least, excess[i]);
+  }
+  for (size_t i = 0; i < allowed.size(); ++i) allowed[i] = allowed[i] != 0 && excess[i] <= least;
+  return allowed;
+}
+
+RunMetrics Tying::TieEvent(int unit) const {
+  return {.event = "tie", .text = OwnersText(ties_.state.units[static_cast<size_t>(unit)])};
+}
+
+std::vector<RunMetrics> Tying::Decide(double progress, const TieProbeStart& probe,
+                                      const Params& params) {
+  TieState state = ties_.state;
+  if (options_.mode == TyingMode::kFixed) {
+    std::vector<RunMetrics> events;
+    for (TieUnit& unit : state.units) {
+      const std::vector<int> choices = ChoicesOfPolicy(options_.policy, unit, params, ties_.plan);
+      for (int d = 1; d < config_.layers; ++d) {
+        unit.Act(d, choices[static_cast<size_t>(d)], options_.untie);
+      }
+    }
+    Update(std::move(state));
+    applied_ = true;
+    for (size_t i = 0; i < ties_.state.units.size(); ++i) {
+      events.push_back(TieEvent(static_cast<int>(i)));
+    }
+    return events;
+  }
+  const Position at = PositionOf(decisions_);
+  const TyingSection& s = options_.section;
+  const double epsilon = std::max(
+      s.epsilon_floor, s.epsilon * std::pow(s.epsilon_decay, static_cast<double>(at.episode)));
+  QAgent::Chosen chosen;
+  const std::vector<uint8_t> allowed = Allowed(at, progress);
+  if (agent_) {
+    chosen = agent_->Choose(state.Vector(), SliceOf(at), allowed, epsilon, decisions_);
+  } else {
+    if (decisions_ >= static_cast<int64_t>(recorded_.size())) {
+      FailLog(s.decisions, std::to_string(recorded_.size()) + " decisions, and one more is due");
+    }
+    chosen.action = recorded_[static_cast<size_t>(decisions_)];
+    if (chosen.action > at.depth) FailLog(s.decisions, "an action beyond its layer");
+  }
+  open_ = {.at = at, .action = chosen.action, .state = state.Vector(), .probe = probe};
+  const int kept = state.units[static_cast<size_t>(at.unit)].choice[static_cast<size_t>(at.depth)];
+  if (s.undo > 0 && allowed[static_cast<size_t>(kept)] != 0) open_->before = state;
+  if (options_.reward == TieReward::kRelative) open_->stored = StoredShare();
+  state.units[static_cast<size_t>(at.unit)].Act(at.depth, chosen.action, options_.untie);
+  Update(std::move(state));
+  RunMetrics event = TieEvent(at.unit);
+  event.more = {{"decision", static_cast<double>(decisions_)},
+                {"episode", static_cast<double>(at.episode)},
+                {"unit", at.unit},
+                {"depth", at.depth},
+                {"action", chosen.action}};
+  if (agent_) {
+    event.more["explored"] = chosen.explored;
+    event.more["epsilon"] = epsilon;
+    event.more["value"] = chosen.value;
+  }
+  return {event};
+}
+
+double Tying::Quality(double cross_entropy) const {
+  double quality = 0;
+  switch (options_.reward) {
+    case TieReward::kPerplexity:
+      quality = -std::exp(cross_entropy);
+      break;
+    case TieReward::kBits:
+      quality = -cross_entropy / std::log(2.0);
+      break;
+    case TieReward::kRelative:
+      quality = 100 * (1 - cross_entropy / open_->probe.cross_entropy);
+      break;
+  }
+  const double clip = options_.section.reward_clip;
+  return clip > 0 ? std::clamp(quality, -clip, clip) : quality;
+}
+
+RunMetrics Tying::Close(double cross_entropy) {
+  const double stored = StoredShare() - open_->stored;
+  const double reward = Quality(cross_entropy) - options_.section.size_weight * stored;
+  RunMetrics event{.event = "reward"};
+  event.more = {{"decision", static_cast<double>(decisions_)},
+                {"probe_ce", cross_entropy},
+                {"reward", reward}};
+  if (agent_) {
+    const QAgent::Update update = agent_->Learn({.state = std::move(open_->state),
+                                                 .slice = SliceOf(open_->at),
+                                                 .action = open_->action,
+                                                 .reward = static_cast<float>(reward),
+                                                 .next = ties_.state.Vector()},
+                                                decisions_);
+    event.more["agent_loss"] = update.loss;
+    event.more["target"] = update.target;
+  }
+  if (open_->before && reward < -options_.section.undo) {
+    Update(std::move(*open_->before));
+    event.more["undone"] = 1;
+  }
+  ++decisions_;
+  open_.reset();
+  return event;
+}
+
+std::vector<TrainGroup> Tying::Groups(std::span<const TrainGroup> groups,
+                                      std::span<const std::string> names) const {
+  std::vector<TrainGroup> all;
+  for (const std::string& name : FrozenTensors(config_, ties_)) all.push_back({name, 0});
+  // Residuals may be named that do not exist yet.
+  for (const TrainGroup& group : groups) {
+    const auto matches = [&](const std::string& name) { return GlobMatch(group.pattern, name); };
+    if (std::ranges::any_of(names, matches)) all.push_back(group);
+  }
+  return all;
+}
+
+void Tying::Describe(RunMetrics& metrics) const {
+  metrics.more["independent_layers"] = ties_.state.IndependentLayers();
+  metrics.more["stored_parameters"] = static_cast<double>(Stored(ties_.state));
+}
+
+nlohmann::json Tying::Save() const {
+  nlohmann::json json = {
+      {"decisions", decisions_}, {"applied", applied_}, {"units", UnitsToJson(ties_.state)}};
+  if (open_) {
+    json["open"] = {{"action", open_->action},
+                    {"state", open_->state},
+                    {"next_row", open_->probe.sampler.next_row},
+                    {"data", open_->probe.sampler.data},
+                    {"cross_entropy", open_->probe.cross_entropy},
+                    {"stored", open_->stored}};
+    if (open_->before) json["open"]["before"] = UnitsToJson(*open_->before);
+  }
+  return json;
+}
+
+std::vector<std::pair<std::string, Tensor>> Tying::SaveTensors() const {
+  return agent_ ? agent_->Save() : std::vector<std::pair<std::string, Tensor>>();
+}
+
+void Tying::Load(const nlohmann::json& json, const std::string& json_file,
+                 const std::string& tensors) {
+  try {
+    decisions_ = json.at("decisions").get<int64_t>();
+    applied_ = json.at("applied").get<bool>();
+    TieState state = ties_.state;
+    UnitsFromJson(json.at("units"), state);
+    Update(std::move(state));
+    if (json.contains("open")) {
+      const nlohmann::json& open = json.at("open");
+      open_ = {.at = PositionOf(decisions_),
+               .action = open.at("action").get<int>(),
+               .state = open.at("state").get<std::vector<float>>(),
+               .probe = {.sampler = {open.at("next_row").get<uint64_t>(),
+                                     open.at("data").get<uint64_t>()},
+                         .cross_entropy = open.at("cross_entropy").get<double>()},
+               .stored = open.at("stored").get<double>(),
+               .before = {}};
+      if (open.contains("before")) {
+        open_->before = ties_.state;
+        UnitsFromJson(open.at("before"), *open_->before);
+      }
+    }
+  } catch (const nlohmann::json::exception& error) {
+    throw Error({.function = "Tying::Load",
+                 .problem = error.what(),
+                 .expected = "the ties of a run",
+                 .file = json_file,
+                 .field = "tying"});
+  }
+  if (agent_) agent_->Load(tensors);
+}
+
+void Tying::ReadDecisions(const std::string& path) {
+  const std::filesystem::path file = path;
+  const std::string log =
+      (std::filesystem::is_directory(file) ? file / "metrics.jsonl" : file).string();
+  for (const RunMetrics& line : ReadRunLog(log)) {
+    if (line.event != "tie" || !line.more.contains("decision")) continue;
+    const auto at = static_cast<size_t>(line.more.at("decision"));
+    // A run that was resumed before its first checkpoint tells its first decision twice.
+    if (at > recorded_.size()) FailLog(log, "no decision " + std::to_string(recorded_.size()));
+    const int action = static_cast<int>(line.more.at("action"));
+    const Position position = PositionOf(static_cast<int64_t>(at));
+    if (line.more.at("depth") != position.depth || line.more.at("unit") != position.unit ||
+        action < 0) {
+      FailLog(log, "decision " + std::to_string(at) + " is about another layer");
+    }
+    recorded_.resize(std::max(recorded_.size(), at + 1));
+    recorded_[at] = action;
+  }
+  if (recorded_.empty()) FailLog(log, "no decisions");
+}
+
+}  // namespace rondo
