@@ -191,18 +191,23 @@ int RunTranscribe(const TranscribeCommandOptions& options, const CommonOptions& 
   Totals totals;
   std::vector<Output> files;
   const bool name_them = options.audio.size() > 1 && !common.json;
-  MemoryLimit limit(static_cast<uint64_t>(options.memory_mib) * kMiB);
-  for (const std::string& audio : options.audio) {
-    try {
-      files.push_back(TranscribeOne(audio, options, transcriber, printer, name_them, totals));
-    } catch (const std::bad_alloc&) {
-      FailFull(limit, audio, MeasureMemory(audio, transcriber, limit));
-    } catch (const Error&) {
-      // A buffer's, or a sound library's that got no memory; anything else is what it says.
-      const uint64_t needed = MeasureMemory(audio, transcriber, limit);
-      if (needed <= limit.bytes()) throw;
-      FailFull(limit, audio, needed);
+  const uint64_t most = static_cast<uint64_t>(options.memory_mib) * kMiB;
+  uint64_t peak = 0;
+  {
+    MemoryLimit limit(most);
+    for (const std::string& audio : options.audio) {
+      try {
+        files.push_back(TranscribeOne(audio, options, transcriber, printer, name_them, totals));
+      } catch (const std::bad_alloc&) {
+        FailFull(limit, audio, MeasureMemory(audio, transcriber, limit));
+      } catch (const Error&) {
+        // A buffer's, or a sound library's that got no memory; anything else is what it says.
+        const uint64_t needed = MeasureMemory(audio, transcriber, limit);
+        if (needed <= limit.bytes()) throw;
+        FailFull(limit, audio, needed);
+      }
     }
+    peak = limit.peak();
   }
   Output out;
   out.AddJson("files", JsonArray(files));
@@ -213,8 +218,8 @@ int RunTranscribe(const TranscribeCommandOptions& options, const CommonOptions& 
   out.Add("load_seconds", load_seconds);
   out.Add("weight_bytes", static_cast<int64_t>(transcriber.weight_bytes()));
   // What working may take beside weights and code, and how much it took.
-  out.Add("arena_bytes", static_cast<int64_t>(limit.bytes()));
-  out.Add("arena_peak_bytes", static_cast<int64_t>(limit.peak()));
+  out.Add("arena_bytes", static_cast<int64_t>(most));
+  out.Add("arena_peak_bytes", static_cast<int64_t>(peak));
   out.Add("peak_memory_bytes", PeakMemoryBytes());
   if (!common.json) std::printf("\n");
   out.Print(common.json);

@@ -32,9 +32,10 @@ bool CanHave(size_t size) {
   return other && both();
 }
 
-// In a process of its own, which ends with the number of the first thing that is not so.
+// In a new process, which ends with the number of the first thing that is not so.
 template <typename F>
 void ExpectInAProcess(const F& check) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
   EXPECT_EXIT(std::exit(check()), testing::ExitedWithCode(0), "");
 }
 
@@ -72,11 +73,11 @@ TEST(MemoryLimit, RemembersThePeakOfManySmallAndLargePieces) {
 TEST(MemoryLimit, CanBeRaisedFromTheSameStart) {
   ExpectInAProcess([] {
     UseOneHeap();
-    MemoryLimit limit(4 * kMiB);
-    if (CanHave(10 * kMiB)) return 1;
-    limit.Set(64 * kMiB);
-    if (!CanHave(10 * kMiB)) return 2;
-    return limit.peak() >= 10 * kMiB && limit.peak() < 32 * kMiB ? 0 : 3;
+    MemoryLimit limit(20 * kMiB);
+    if (CanHave(24 * kMiB)) return 1;
+    limit.Set(128 * kMiB);
+    if (!CanHave(24 * kMiB)) return 2;
+    return limit.peak() >= 24 * kMiB && limit.peak() < 64 * kMiB ? 0 : 3;
   });
 }
 

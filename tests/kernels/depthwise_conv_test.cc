@@ -28,7 +28,8 @@ struct Problem {
 
 class DepthwiseConvTest : public KernelTest {};
 
-// `size` products and as many additions round, each by ε of sums below 4 · size.
+// `size` products of two values below 4 round by ε of 16, and as many sums of them by ε of
+// 16 · size at most.
 TEST_P(DepthwiseConvTest, EqualsItsDefinition) {
   for (const int64_t size : {1, 3, 15, 31}) {
     for (const int64_t width : {1, 3, 4, 5, 8, 15, 16, 17, 33, 144}) {
@@ -37,7 +38,7 @@ TEST_P(DepthwiseConvTest, EqualsItsDefinition) {
         std::vector<float> y(p.x.size());
         DepthwiseConv(p.kernel(), p.history.data(), p.x.data(), 0, rows, y.data());
         const auto expected = reference::DepthwiseConv(p.weight, p.bias, p.history, p.x);
-        const double limit = 0x1p-24 * 8 * static_cast<double>(size * size);
+        const double limit = 0x1p-24 * 32 * static_cast<double>(size * size);
         for (size_t i = 0; i < y.size(); ++i) {
           ASSERT_NEAR(y[i], expected[i], limit) << size << " " << width << " " << rows << " " << i;
         }
