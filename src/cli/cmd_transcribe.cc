@@ -170,12 +170,12 @@ uint64_t MeasureMemory(const std::string& audio, Transcriber& transcriber, Memor
 
 [[noreturn]] void FailFull(const MemoryLimit& limit, const std::string& audio, uint64_t needed) {
   const uint64_t given = limit.bytes() / kMiB;
-  throw Error({.function = "RunTranscribe",
-               .problem = "the " + std::to_string(given) + " MiB do not suffice",
-               .expected = needed > limit.bytes() ? "at least " + std::to_string(needed / kMiB + 1)
-                                                  : "more",
-               .file = audio,
-               .field = "--memory"});
+  throw Error(
+      {.function = "RunTranscribe",
+       .problem = "the " + std::to_string(given) + " MiB do not suffice",
+       .expected = needed > limit.bytes() ? std::to_string(needed / kMiB + 1) + " or more" : "more",
+       .file = audio,
+       .field = "--memory"});
 }
 
 }  // namespace

@@ -301,11 +301,11 @@ void ConvBranch(const LayerContext& c, const Batch& batch, const float* x, float
   for (const LayerSpan& span : batch.spans) {
     const NormUse& depthwise = span.layer->norm(Module::kConvDepth);
     const DepthwiseKernel kernel{depthwise.gain, depthwise.bias, c.config.conv_kernel, d};
-    const float* x = gated + row * d;
+    const float* entering = gated + row * d;
     ForRows(c.pool, span.count, kernel.size * d, [&](int64_t r) {
-      DepthwiseConv(kernel, span.conv_history, x, r, r + 1, mixed + row * d);
+      DepthwiseConv(kernel, span.conv_history, entering, r, r + 1, mixed + row * d);
     });
-    KeepHistory(kernel, x, span.count, span.conv_history);
+    KeepHistory(kernel, entering, span.count, span.conv_history);
     row += span.count;
   }
   Norm(c, batch, Module::kConvMidNorm, mixed, 1, d, mixed);

@@ -76,10 +76,7 @@ void UnpackRow(const uint8_t* panel, int64_t in, int lane, float* out) {
 
 }  // namespace
 
-bool PackedMatrix::Holds(DType stored) const {
-  const bool wider = type_ == DType::kF32 && !IsQuantized(stored);
-  return stored == type_ || wider;
-}
+bool PackedMatrix::Holds(DType stored) const { return type_ == DType::kF32 || type_ == stored; }
 
 void PackedMatrix::RowToF32(int64_t row, float* out) const {
   const std::byte* panel = panels_.get() + row / kPanelWidth * panel_bytes_;

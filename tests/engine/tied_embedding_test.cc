@@ -1,6 +1,8 @@
 // Tied embeddings are held once: as the packed head, out of which rows are read.
 #include <gtest/gtest.h>
 
+#include <optional>
+#include <string>
 #include <vector>
 
 #include "engine/engine_testing.h"
@@ -41,17 +43,20 @@ class TiedEmbeddingTest : public testing::TestWithParam<DType> {};
 TEST_P(TiedEmbeddingTest, IsHeldOnceAndGivesTheSameBits) {
   ThreadPool pool(1);
   const Model model = TiedModel(GetParam());
-  const Engine tied(model, {}, pool), untied(Untied(model), {}, pool);
-  EXPECT_EQ(Logits(tied), Logits(untied));
-  EXPECT_EQ(tied.weight_bytes() + model.weights.Get("embed.weight").bytes().size(),
-            untied.weight_bytes());
+  for (const auto type : {std::optional<DType>(), std::optional(DType::kF32)}) {
+    const EngineOptions options{.weights = type};
+    const Engine tied(model, options, pool), untied(Untied(model), options, pool);
+    EXPECT_EQ(Logits(tied), Logits(untied));
+    EXPECT_EQ(tied.weight_bytes() + model.weights.Get("embed.weight").bytes().size(),
+              untied.weight_bytes());
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Types, TiedEmbeddingTest,
                          testing::Values(DType::kF32, DType::kF16, DType::kBF16, DType::kQ8_0,
                                          DType::kQ4_0, DType::kQ4_1, DType::kQ5_0, DType::kQ5_1,
                                          DType::kQ4_K, DType::kQ6_K),
-                         [](const auto& info) { return std::string(Info(info.param).name); });
+                         [](const auto& tested) { return std::string(Info(tested.param).name); });
 
 // Rounded for the head, exact as rows: then both are needed.
 TEST(TiedEmbedding, IsHeldTwiceWhereTheHeadIsRounded) {
