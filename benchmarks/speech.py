@@ -1,8 +1,6 @@
 #!/usr/bin/env python3
 """A streaming speech encoder with shared matrices beside the same one without: real-time factor and memory at batch 1.
 
-usage: speech.py [--types f32,q8_0,q4_0] [--chunks 1,4,16] [--share 3,6,9] [--seconds 30] [--rounds 3] [--threads 1] [--out FILE.json]
-
 The published size (Wang and Li 2024): 18 layers of 512 and 2048, CTC head, 4x subsampling, so that a chunk of n positions is 40 n
 ms of sound; residuals of rank 2 with diagonals. Weights are random: what is measured does not depend on them. The unshared model is
 made once by `rondo train` (one step), the others from it by `rondo fold`, under models/bench. Models run in turn on the same
@@ -85,13 +83,13 @@ def measure(model: pathlib.Path, kind: str, sound, threads: int) -> dict:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--types", default="f32,q8_0,q4_0")
-    parser.add_argument("--chunks", default="1,4,16")
-    parser.add_argument("--share", default="3,6,9")
-    parser.add_argument("--seconds", type=float, default=30)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--types", default="f32,q8_0,q4_0", help="weight types in memory")
+    parser.add_argument("--chunks", default="1,4,16", help="positions of a chunk, 40 ms of sound each")
+    parser.add_argument("--share", default="3,6,9", help="how many adjacent layers share weights")
+    parser.add_argument("--seconds", type=float, default=30, help="length of the noise")
+    parser.add_argument("--rounds", type=int, default=3, help="times that every model is measured")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--out", type=pathlib.Path)
+    parser.add_argument("--out", type=pathlib.Path, help="JSON file for all figures")
     options = parser.parse_args()
     generator = random.Random(1)
     sound = tempfile.TemporaryFile()

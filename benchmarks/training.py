@@ -1,9 +1,6 @@
 #!/usr/bin/env python3
 """Distillation of a folded SmolLM2-135M by `rondo train`, beside the same work written with torch, transformers and PEFT.
 
-usage: training.py [--steps 4] [--rounds 3] [--batch 8] [--length 256] [--rank 64] [--threads 2]
-                   [--compute f32|bf16] [--checkpoint none|loop|depth] [--out FILE.json]
-
 Neighbouring layers tied in pairs, LoRA of their own, everything trained by AdamW, a live teacher, cross-entropy and forward KL by
 half; with bf16 the operands of products are rounded to it, by autocast in the peer. The peer is train_peer.py. Both run in turn, each
 time from the start; the first step of a run does not count. The table shows the median over rounds, and the ratios taken inside
@@ -70,11 +67,13 @@ def peer(model: pathlib.Path, options: argparse.Namespace) -> dict:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name, value in {"steps": 4, "rounds": 3, "batch": 8, "length": 256, "rank": 64, "threads": 2}.items():
-        parser.add_argument(f"--{name}", type=int, default=value)
-    parser.add_argument("--compute", choices=["f32", "bf16"], default="f32")
+    for name, value, words in [("steps", 4, "of a run; the first does not count"), ("rounds", 3, "times that both run"),
+                               ("batch", 8, "rows of a step"), ("length", 256, "tokens of a row"), ("rank", 64, "of the LoRA"),
+                               ("threads", 2, "of both programs")]:
+        parser.add_argument(f"--{name}", type=int, default=value, help=f"{words} (default: {value})")
+    parser.add_argument("--compute", choices=["f32", "bf16"], default="f32", help="type of the products' operands")
     parser.add_argument("--checkpoint", choices=["none", "loop", "depth"], default="none", help="of rondo: activations computed again")
-    parser.add_argument("--out", type=pathlib.Path)
+    parser.add_argument("--out", type=pathlib.Path, help="JSON file for all figures")
     options = parser.parse_args()
     FILES.mkdir(parents=True, exist_ok=True)
     model, teacher = gguf("smollm2", "q4_1"), hf("smollm2")

@@ -1,9 +1,7 @@
 #!/usr/bin/env python3
 """Makes a corpus of synthesised English speech with German translations: sentence pairs read by many voices.
 
-usage: make_speech_corpus.py PAIRS.tsv[.xz] OUT [--hours H] [--test N] [--jobs J] [--seed S]
-
-PAIRS has a sentence and its translation on each line, with a tab between (Tatoeba's, CC BY 2.0 FR). Voices are those of Debian's
+Voices are those of Debian's
 espeak-ng (four accents, each in six variants, at several speeds and pitches) and flite (four speakers); sound is packed by opusenc. OUT.tar
 holds the recordings, OUT.train.tsv and OUT.test.tsv id, sentence and translation (docs/speech.md); no English sentence is in both, in any
 punctuation, every voice is. The same arguments give the same corpus. Ten hours take about 12 minutes of one core.
@@ -75,12 +73,13 @@ def speak(task: tuple[str, str, str, int]) -> tuple[str, str, str, bytes, float]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("pairs", type=pathlib.Path)
-    parser.add_argument("out", type=pathlib.Path)
-    parser.add_argument("--hours", type=float, default=10)
-    parser.add_argument("--test", type=int, default=500, help="sentences for testing")
-    parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("pairs", type=pathlib.Path, help="a .tsv or .tsv.xz: a sentence, a tab and its translation on each line "
+                        "(Tatoeba's English-German pairs, CC BY 2.0 FR)")
+    parser.add_argument("out", type=pathlib.Path, help="path and beginning of the name of what is written")
+    parser.add_argument("--hours", type=float, default=10, help="hours of speech (default: 10)")
+    parser.add_argument("--test", type=int, default=500, help="sentences for testing (default: 500)")
+    parser.add_argument("--jobs", type=int, default=2, help="sentences spoken at the same time (default: 2)")
+    parser.add_argument("--seed", type=int, default=0, help="of the choice of sentences and voices")
     options = parser.parse_args()
     for program in ["espeak-ng", "flite", "opusenc"]:
         if shutil.which(program) is None:
