@@ -49,6 +49,11 @@ SETS = {
                "with id and text on each line",
         licence="CC0 1.0", used_by="table speech_table, benchmarks/speech.py",
         folder="speech", files={"kathleen-en.tar": "models/speech/kathleen-en.tar", "kathleen-en.tsv": "models/speech/kathleen-en.tsv"}),
+    "ljspeech": DataSet(
+        source="141 utterances of LJSpeech (keithito.com/LJ-Speech-Dataset); recordings in one tar, and a TSV with id and text on each line",
+        licence="public domain", used_by="the table of folded Whisper encoders in docs/speech.md",
+        folder="speech", files={"ljspeech-part.tar": "models/speech/ljspeech-part.tar",
+                                "ljspeech-part.tsv": "models/speech/ljspeech-part.tsv"}),
     "fsdd": DataSet(
         source="Free Spoken Digit Dataset, github.com/Jakobovski/free-spoken-digit-dataset (scripts/get_speech.sh fetches it)",
         licence="CC BY-SA 4.0", used_by="speech_digits, make demo-speech",
