@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Self-speculation beside plain decoding: the first loops of a model draft, all loops verify.
 
-Prompts are passages of the text, in turn plain and with drafts, greedy; the program ends with an error where the texts differ. The
-table shows the share of drafts that was accepted and the median over rounds of (tokens a second with drafts / plain).
+Prompts are passages of the text, in turn plain and with drafts, greedy; the program ends with an error where the texts
+differ. The table shows the share of drafts that was accepted and the median over rounds of (tokens a second with drafts
+/ plain).
 """
 
 import argparse
@@ -26,7 +27,8 @@ def passages(path: pathlib.Path, count: int) -> list[str]:
 
 def generate(prompt: str, drafts: int, options) -> dict:
     more = ["--draft-loops", options.draft_loops, "--draft", drafts] if drafts else []
-    return json.loads(run(RONDO, "generate", options.model, "--prompt", prompt, "-n", options.new, "--type", options.type,
+    return json.loads(run(RONDO, "generate", options.model, "--prompt", prompt, "-n", options.new,
+                          "--type", options.type,
                           "--threads", options.threads, "--json", "--quiet", *more))
 
 

@@ -171,9 +171,11 @@ def parse() -> argparse.Namespace:
     words = lambda text: [word for word in text.split(",") if word]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", type=words, default=list(SHIPPED), help="smollm2, gemma3")
-    parser.add_argument("--files", type=words, default=["f16", "q8_0", "q4_0", "q4_1", "q4_k_m"], help="types of model files")
+    parser.add_argument("--files", type=words, default=["f16", "q8_0", "q4_0", "q4_1", "q4_k_m"],
+                        help="types of model files")
     parser.add_argument("--rondo", type=words, default=["auto", "bf16", "f32"], help="types in which rondo runs them")
-    parser.add_argument("--transformers", type=words, default=["bfloat16", "float32"], help="types in which transformers runs")
+    parser.add_argument("--transformers", type=words, default=["bfloat16", "float32"],
+                        help="types in which transformers runs")
     parser.add_argument("--rounds", type=int, default=5, help="times that all programs are measured")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--prefill", type=int, default=512, help="tokens of the prompt")
@@ -197,8 +199,10 @@ def main() -> None:
     for model in options.models:
         measured = measure(model, options)
         rows += measured
-        print(f"\n{model}, {options.threads} threads, {options.rounds} rounds\n\n{table(measured, options)}\n", flush=True)
-        options.out.write_text(json.dumps({"busy_share_before": busy, "threads": options.threads, "prefill": options.prefill,
+        print(f"\n{model}, {options.threads} threads, {options.rounds} rounds\n\n{table(measured, options)}\n",
+              flush=True)
+        options.out.write_text(json.dumps({"busy_share_before": busy, "threads": options.threads,
+                                           "prefill": options.prefill,
                                            "decode": options.decode, "rows": rows}, indent=1) + "\n")
     print(f"written: {options.out}")
 

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""What sharing and residuals do to speed: cycle folds of SmolLM2-135M beside the model itself, all with linears in q4_0.
+"""What sharing and residuals do to speed: cycle folds of SmolLM2-135M beside the model itself, all linears in q4_0.
 
-Models are made once, under models/bench/sharing, by `rondo fold` (of the weights alone: what is measured does not depend on
-quality) and `rondo quantize`. They run in turn, so that the machine's other work hits all of them. The table shows the median
-over rounds of each round's median, in brackets the largest rate of all, and the median share of the ceiling that reading
-memory sets (docs/benchmarks.md).
+Models are made once, under models/bench/sharing, by `rondo fold` (of the weights alone: what is measured does not
+depend on quality) and `rondo quantize`. They run in turn, so that the machine's other work hits all of them. The table
+shows the median over rounds of each round's median, in brackets the largest rate of all, and the median share of the
+ceiling that reading memory sets (docs/benchmarks.md).
 """
 
 import argparse
@@ -42,6 +42,10 @@ def made(loops: int, rank: int, head: str) -> pathlib.Path:
     return path
 
 
+def median(rounds: list[dict], key: str) -> float:
+    return statistics.median(answer[key] for answer in rounds)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rank", type=int, default=64, help="of the LoRA residuals (default: 64)")
@@ -55,15 +59,15 @@ def main() -> None:
     answers: dict[str, list[dict]] = {title(*row): [] for row in rows}
     for i in range(options.rounds):
         for row in rows:
-            answer = json.loads(run(RONDO, "bench", made(*row), "--repeat", options.repeat, "--threads", options.threads,
-                                    "--json", "--quiet"))
+            answer = json.loads(run(RONDO, "bench", made(*row), "--repeat", options.repeat,
+                                    "--threads", options.threads, "--json", "--quiet"))
             answers[title(*row)].append(answer)
         print(f"round {i + 1} of {options.rounds}", file=sys.stderr, flush=True)
     print("| model | decode | prefill 512 | share of the ceiling |\n|---|---|---|---|")
     for name, rounds in answers.items():
-        cells = [f"{statistics.median(a[f'{key}_tok_per_s'] for a in rounds):.0f} ({max(a[f'{key}_tok_per_s_max'] for a in rounds):.0f})"
-                 for key in ("decode", "prefill")]
-        print(f"| {name} | {' | '.join(cells)} | {statistics.median(a['share_of_ceiling'] for a in rounds):.2f} |")
+        cells = [f"{median(rounds, key):.0f} ({max(a[f'{key}_max'] for a in rounds):.0f})"
+                 for key in ("decode_tok_per_s", "prefill_tok_per_s")]
+        print(f"| {name} | {' | '.join(cells)} | {median(rounds, 'share_of_ceiling'):.2f} |")
     if options.out:
         options.out.write_text(json.dumps(answers, indent=1) + "\n")
 

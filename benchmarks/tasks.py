@@ -69,7 +69,8 @@ def main():
     parser.add_argument("--limit", type=int, default=100, help="examples of a task")
     parser.add_argument("--shots", type=int, default=0, help="worked examples before each question")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
-    parser.add_argument("--state", type=pathlib.Path, default=ROOT / "build" / "tasks", help="folder for what is finished")
+    parser.add_argument("--state", type=pathlib.Path, default=ROOT / "build" / "tasks",
+                        help="folder for what is finished")
     arguments = parser.parse_args()
     arguments.state.mkdir(parents=True, exist_ok=True)
     models = []

@@ -56,7 +56,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--length", type=int, default=256, help="tokens of a row (default: 256)")
     parser.add_argument("--rank", type=int, default=64, help="of the LoRA of every layer (default: 64)")
     parser.add_argument("--loops", type=int, default=2, help="layers that share weights (default: 2)")
-    parser.add_argument("--order", default="sequence", choices=["sequence", "cycle"], help="neighbours share, or layers far apart")
+    parser.add_argument("--order", default="sequence", choices=["sequence", "cycle"],
+                        help="neighbours share, or layers far apart")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--compute", default="f32", choices=["f32", "bf16"], help="bf16: autocast")
     return parser.parse_args()

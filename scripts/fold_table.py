@@ -53,7 +53,8 @@ class Runner:
                           *residual, *self.calibration(calibrated))
 
     def calibration(self, calibrated: bool) -> list:
-        return ["--calibrate", self.calibrate, "--calibrate-tokens", self.recipe["text"]["calibrate_tokens"]] if calibrated else []
+        return ["--calibrate", self.calibrate, "--calibrate-tokens",
+                self.recipe["text"]["calibrate_tokens"]] if calibrated else []
 
 
 class FoldTable(Runner):
@@ -70,7 +71,8 @@ class FoldTable(Runner):
     def measure(self, entry: dict) -> dict:
         if entry["key"] == "original":
             model = self.recipe["model"]
-            return {"parameters": self.rondo("inspect", model)["parameters_non_embedding"], "perplexity": self.perplexity(model)}
+            return {"parameters": self.rondo("inspect", model)["parameters_non_embedding"],
+                    "perplexity": self.perplexity(model)}
         out = self.work / "fold"
         fold = self.fold(out, entry["order"], entry["rank"], entry["calibrated"])
         values = {"parameters": fold["parameters_non_embedding"], "perplexity": self.perplexity(out),
@@ -90,7 +92,8 @@ class FoldTable(Runner):
                     size = next(point["parameters"] for point in both if point)
                     rows.append([order, rank, f"{size / 1e6:.1f}M", *map(shown_perplexity, both),
                                  ", ".join(f"{point['seconds']:.0f} s" if point else "–" for point in both)])
-        lines += markdown(["order", "rank", "parameters", "data-free", "calibrated", "fold time (data-free, calibrated)"], rows)
+        lines += markdown(["order", "rank", "parameters", "data-free", "calibrated",
+                           "fold time (data-free, calibrated)"], rows)
         write_report(path, lines)
 
 
@@ -136,9 +139,9 @@ class QuantizeTable(Runner):
                          f"{point['perplexity']:.2f}", f"{point['kl']:.4f}", f"{100 * point['top1_agreement']:.1f} %",
                          last_of_loops(point), f"{point['seconds']:.0f} s"])
         header = ["model", "type", "MB", "unquantised", "rounding", "perplexity", "KL", "top-1", "hidden error", "time"]
-        write_report(path, ["Perplexity, KL divergence from the unquantised model (nats a token), agreement of the most likely "
-                            "token, and the relative error of the hidden states behind the last depth of each loop.", "",
-                            *markdown(header, rows)])
+        what = ("Perplexity, KL divergence from the unquantised model (nats a token), agreement of the most likely token, "
+                "and the relative error of the hidden states behind the last depth of each loop.")
+        write_report(path, [what, "", *markdown(header, rows)])
 
 
 def last_of_loops(point: dict) -> str:

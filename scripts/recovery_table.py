@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Makes a table of ways to train a fold: every method of the recipe for the same time, with the perplexity on its way.
 
-Finished runs are kept with their settings in RECIPE.jsonl, folds in models/recipes/NAME. So an interrupted table goes on
-where it was, and a run from its last checkpoint. RECIPE.md is written from what is finished.
+Finished runs are kept with their settings in RECIPE.jsonl, folds in models/recipes/NAME. So an interrupted table goes
+on where it was, and a run from its last checkpoint. RECIPE.md is written from what is finished.
 """
 
 import argparse
@@ -10,7 +10,8 @@ import json
 import pathlib
 import shutil
 
-from tables import Points, chosen, made_from, markdown, metrics, rondo, run_all, table_main, toml, train, write_json, write_report
+from tables import (Points, chosen, made_from, markdown, metrics, rondo, run_all, table_main, toml, train, write_json,
+                    write_report)
 
 
 class Table:
@@ -29,8 +30,9 @@ class Table:
         return folder
 
     def sections(self, name: str) -> dict:
-        return {"model": str(self.work / f"fold-{self.recipe['methods'][name]['fold']}"), "teacher": self.recipe["model"],
-                "data": self.recipe["data"], "valid": self.recipe["valid"], "train": self.recipe["train"],
+        return {"model": str(self.work / f"fold-{self.recipe['methods'][name]['fold']}"),
+                "teacher": self.recipe["model"], "data": self.recipe["data"], "valid": self.recipe["valid"],
+                "train": self.recipe["train"],
                 "run": {"out": str(self.work / name), "threads": 1, "checkpoint_minutes": 5.0, "keep": 1}}
 
     def stages(self, name: str) -> list[dict]:
@@ -76,8 +78,9 @@ class Table:
             cells = [f"{value:,.0f}" if value >= 1000 else f"{value:.1f}" for value in nearest]
             rows.append([name, *cells, f"{run['tokens']:,}", f"{run['fold_seconds']:.0f}"])
         header = ["method", *(f"{minute} min" for minute in show), "tokens", "fold, seconds"]
-        write_report(path, ["Validation perplexity after so many minutes of training. In a gradual run it is that of the model as it would "
-                            "be saved, without what still fades: its first numbers are the fold's.", "", *markdown(header, rows)])
+        what = ("Validation perplexity after so many minutes of training. In a gradual run it is that of the model as it "
+                "would be saved, without what still fades: its first numbers are the fold's.")
+        write_report(path, [what, "", *markdown(header, rows)])
 
 
 if __name__ == "__main__":

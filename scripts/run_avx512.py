@@ -602,7 +602,8 @@ def die(problem, status=1):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("program", metavar="PROGRAM", help="an x86-64 ELF program, such as build/release/bin/rondo_kernels_test")
+    parser.add_argument("program", metavar="PROGRAM",
+                        help="an x86-64 ELF program, such as build/release/bin/rondo_kernels_test")
     parser.add_argument("arguments", metavar="ARGUMENT", nargs=argparse.REMAINDER, help="what it is called with")
     options = parser.parse_args()
     command = [options.program, *options.arguments]

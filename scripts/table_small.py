@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Remakes the tables of Relaxed Recursive Transformers (Bae et al., ICLR 2025) with a small model trained here: every fold of
-the recipe trained on the same tokens, baselines, distillation, exits, repeated seeds.
+"""Remakes the tables of Relaxed Recursive Transformers (Bae et al., ICLR 2025) with a small model trained here: every
+fold of the recipe trained on the same tokens, baselines, distillation, exits, repeated seeds.
 
 Finished runs are kept with their settings in RECIPE.jsonl, so an interrupted table goes on where it was. RECIPE.md and
-RECIPE.svg are written from what is finished. Models are deleted after they were measured, except the base, those that others
-begin with, and those named by --keep.
+RECIPE.svg are written from what is finished. Models are deleted after they were measured, except the base, those that
+others begin with, and those named by --keep.
 """
 
 import argparse
@@ -140,7 +140,7 @@ class Table:
     # Texts and tokenizer
 
     def prepare(self) -> None:
-        """Documents for the base, others for what follows, a tokenizer of the base's documents, and the validation text."""
+        """Documents for the base and others for what follows, a tokenizer of the base's, and the validation text."""
         text = self.recipe["text"]
         if tables.made_from(self.work / "made_from.json", text):
             return
@@ -166,7 +166,8 @@ class Table:
                 "length": self.recipe["text"]["length"]}
         run = {"out": str(folder), "threads": threads, "seed": seed, "checkpoint_minutes": 1.0, "keep": 1}
         valid = {**self.recipe["valid"], "text": str(self.work / "valid.txt")}
-        tables.train(self.options.bin, folder, toml({**sections, "data": data, "valid": valid, "run": run, "train": train}))
+        tables.train(self.options.bin, folder, toml({**sections, "data": data, "valid": valid, "run": run,
+                                                     "train": train}))
         return tables.metrics(folder)
 
     def measured(self, lines: list, model: pathlib.Path) -> dict:
@@ -187,8 +188,9 @@ class Table:
     def fold(self, fold: dict, seed: int, out: pathlib.Path) -> None:
         rank = ["--residual", "none"] if fold["rank"] == 0 else ["--rank", fold["rank"]]
         start = ["--residual-start", "zero"] if fold["residual"] == "zero" else []
-        self.rondo("fold", self.model("base"), "--out", out, "--order", fold["order"], "--loops", fold["loops"], "--init",
-                   fold["init"], "--norms", fold["norms"] or self.recipe["table"]["norms"], "--seed", seed, *rank, *start)
+        self.rondo("fold", self.model("base"), "--out", out, "--order", fold["order"], "--loops", fold["loops"],
+                   "--init", fold["init"], "--norms", fold["norms"] or self.recipe["table"]["norms"],
+                   "--seed", seed, *rank, *start)
 
     def cut(self, layers: int, out: pathlib.Path) -> None:
         """The layers that a stepwise fold would share, as a plain model without loops."""
@@ -277,7 +279,8 @@ class Table:
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--threads", type=int, default=2, metavar="N", help="threads of the base; every other run has one")
+    parser.add_argument("--threads", type=int, default=2, metavar="N",
+                        help="threads of the base; every other run has one")
     parser.add_argument("--keep", nargs="*", default=[], metavar="KEY", help="runs whose models stay")
 
 

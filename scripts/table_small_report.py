@@ -8,42 +8,43 @@ import table_plot
 from tables import markdown, write_report
 
 SETTINGS = """\
-Base: {layers} layers of width {width}, {base_parameters:,} non-embedding parameters, vocabulary {vocab}, {base_tokens:,}
-tokens in {base_minutes:.1f} minutes, seed 0. Uptraining: {tokens:,} tokens in rows of {length}, {batch} rows
-a step, learning rate {lr:g}, cosine, all parameters, seed 0 unless said; one thread each. {runs} runs.
+Base: {layers} layers of width {width}, {base_parameters:,} non-embedding parameters, vocabulary {vocab},
+{base_tokens:,} tokens in {base_minutes:.1f} minutes, seed 0. Uptraining: {tokens:,} tokens in rows of {length},
+{batch} rows a step, learning rate {lr:g}, cosine, all parameters, seed 0 unless said; one thread each. {runs} runs.
 
-Texts: see the recipe; uptraining and base share no article. Perplexity: the first {valid_tokens:,} tokens of articles that
-no training saw, windows of {context} without overlap.
+Texts: see the recipe; uptraining and base share no article. Perplexity: the first {valid_tokens:,} tokens of articles
+that no training saw, windows of {context} without overlap.
 
-Base and uptraining are short (published: 15 billion tokens after a full pretraining), so a fold ends near where it began:
-orderings say more about starts than about what long training makes of them.
+Base and uptraining are short (published: 15 billion tokens after a full pretraining), so a fold ends near where it
+began: orderings say more about starts than about what long training makes of them.
 """
 
 TABLE = """\
-Cycle, norms {norms}, cross-entropy only. Perplexity after the uptraining, in brackets as folded. SVD and zero: how residuals
-start. With `lower` and `stepwise` the two are one function at the depths whose matrices are the shared ones, and differ at
-the others. At rank 0 there is nothing to start.
+Cycle, norms {norms}, cross-entropy only. Perplexity after the uptraining, in brackets as folded. SVD and zero: how
+residuals start. With `lower` and `stepwise` the two are one function at the depths whose matrices are the shared
+ones, and differ at the others. At rank 0 there is nothing to start.
 """
 
 NOISE = """\
-The same runs with other orders of the rows (and another random `a` where residuals start at zero). The base is one: nothing
-here says how another base would come out.
+The same runs with other orders of the rows (and another random `a` where residuals start at zero). The base is one:
+nothing here says how another base would come out.
 """
 
 POOLED = """\
-Pooled standard deviation of ln perplexity: {noise:.4f}, or {percent:.2f} % of perplexity. Below, two single runs differ
-where ln perplexity does by more than 2 · √2 of it, {threshold:.1f} %.
+Pooled standard deviation of ln perplexity: {noise:.4f}, or {percent:.2f} % of perplexity. Below, two single runs
+differ where ln perplexity does by more than 2 · √2 of it, {threshold:.1f} %.
 """
 
 ORDERINGS = """\
-The first of a pair should be lower. Published: Gemma-2B, TinyLlama and Pythia-1B, two loops, 15B tokens (loops from scratch
-and from stepwise layers: Pythia-410M). A tie is a difference within the noise above.
+The first of a pair should be lower. Published: Gemma-2B, TinyLlama and Pythia-1B, two loops, 15B tokens (loops from
+scratch and from stepwise layers: Pythia-410M). A tie is a difference within the noise above.
 """
 
 EXITS = """\
-Post-training: the finished fold on as many further tokens, with losses behind the earlier loops through the same norm and
-head; `control` has the further tokens only. `kd`: half of each exit's loss is KL from the detached last output. Joint: exit
-losses from the fold on, for as many tokens as both trainings together. Perplexity if every token left after a loop.
+Post-training: the finished fold on as many further tokens, with losses behind the earlier loops through the same norm
+and head; `control` has the further tokens only. `kd`: half of each exit's loss is KL from the detached last output.
+Joint: exit losses from the fold on, for as many tokens as both trainings together. Perplexity if every token left
+after a loop.
 """
 
 EXIT_COST = """\
@@ -51,8 +52,8 @@ The last output with trained exits against the control (published: the aggressiv
 """
 
 OTHERS = """\
-Norms `own` (each depth its own gains) and `absorbed` are this project's; with `middle-*` the first and last layers are not
-shared, so these folds are larger.
+Norms `own` (each depth its own gains) and `absorbed` are this project's; with `middle-*` the first and last layers
+are not shared, so these folds are larger.
 """
 
 STARTS = {"svd": "SVD", "zero": "zero", "": "none"}
@@ -209,7 +210,8 @@ class Report:
              [(svd("average", b, r), svd("lower", b, r)) for b in both for r in some]),
             ("Average: SVD start below zero start", "11.83 / 13.78, 10.46 / 11.28, 14.70 / 15.97",
              [(svd("average", b, r), f"B={b} average r={r} zero") for b in both for r in some]),
-            ("Average: higher rank, lower perplexity", "0, 64, 128, 256, 512: 15.15, 12.83, 12.52, 12.10, 11.83; all three",
+            ("Average: higher rank, lower perplexity",
+             "0, 64, 128, 256, 512: 15.15, 12.83, 12.52, 12.10, 11.83; all three",
              [(high, low) for b in both for low, high in zip(ladder(b), ladder(b)[1:])]),
             ("Two loops below three, same start and rank", "expected",
              [("B=2 stepwise r=0", "B=3 stepwise r=0")] + [(svd("average", 2, r), svd("average", 3, r)) for r in some]),

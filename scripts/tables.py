@@ -1,4 +1,4 @@
-"""What the programs that make tables have in common: their command line, recipes as TOML, tokenizers, calls of rondo."""
+"""What the programs that make tables share: their command line, recipes as TOML, tokenizers, calls of rondo."""
 
 import argparse
 import concurrent.futures
@@ -63,9 +63,10 @@ def run_all(runs: list, run_one, options: argparse.Namespace) -> None:
 
 
 class Points:
-    """The finished runs of a table, in the order in which they finished: RECIPE.jsonl, one line each with its key and settings.
+    """The finished runs of a table, in the order in which they finished.
 
-    It stands beside the recipe and is kept with it, so that a table is never lost and can grow run by run.
+    They are lines of RECIPE.jsonl, each with its key and settings. The file stands beside the recipe and is kept with
+    it, so a table is never lost and can grow run by run.
     """
 
     def __init__(self, recipe: pathlib.Path):
@@ -148,17 +149,22 @@ def train_tokenizer(documents: list[str], vocab: int, path: pathlib.Path) -> Non
 
 
 def table_main(doc: str, table, add_options=lambda parser: None, parallel: bool = True) -> None:
-    """The command line of a table: table(recipe, work folder, points, options) runs what is wanted by go() and writes its report(path).
+    """The command line of a table.
 
-    Runs and settings name files from the project's folder on. Runs that use all CPUs are not parallel.
+    table(recipe, work folder, points, options) makes an object whose go() runs what is wanted and whose report(path)
+    writes the table. Runs and settings name files from the project's folder on. Runs that use all CPUs are not
+    parallel.
     """
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recipe", type=pathlib.Path, help="a table of recipes/tables, such as recipes/tables/NAME.toml")
     parser.add_argument("--report", action="store_true", help="run nothing; write the report of what is finished")
-    parser.add_argument("--only", nargs="*", default=["*"], metavar="PATTERN", help="run these only, as 'K3-*' (default: all)")
-    parser.add_argument("--minutes", type=float, default=float("inf"), metavar="M", help="begin no run after so many minutes")
+    parser.add_argument("--only", nargs="*", default=["*"], metavar="PATTERN",
+                        help="run these only, as 'K3-*' (default: all)")
+    parser.add_argument("--minutes", type=float, default=float("inf"), metavar="M",
+                        help="begin no run after so many minutes")
     if parallel:
-        parser.add_argument("--jobs", type=int, default=2, metavar="N", help="runs at the same time, one thread each (default: 2)")
+        parser.add_argument("--jobs", type=int, default=2, metavar="N",
+                            help="runs at the same time, one thread each (default: 2)")
     parser.set_defaults(jobs=2 if parallel else 1)
     parser.add_argument("--bin", type=pathlib.Path, default=BIN, metavar="DIR", help="folder of rondo and rondo-train")
     add_options(parser)

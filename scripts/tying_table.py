@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Makes a table of layers that tie themselves beside conventional training and fixed ties: every variant on every text.
 
-Finished runs are kept with their settings in RECIPE.jsonl, so an interrupted table goes on where it was. RECIPE.md is written
-from what is finished.
+Finished runs are kept with their settings in RECIPE.jsonl, so an interrupted table goes on where it was. RECIPE.md is
+written from what is finished.
 """
 
 import argparse
@@ -13,8 +13,8 @@ import re
 import shutil
 import statistics
 
-from tables import (Points, chosen, made_from, markdown, metrics, read_text, rondo, run_all, table_main, toml, train, train_tokenizer,
-                    write_json, write_report)
+from tables import (Points, chosen, made_from, markdown, metrics, read_text, rondo, run_all, table_main, toml, train,
+                    train_tokenizer, write_json, write_report)
 
 
 def entries(recipe: dict) -> list[dict]:
@@ -24,7 +24,8 @@ def entries(recipe: dict) -> list[dict]:
         for text in recipe["texts"]:
             found += [{"key": f"{text} {name} seed={seed}", "text": text, "variant": name, "seed": seed, "deep": False}
                       for name in recipe["variants"]]
-        found += [{"key": f"deep {name} seed={seed}", "text": next(iter(recipe["texts"])), "variant": name, "seed": seed, "deep": True}
+        found += [{"key": f"deep {name} seed={seed}", "text": next(iter(recipe["texts"])), "variant": name,
+                   "seed": seed, "deep": True}
                   for name in recipe["table"]["deep"]]
     return found
 
@@ -81,13 +82,14 @@ class Table:
         return self.recipe["variants"][entry["variant"]].get("plan") == "suggested"
 
     def suggest(self, entry: dict) -> None:
-        """What `rondo fold --suggest` proposes for the untied model of the same text and seed, at about half of its parameters."""
+        """What `rondo fold --suggest` proposes for the untied model of this text and seed, at half its parameters."""
         untied = {**entry, "variant": "conventional", "key": entry["key"].replace(entry["variant"], "conventional")}
         model, folder = self.run_folder(untied) / "model", self.run_folder(entry)
         if not model.exists():
             train(self.options.bin, self.run_folder(untied), toml(self.sections(untied)))
         text = self.work / entry["text"] / "train.txt"
-        found = rondo(self.options.bin, "fold", model, "--suggest", "--residual", "none", "--calibrate", text, "--calibrate-tokens", 16384,
+        found = rondo(self.options.bin, "fold", model, "--suggest", "--residual", "none", "--calibrate", text,
+                      "--calibrate-tokens", 16384,
                       "--calibrate-context", self.recipe["text"]["length"], "--out", folder / "suggest")
         half = rondo(self.options.bin, "inspect", model)["parameters_non_embedding"] / 2
         nearest = min(found["suggestions"], key=lambda plan: abs(plan["parameters_non_embedding"] - half))
@@ -146,9 +148,9 @@ def at_time(run: dict, seconds: float) -> float:
 
 
 def report_of(recipe: dict, done: dict, path: pathlib.Path) -> None:
-    lines = ["Means over seeds and half the range between them. Independent layers, trained parameters and memory (weights, "
-             "gradients and optimiser) are means of the second half of a run, the peak is over all of it. Equal time: when the first "
-             "run of the same text and seed has made all its steps.", ""]
+    lines = ["Means over seeds and half the range between them. Independent layers, trained parameters and memory "
+             "(weights, gradients and optimiser) are means of the second half of a run; the peak is over all of it. "
+             "Equal time: when the first run of the same text and seed has made all its steps.", ""]
     header = ["ties", "seeds", "perplexity at equal steps", "at equal time", "independent layers", "trained parameters",
               "stored at the end", "training memory, mean / peak MB", "resident MB", "tokens/s"]
     titles = {text: text for text in recipe["texts"]} | {"deep": f"{recipe['deep']['layers']} layers"}
@@ -165,10 +167,12 @@ def report_of(recipe: dict, done: dict, path: pathlib.Path) -> None:
                 continue
             column = {name: [run[name] for run in runs] for name in runs[0] if name not in ("key", "settings", "curve")}
             timed = [at_time(run, ends[run["settings"]["run"]["seed"]]) for run in runs]
-            rows.append([variant, len(runs), spread(column["perplexity"], 2), spread(timed, 2), spread(column["independent"], 1),
+            rows.append([variant, len(runs), spread(column["perplexity"], 2), spread(timed, 2),
+                         spread(column["independent"], 1),
                          f"{statistics.mean(column['trained']):,.0f}", f"{statistics.mean(column['stored']):,.0f}",
                          f"{statistics.mean(column['mean_bytes']) / 1e6:.2f} / {max(column['peak_bytes']) / 1e6:.2f}",
-                         f"{statistics.mean(column['resident']) / 1e6:.0f}", f"{statistics.median(column['tokens_per_s']):,.0f}"])
+                         f"{statistics.mean(column['resident']) / 1e6:.0f}",
+                         f"{statistics.median(column['tokens_per_s']):,.0f}"])
         if rows:
             lines += [f"## {title}", "", *markdown(header, rows)]
     write_report(path, lines)

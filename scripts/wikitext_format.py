@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Writes plain text in the tokenised form of WikiText: spaces around punctuation, " @-@ " inside words, " @,@ " and " @.@ "
-inside numbers, as WikiText-2 has them (Merity et al. 2016). A perplexity on WikiText of a model that was trained on such text
-says little about ordinary text: measure both.
+"""Writes plain text in the tokenised form of WikiText: spaces around punctuation, " @-@ " inside words, " @,@ " and "
+@.@ " inside numbers, as WikiText-2 has them (Merity et al. 2016). A perplexity on WikiText of a model that was trained
+on such text says little about ordinary text: measure both.
 """
 
 import argparse
@@ -31,9 +31,11 @@ def formatted(line: str) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("text", type=pathlib.Path, help="plain text, or packed as .xz; a heading is a line such as '= Title ='")
+    parser.add_argument("text", type=pathlib.Path,
+                        help="plain text, or packed as .xz; a heading is a line such as '= Title ='")
     parser.add_argument("out", type=pathlib.Path, help="file to write")
-    parser.add_argument("characters", type=int, nargs="?", default=None, help="stop behind the line that reaches so many")
+    parser.add_argument("characters", type=int, nargs="?", default=None,
+                        help="stop behind the line that reaches so many")
     options = parser.parse_args()
     opened = lzma.open if options.text.suffix == ".xz" else open
     written = 0
