@@ -139,8 +139,8 @@ class QuantizeTable(Runner):
                          f"{point['perplexity']:.2f}", f"{point['kl']:.4f}", f"{100 * point['top1_agreement']:.1f} %",
                          last_of_loops(point), f"{point['seconds']:.0f} s"])
         header = ["model", "type", "MB", "unquantised", "rounding", "perplexity", "KL", "top-1", "hidden error", "time"]
-        what = ("Perplexity, KL divergence from the unquantised model (nats a token), agreement of the most likely token, "
-                "and the relative error of the hidden states behind the last depth of each loop.")
+        what = ("Perplexity, KL divergence from the unquantised model (nats a token), agreement of the most likely "
+                "token, and the relative error of the hidden states behind the last depth of each loop.")
         write_report(path, [what, "", *markdown(header, rows)])
 
 

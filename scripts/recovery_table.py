@@ -78,8 +78,8 @@ class Table:
             cells = [f"{value:,.0f}" if value >= 1000 else f"{value:.1f}" for value in nearest]
             rows.append([name, *cells, f"{run['tokens']:,}", f"{run['fold_seconds']:.0f}"])
         header = ["method", *(f"{minute} min" for minute in show), "tokens", "fold, seconds"]
-        what = ("Validation perplexity after so many minutes of training. In a gradual run it is that of the model as it "
-                "would be saved, without what still fades: its first numbers are the fold's.")
+        what = ("Validation perplexity after so many minutes of training. In a gradual run it is that of the model "
+                "as it would be saved, without what still fades: its first numbers are the fold's.")
         write_report(path, [what, "", *markdown(header, rows)])
 
 
