@@ -19,6 +19,7 @@ import sys
 from peers import ROOT, RONDO, gguf, hf, run
 
 FILES = ROOT / "models" / "bench" / "training"
+TEXT = ROOT / "tests" / "data" / "enwiki" / "excerpt.txt.xz"
 
 RECIPE = """
 model = "{student}"
@@ -82,7 +83,7 @@ def main() -> None:
     student, recipe = FILES / f"pairs-{options.rank}", FILES / "recipe.toml"
     if not student.exists():
         run(RONDO, "fold", model, "--out", student, "--order", "sequence", "--loops", 2, "--rank", options.rank)
-    recipe.write_text(RECIPE.format(student=student, teacher=model, files=FILES, text=ROOT / "README.md",
+    recipe.write_text(RECIPE.format(student=student, teacher=model, files=FILES, text=TEXT,
                                     **vars(options)))
     rounds = []
     for i in range(options.rounds):
