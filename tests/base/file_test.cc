@@ -115,8 +115,8 @@ TEST(AtomicFile, UnwritablePlacesAreErrorsAndLeaveNothing) {
               ThrowsMessage<Error>(HasSubstr("no/such/a")));
   fs::create_directory(dir.File("taken"));
   Put(dir.File("taken/x"), "");
-  AtomicFile file(dir.File("taken"));
-  EXPECT_THAT([&] { file.Commit(); }, ThrowsMessage<Error>(HasSubstr("cannot replace")));
+  const auto write = [&] { AtomicFile(dir.File("taken")).Commit(); };
+  EXPECT_THAT(write, ThrowsMessage<Error>(HasSubstr("cannot replace")));
   EXPECT_THAT(Names(dir.File("")), testing::ElementsAre("taken"));
 }
 
