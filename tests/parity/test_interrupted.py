@@ -103,7 +103,9 @@ def test_a_gguf_file_of_others_is_replaced_with_force_only(rondo, stories, tmp_p
 def test_outputs_are_looked_at_before_the_work(rondo, stories, tmp_path):
     """A text that is not there shows the order: the output's error comes first."""
     missing = tmp_path / "no-such-text"
-    for out, said in [(tmp_path / "no" / "q.gguf", "no/q.gguf"), (tmp_path, "directory")]:
+    folder = tmp_path / "folder.gguf"
+    folder.mkdir()
+    for out, said in [(tmp_path / "no" / "q.gguf", "no/q.gguf"), (folder, "is a directory")]:
         result = rondo.run("quantize", stories, "--type", "q8_0", "--out", out, "--calibrate", missing, check=False)
         assert result.returncode == 1 and said in result.stderr and "no-such-text" not in result.stderr
     occupied = tmp_path / "occupied"
