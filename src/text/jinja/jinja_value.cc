@@ -63,6 +63,30 @@ std::string QuotePython(const std::string& text) {
   return out += quote;
 }
 
+void AppendUnicodeEscape(uint32_t unit, std::string& out) {
+  AppendHexEscape(static_cast<unsigned char>(unit >> 8), "\\u", out);
+  AppendHexEscape(static_cast<unsigned char>(unit & 0xFF), "", out);
+}
+
+// JSON text with \u escapes for all but printable ASCII.
+std::string OnlyAscii(const std::string& json) {
+  std::string out;
+  for (size_t i = 0; i < json.size();) {
+    const Utf8Step step = NextUtf8(json, i);
+    i += static_cast<size_t>(step.length);
+    if (step.code < 0x7F) {
+      out += static_cast<char>(step.code);
+    } else if (step.code < 0x10000) {
+      AppendUnicodeEscape(step.code, out);
+    } else {
+      const uint32_t rest = step.code - 0x10000;
+      AppendUnicodeEscape(0xD800 + (rest >> 10), out);
+      AppendUnicodeEscape(0xDC00 + (rest & 0x3FF), out);
+    }
+  }
+  return out;
+}
+
 std::string QuoteJson(const std::string& text) {
   std::string out = "\"";
   for (const char c : text) {
@@ -108,13 +132,13 @@ class JsonWriter {
 
  private:
   void NewLine(int level) {
-    if (format_.indent < 0) return;
+    if (!format_.indent) return;
     out_ += '\n';
-    out_.append(static_cast<size_t>(format_.indent) * static_cast<size_t>(level), ' ');
+    for (int i = 0; i < level; ++i) out_ += *format_.indent;
   }
 
   void Separator(bool first, int level) {
-    if (!first) out_ += format_.indent < 0 ? ", " : ",";
+    if (!first) out_ += format_.item_separator;
     NewLine(level);
   }
 
@@ -138,7 +162,7 @@ class JsonWriter {
     for (size_t i = 0; i < items.size(); ++i) {
       Separator(i == 0, level + 1);
       const Value& key = items[i].first;
-      out_ += QuoteJson(key.IsString() ? key.AsString() : ToJson(key, {})) + ": ";
+      out_ += QuoteJson(key.IsString() ? key.AsString() : ToJson(key, {})) + format_.key_separator;
       Write(items[i].second, level + 1);
     }
     if (!items.empty()) NewLine(level);
@@ -158,7 +182,13 @@ void Fail(const std::string& problem) {
 Value Value::MakeList(std::vector<Value> items, bool is_tuple) {
   int deepest = 0;
   for (const Value& item : items) deepest = std::max(deepest, item.depth());
-  List list{std::move(items), is_tuple, CheckedDepth(deepest)};
+  List list{std::move(items), is_tuple, false, CheckedDepth(deepest)};
+  return Value(Storage(std::make_shared<const List>(std::move(list))));
+}
+
+Value Value::MakeGroup(Value key, Value members) {
+  List list{{std::move(key), std::move(members)}, true, true, 1};
+  list.depth = CheckedDepth(std::max(list.items[0].depth(), list.items[1].depth()));
   return Value(Storage(std::make_shared<const List>(std::move(list))));
 }
 
@@ -274,7 +304,7 @@ const Value* Value::Find(const Value& key) const {
 std::string ToJson(const Value& value, const JsonFormat& format) {
   JsonWriter writer(format);
   writer.Write(value, 0);
-  return writer.Take();
+  return format.ascii ? OnlyAscii(writer.Take()) : writer.Take();
 }
 
 bool Less(const Value& a, const Value& b) {
