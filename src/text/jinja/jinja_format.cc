@@ -7,6 +7,7 @@
 #include <string>
 #include <string_view>
 
+#include "text/jinja/jinja_interpreter.h"
 #include "text/jinja/jinja_library.h"
 #include "text/unicode/utf8.h"
 
@@ -56,8 +57,8 @@ std::string Padded(const std::string& text, int64_t width, char align, const std
 
 class PercentFormat {
  public:
-  PercentFormat(const std::string& format, const Value& values)
-      : format_(format), values_(values) {}
+  PercentFormat(Interpreter& in, const std::string& format, const Value& values)
+      : in_(in), format_(format), values_(values) {}
 
   std::string Run() {
     while (at_ < format_.size()) {
@@ -65,7 +66,9 @@ class PercentFormat {
         out_ += format_[at_++];
       } else {
         ++at_;
+        const size_t before = out_.size();
         Field();
+        in_.Charge(1 + (out_.size() - before) / 16);
       }
     }
     const bool tuple = values_.IsList() && values_.AsList().is_tuple;
@@ -171,6 +174,7 @@ class PercentFormat {
     return character;
   }
 
+  Interpreter& in_;
   const std::string& format_;
   const Value& values_;
   size_t at_ = 0;
@@ -323,8 +327,8 @@ std::string FormatValue(const Value& value, const std::string& text) {
 
 class BraceFormat {
  public:
-  BraceFormat(const std::string& format, const Arguments& arguments)
-      : format_(format), arguments_(arguments) {}
+  BraceFormat(Interpreter& in, const std::string& format, const Arguments& arguments)
+      : in_(in), format_(format), arguments_(arguments) {}
 
   std::string Run() {
     std::string out;
@@ -336,7 +340,9 @@ class BraceFormat {
         at_ += 2;
       } else if (c == '{') {
         ++at_;
-        out += Field();
+        const std::string field = Field();
+        in_.Charge(1 + field.size() / 16);
+        out += field;
       } else if (c == '}') {
         Fail("single '}' in a format");
       } else {
@@ -416,6 +422,7 @@ class BraceFormat {
     return value;
   }
 
+  Interpreter& in_;
   const std::string& format_;
   const Arguments& arguments_;
   size_t at_ = 0;
@@ -424,12 +431,12 @@ class BraceFormat {
 
 }  // namespace
 
-std::string FormatPercent(const std::string& format, const Value& values) {
-  return PercentFormat(format, values).Run();
+Value FormatPercent(Interpreter& in, const std::string& format, const Value& values) {
+  return in.NewText(PercentFormat(in, format, values).Run());
 }
 
-std::string FormatBraces(const std::string& format, const Arguments& arguments) {
-  return BraceFormat(format, arguments).Run();
+Value FormatBraces(Interpreter& in, const std::string& format, const Arguments& arguments) {
+  return in.NewText(BraceFormat(in, format, arguments).Run());
 }
 
 }  // namespace rondo::jinja

@@ -53,8 +53,8 @@ std::string Repeated(const std::string& text, size_t times);
 // Python's str.center: an odd space goes where Python puts it.
 std::string Center(const std::string& text, size_t width, const std::string& fill);
 // Python's "text % values" and text.format(…).
-std::string FormatPercent(const std::string& format, const Value& values);
-std::string FormatBraces(const std::string& format, const Arguments& arguments);
+Value FormatPercent(Interpreter& in, const std::string& format, const Value& values);
+Value FormatBraces(Interpreter& in, const std::string& format, const Arguments& arguments);
 std::vector<std::string_view> Characters(std::string_view text);
 
 }  // namespace rondo::jinja

@@ -281,11 +281,11 @@ Value Format(Interpreter& in, const Value& subject, const Arguments& arguments) 
     Fail("format with arguments by place and by name");
   }
   if (arguments.named.empty()) {
-    return in.NewText(FormatPercent(subject.ToText(), Value::MakeList(arguments.positional, true)));
+    return FormatPercent(in, subject.ToText(), Value::MakeList(arguments.positional, true));
   }
   std::vector<std::pair<Value, Value>> items;
   for (const auto& [name, value] : arguments.named) items.emplace_back(Value(name), value);
-  return in.NewText(FormatPercent(subject.ToText(), Value::MakeDict(std::move(items))));
+  return FormatPercent(in, subject.ToText(), Value::MakeDict(std::move(items)));
 }
 
 Value CenterText(Interpreter& in, const Value& subject, const Arguments& arguments) {

@@ -123,7 +123,7 @@ std::vector<size_t> SlicePlaces(size_t size, const Value& start, const Value& st
 }  // namespace
 
 Value BinaryOperation(Interpreter& in, const std::string& name, const Value& a, const Value& b) {
-  if (name == "%" && a.IsString()) return in.NewText(FormatPercent(a.AsString(), b));
+  if (name == "%" && a.IsString()) return FormatPercent(in, a.AsString(), b);
   if (name == "~") return in.NewText(a.ToText() + b.ToText());
   if (a.IsInteger() && b.IsInteger()) return IntegerOperation(name, a.AsInteger(), b.AsInteger());
   if (a.IsNumber() && b.IsNumber()) return FloatOperation(name, a.AsNumber(), b.AsNumber());

@@ -64,7 +64,7 @@ std::vector<std::string> SplitWords(const std::string& text, int64_t most) {
     if (at == characters.size()) return parts;
     if (most-- == 0) {
       const auto from = static_cast<size_t>(characters[at].data() - text.data());
-      parts.push_back(StripText(text.substr(from), Value(None{}), false, true));
+      parts.push_back(text.substr(from));
       return parts;
     }
     for (; at < characters.size() && !is_space(at); ++at) word += characters[at];
@@ -77,7 +77,7 @@ std::vector<std::string> SplitLastWords(const std::string& text, int64_t most) {
   std::vector<std::string> parts = SplitWords(text, -1);
   if (static_cast<int64_t>(parts.size()) <= most + 1) return parts;
   const size_t kept = parts.size() - static_cast<size_t>(most);
-  std::string rest = StripText(text, Value(None{}), true, true);
+  std::string rest = StripText(text, Value(None{}), false, true);
   for (size_t i = parts.size(); i-- > kept;) {
     rest.resize(rest.size() - parts[i].size());
     rest = StripText(rest, Value(None{}), false, true);
@@ -267,6 +267,8 @@ Value ExpandTabs(Interpreter& in, const Value& self, const Arguments& arguments)
   CheckArguments("expandtabs", arguments, 1, {"tabsize"});
   const Value size = ArgumentOr(arguments, 0, "tabsize", Value(int64_t{8}));
   if (!size.IsInteger() || size.AsInteger() > 64) Fail("expandtabs with a bad size");
+  in.Charge(self.AsString().size() * static_cast<size_t>(std::max<int64_t>(size.AsInteger(), 1)) /
+            16);
   std::string out;
   int64_t column = 0;
   for (const std::string_view character : Characters(self.AsString())) {
@@ -284,7 +286,7 @@ Value ExpandTabs(Interpreter& in, const Value& self, const Arguments& arguments)
 }
 
 Value FormatText(Interpreter& in, const Value& self, const Arguments& arguments) {
-  return in.NewText(FormatBraces(self.AsString(), arguments));
+  return FormatBraces(in, self.AsString(), arguments);
 }
 
 // str.isdigit() is true of these besides decimal digits.

@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "rondo/error.h"
+#include "text/unicode/characters.h"
 #include "text/unicode/utf8.h"
 
 namespace rondo::jinja {
@@ -38,14 +39,22 @@ void AppendHexEscape(unsigned char byte, const char* prefix, std::string& out) {
   out += kDigits[byte & 15];
 }
 
+void AppendUnicodeEscape(uint32_t unit, std::string& out) {
+  AppendHexEscape(static_cast<unsigned char>(unit >> 8), "\\u", out);
+  AppendHexEscape(static_cast<unsigned char>(unit & 0xFF), "", out);
+}
+
 // Python's repr() of a string, with its choice of quotes.
 std::string QuotePython(const std::string& text) {
   const bool double_quotes =
       text.find('\'') != std::string::npos && text.find('"') == std::string::npos;
   const char quote = double_quotes ? '"' : '\'';
   std::string out(1, quote);
-  for (const char c : text) {
-    const auto byte = static_cast<unsigned char>(c);
+  for (size_t i = 0; i < text.size();) {
+    const Utf8Step step = NextUtf8(text, i);
+    const std::string_view character(text.data() + i, static_cast<size_t>(step.length));
+    i += character.size();
+    const char c = character[0];
     if (c == quote || c == '\\') {
       out.append("\\") += c;
     } else if (c == '\n') {
@@ -54,18 +63,19 @@ std::string QuotePython(const std::string& text) {
       out += "\\r";
     } else if (c == '\t') {
       out += "\\t";
-    } else if (byte < 0x20 || byte == 0x7F) {
-      AppendHexEscape(byte, "\\x", out);
+    } else if (IsPrintable(step.code)) {
+      out += character;
+    } else if (step.code < 0x100) {
+      AppendHexEscape(static_cast<unsigned char>(step.code), "\\x", out);
+    } else if (step.code < 0x10000) {
+      AppendUnicodeEscape(step.code, out);
     } else {
-      out += c;
+      AppendHexEscape(static_cast<unsigned char>(step.code >> 16), "\\U00", out);
+      AppendHexEscape(static_cast<unsigned char>(step.code >> 8), "", out);
+      AppendHexEscape(static_cast<unsigned char>(step.code), "", out);
     }
   }
   return out += quote;
-}
-
-void AppendUnicodeEscape(uint32_t unit, std::string& out) {
-  AppendHexEscape(static_cast<unsigned char>(unit >> 8), "\\u", out);
-  AppendHexEscape(static_cast<unsigned char>(unit & 0xFF), "", out);
 }
 
 // JSON text with \u escapes for all but printable ASCII.

@@ -1,6 +1,7 @@
 // Which pre-tokenizer a vocabulary was made with, when its file does not say.
 #include <algorithm>
 #include <string>
+#include <utility>
 
 #include "base/note.h"
 #include "rondo/error.h"
@@ -60,6 +61,32 @@ struct Guess {
   const char* reason;  // nullptr: nothing tells
 };
 
+// What speaks against a pre-tokenizer: the tokens that it cuts, if more than `few`; and in a large
+// vocabulary the long numbers that it leaves whole, since one that cuts them has a smaller choice.
+std::pair<size_t, size_t> Misfit(const GgufPre& pre, const std::vector<std::string>& texts,
+                                 size_t few, bool large) {
+  static const std::vector<std::string> kNumbers = {"12", "1234"};
+  const size_t cut = CutTokens(pre, texts);
+  return {cut <= few ? 0 : cut, large ? kNumbers.size() - CutTokens(pre, kNumbers) : 0};
+}
+
+Guess ByVocabulary(const std::vector<std::string>& texts, size_t few) {
+  constexpr size_t kLarge = 4096;
+  const bool large = texts.size() >= kLarge;
+  std::vector<std::pair<size_t, size_t>> misfits;
+  for (const GgufPre& pre : GgufPres()) {
+    misfits.push_back(Misfit(pre, texts, large ? few / 2 : 0, large));
+  }
+  const auto least = std::ranges::min_element(misfits);
+  const GgufPre& best = GgufPres()[static_cast<size_t>(least - misfits.begin())];
+  bool clear = large && least->first == 0;
+  for (size_t i = 0; i < misfits.size(); ++i) {
+    const bool same = GgufPres()[i].pre_tokenizers == best.pre_tokenizers;
+    clear = clear && (same || misfits[i] > *least);
+  }
+  return {&best, clear ? "its vocabulary says" : nullptr};
+}
+
 Guess GuessPre(const std::string& architecture, const TokenizerSpec& spec) {
   const std::vector<std::string> texts = MergedTexts(spec.model);
   const auto best_of = [&](const auto& accepts) {
@@ -81,12 +108,7 @@ Guess GuessPre(const std::string& architecture, const TokenizerSpec& spec) {
     return std::ranges::find(pre.architectures, architecture) != pre.architectures.end();
   });
   if (native != nullptr && native_cut <= few) return {native, "its architecture says"};
-  constexpr size_t kEvidence = 1000;
-  const auto [likely, likely_cut] = best_of([](const GgufPre&) { return true; });
-  const bool clear = texts.size() >= kEvidence && likely_cut <= few / 2 &&
-                     likely != &GgufPres().front() &&
-                     CutTokens(GgufPres().front(), texts) > 2 * few;
-  return {likely, clear ? "its vocabulary says" : nullptr};
+  return ByVocabulary(texts, few);
 }
 
 }  // namespace

@@ -39,6 +39,11 @@ bool IsPythonSpace(char32_t code) { return IsSpace(code) || (code >= 0x1C && cod
 
 bool IsLetter(char32_t code) { return Category(code)[0] == 'L'; }
 
+bool IsPrintable(char32_t code) {
+  const char kind = Category(code)[0];
+  return code == ' ' || (kind != 'C' && kind != 'Z');
+}
+
 bool IsDecimalDigit(char32_t code) { return Category(code) == "Nd"; }
 
 bool IsLetterOrNumber(char32_t code) { return IsLetter(code) || Category(code)[0] == 'N'; }

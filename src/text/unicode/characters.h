@@ -13,6 +13,7 @@ bool IsPunctuation(char32_t code);     // of `tokenizers`: ASCII's and P*
 bool IsNumber(char32_t code);          // general category N*, Unicode 17
 bool IsWordChar(char32_t code);        // \w of the Unicode standard's annex on regular expressions
 bool IsLetterOrNumber(char32_t code);  // general category L* or N*; Python's str.isalnum()
+bool IsPrintable(char32_t code);       // Python's str.isprintable()
 bool IsDecimalDigit(char32_t code);    // Nd
 bool IsLetter(char32_t code);          // L*; str.isalpha()
 // UTF-8 of the capitals of a character that has several ("ß": "SS"); nullptr for others.
