@@ -4,7 +4,8 @@
 The parts of Hugging Face `tokenizers` know characters from several versions of Unicode. Their sets of characters are
 asked of the library itself (0.23), one character at a time:
 
-    python scripts/generate_tokenizers_tables.py | clang-format --assume-filename=x.cc > src/text/unicode/tokenizers_tables.cc
+    python scripts/generate_tokenizers_tables.py | clang-format --assume-filename=x.cc \\
+        > src/text/unicode/tokenizers_tables.cc
 """
 
 from tokenizers import normalizers, pre_tokenizers

@@ -53,7 +53,8 @@ def corpora():
     yield "short", ["the cat"], ["the cat"]
     for seed in range(12):
         texts = [rng.choice(SENTENCES) for _ in range(1 + seed)]
-        yield f"odd-spaces-{seed}", [odd_spaces(t, rng) for t in texts], [odd_spaces(damaged(t, rng), rng) for t in texts]
+        odd = [odd_spaces(damaged(t, rng), rng) for t in texts]
+        yield f"odd-spaces-{seed}", [odd_spaces(t, rng) for t in texts], odd
     for seed in range(12):
         references = [rng.choice(SENTENCES) for _ in range(1 + seed * 2)]
         yield f"damaged-{seed}", references, [damaged(text, rng) for text in references]

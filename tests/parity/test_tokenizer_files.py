@@ -17,8 +17,8 @@ from text_corpus import SCRIPTS, everything
 from tokenizer_models import FAMILIES, gpt2, llama3, qwen2, save, smollm, special, train_sentencepiece
 from tokenizers import AddedToken, Tokenizer
 
-CHAT = ["<|im_start|>user\nIs it far?<|im_end|>\n", "a <pad> b", "a<|im_start|>b <|im_end|>c", "<pad><pad> x", "no tokens here",
-        "<|im_start|>", "x  <|im_end|>  y"]
+CHAT = ["<|im_start|>user\nIs it far?<|im_end|>\n", "a <pad> b", "a<|im_start|>b <|im_end|>c", "<pad><pad> x",
+        "no tokens here", "<|im_start|>", "x  <|im_end|>  y"]
 
 
 def write(folder, **files):
@@ -165,7 +165,8 @@ def test_text_goes_on_behind_earlier_tokens(name, tmp_path):
     """What follows a prompt is what decoding both has behind the prompt."""
     oracle = FAMILIES[name]()
     tool = Tool(save(oracle, tmp_path))
-    for prompt, more in [("Lily", " and Tom"), ("Lily and", " Tom"), ("", "Once"), ("One.", "\nTwo"), ("a  ", " b"), ("Hi é", "é!")]:
+    for prompt, more in [("Lily", " and Tom"), ("Lily and", " Tom"), ("", "Once"), ("One.", "\nTwo"), ("a  ", " b"),
+                         ("Hi é", "é!")]:
         before = oracle.encode(prompt, add_special_tokens=False).ids
         ids = oracle.encode(prompt + more, add_special_tokens=False).ids
         if ids[: len(before)] != before:
@@ -175,7 +176,8 @@ def test_text_goes_on_behind_earlier_tokens(name, tmp_path):
 
 
 NULLS = ["bos_token", "eos_token", "unk_token", "pad_token", "chat_template", "added_tokens_decoder", "add_bos_token",
-         "add_eos_token", "additional_special_tokens", "extra_special_tokens", "tokenizer_class", "add_prefix_space", "legacy"]
+         "add_eos_token", "additional_special_tokens", "extra_special_tokens", "tokenizer_class", "add_prefix_space",
+         "legacy"]
 
 
 @pytest.mark.parametrize("kind", ["tokenizer.json", "tokenizer.model", "vocab.json"])
@@ -190,8 +192,8 @@ def test_null_is_as_good_as_absent(kind, tmp_path):
                     parsed[key] = None
                 else:
                     parsed.pop(key)
-            parsed["model"].update({k: None for k in ("dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix",
-                                                      "fuse_unk", "byte_fallback")})
+            parsed["model"].update(dict.fromkeys(("dropout", "unk_token", "continuing_subword_prefix",
+                                                  "end_of_word_suffix", "fuse_unk", "byte_fallback")))
             (folder / "tokenizer.json").write_text(json.dumps(parsed))
         elif kind == "tokenizer.model":
             (folder / "tokenizer.model").write_bytes(train_sentencepiece())
@@ -206,7 +208,9 @@ def test_null_is_as_good_as_absent(kind, tmp_path):
 
 
 def test_unigram_sentencepiece(tmp_path):
-    for name, options in {"plain": {}, "bytes": dict(byte_fallback=False), "defined": dict(user_defined_symbols=["<sep>", "abab"])}.items():
+    settings = {"plain": {}, "bytes": dict(byte_fallback=False),
+                "defined": dict(user_defined_symbols=["<sep>", "abab"])}
+    for name, options in settings.items():
         model = train_sentencepiece(model_type="unigram", vocab_size=650, hard_vocab_limit=False, **options)
         (tmp_path / name).mkdir()
         (tmp_path / name / "tokenizer.model").write_bytes(model)
@@ -232,7 +236,8 @@ def test_refusals_list_what_is_known(tmp_path):
 
 
 def test_generate_keeps_the_space_behind_the_prompt():
-    command = [BUILD / "bin" / "rondo", "generate", DATA / "models" / "stories260K" / "stories260K.bin", "-p", "Lily", "-n", "4"]
+    model = DATA / "models" / "stories260K" / "stories260K.bin"
+    command = [BUILD / "bin" / "rondo", "generate", model, "-p", "Lily", "-n", "4"]
     said = subprocess.run(command, capture_output=True, check=True, text=True).stdout
     told = json.loads(subprocess.run([*command, "--json"], capture_output=True, check=True, text=True).stdout)
     assert said.startswith("Lily and") and told["text"].startswith(" and")
@@ -270,15 +275,17 @@ def test_texts_of_every_encoding(name, data, refusal, tmp_path):
     commands = {"eval": ["eval", model, "--text", text, "--context", "64", "--json"],
                 "compare": ["compare", model, model, "--text", text, "--context", "64", "--json"],
                 "generate": ["generate", model, "--prompt-file", text, "-n", "2"],
-                "fold": ["fold", model, "--out", tmp_path / "f", "--rank", "2", "--calibrate", text, "--calibrate-context", "64"],
+                "fold": ["fold", model, "--out", tmp_path / "f", "--rank", "2", "--calibrate", text,
+                         "--calibrate-context", "64"],
                 "quantize": ["quantize", model, "--type", "q8_0", "--out", tmp_path / "q.gguf", "--calibrate", text]}
     for command, args in commands.items():
         result = subprocess.run([BUILD / "bin" / "rondo", *args, "--quiet"], capture_output=True, text=True)
         if refusal is None:
             assert result.returncode == 0, (command, result.stderr)
         else:
-            assert result.returncode == 1 and refusal in result.stderr and "UTF-8" in result.stderr, (command, result.stderr)
+            assert result.returncode == 1, command
+            assert refusal in result.stderr and "UTF-8" in result.stderr, (command, result.stderr)
         if command == "eval" and refusal is None:
-            other = subprocess.run([BUILD / "bin" / "rondo", "eval", model, "--text", plain, "--context", "64", "--json", "--quiet"],
-                                   capture_output=True, text=True)
+            args[3] = plain
+            other = subprocess.run([BUILD / "bin" / "rondo", *args, "--quiet"], capture_output=True, text=True)
             assert json.loads(other.stdout)["perplexity"] == json.loads(result.stdout)["perplexity"]
