@@ -337,6 +337,7 @@ MORE = [
     "{{ '{} {}'.format(1, 'x') }} {{ '{0}{1}{0}'.format('a', 'b') }} {{ '{n:>5}|{n:<5}|{n:^5}|{n:05d}'.format(n=42) }} {{ '{:.2f} {:,} {:+d} {:x} {:#x} {:%}'.format(3.14159, 1234567, 5, 255, 255, 0.25) }} {{ '{a[0]} {a[1]} {d[k]}'.format(a=[1, 2], d={'k': 'v'}) }} {{ '{!r} {{}}'.format('q') }} {{ '{:*^9}'.format('mid') }} {{ '{:{w}}|'.format('x', w=4) }} {{ '{:.3}'.format('abcdef') }}",
     "{{ [1, 2].copy() }} {{ {'a': 1}.copy() }} {{ messages[0] | attr('role') | default('none') }} {{ [1, [2, 3]] | string }} {{ 'abc' | reverse }} {{ ['a', 'b'] | map('center', 3) | list }} {{ messages | map(attribute='nothing', default='-') | join }}",
     "{{ ['a\\u00a0b', '\\u2028', '\\u200b', 'é👍', '\\U000e0001', '\\x7f'] }} {{ '%r' % '\\u00ad' }}", "{{ ' a b '.split(none, 1) }}",
+    "{% set comma = joiner() %}{% for i in range(3) %}{{ comma() }}{{ i }}{% endfor %} {{ ['inf' | float, '-inf' | float] | tojson }} {{ 'nan' | float | tojson }}",
     "{{ 3 | sort }}", "{{ [1, 'a'] | sort }}", "{{ 'abc'.index('x') }}", "{{ '%d' % 'x' }}", "{{ '%s %s' % ('a',) }}", "{{ '{} {}'.format(1) }}",
     "{% macro m() %}{% endmacro %}{% call m() %}x{% endcall %}", "{% macro m(a) %}{% endmacro %}{{ m(1, 2) }}", "{{ [1] | round }}",
 ]

@@ -373,6 +373,31 @@ const std::vector<BadGguf>& BadGgufs() {
   return bad;
 }
 
+TEST(HostileGgufVocab, ANamedPreTokenizerStandsForAnUnknownOne) {
+  const TempDir directory;
+  const std::string file = directory.File("vocab.gguf");
+  GgufWriter writer;
+  writer.SetString("general.architecture", "llama");
+  SetByteVocab(writer, "mystery", {"a", "b", "ab"}, {"a b"});
+  writer.Write(file);
+  ExpectError([&] { LoadTokenizer(file); }, "mystery");
+  SetPreTokenizer("gpt-2");
+  EXPECT_THAT(LoadTokenizer(file)->Encode("aba"), testing::ElementsAre(2, 0));
+  SetPreTokenizer("");
+}
+
+TEST(HostileGgufVocab, OfTwoEqualTokensTheFirstCounts) {
+  const TempDir directory;
+  const std::string file = directory.File("vocab.gguf");
+  GgufWriter writer;
+  writer.SetString("general.architecture", "llama");
+  SetByteVocab(writer, "gpt-2", {"a", "b", "ab", "a", "ab"}, {"a b"});
+  writer.Write(file);
+  const auto tokenizer = LoadTokenizer(file);
+  EXPECT_THAT(tokenizer->Encode("aba"), testing::ElementsAre(2, 0));
+  EXPECT_EQ(tokenizer->Decode(std::vector<int32_t>{3, 4}), "aab");
+}
+
 class HostileGgufVocabTest : public testing::TestWithParam<BadGguf> {};
 
 TEST_P(HostileGgufVocabTest, EndsInAnError) {

@@ -114,6 +114,12 @@ std::string QuoteJson(const std::string& text) {
   return out += '"';
 }
 
+std::string JsonNumber(double value) {
+  if (std::isnan(value)) return "NaN";
+  if (std::isinf(value)) return value < 0 ? "-Infinity" : "Infinity";
+  return FloatText(value);
+}
+
 class JsonWriter {
  public:
   explicit JsonWriter(const JsonFormat& format) : format_(format) {}
@@ -126,7 +132,7 @@ class JsonWriter {
     } else if (value.IsInteger()) {
       out_ += std::to_string(value.AsInteger());
     } else if (value.IsNumber()) {
-      out_ += FloatText(value.AsNumber());
+      out_ += JsonNumber(value.AsNumber());
     } else if (value.IsString()) {
       out_ += QuoteJson(value.AsString());
     } else if (value.IsList()) {
