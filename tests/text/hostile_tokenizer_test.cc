@@ -63,19 +63,23 @@ const std::vector<BadJson>& BadTokenizers() {
       {"WordPiece", [](Json& j) { j["model"]["type"] = "WordPiece"; }, "WordPiece"},
       {"UnigramScores",
        [](Json& j) {
-         j["model"] = {{"type", "Unigram"}, {"vocab", {{"a", "b"}}}};
+         j["model"] = {{"type", "Unigram"}, {"vocab", Json::array({Json::array({"a", "b"})})}};
        },
        "log probability"},
       {"UnigramUnknown",
        [](Json& j) {
          j["pre_tokenizer"] = nullptr;
          j["added_tokens"] = nullptr;
-         j["model"] = {{"type", "Unigram"}, {"vocab", {{"a", -1.0}}}, {"unk_id", 7}};
+         j["model"] = {{"type", "Unigram"},
+                       {"vocab", Json::array({Json::array({"a", -1.0})})},
+                       {"unk_id", 7}};
        },
        "unk_token"},
       {"UnigramOfBytes",
        [](Json& j) {
-         j["model"] = {{"type", "Unigram"}, {"vocab", {{"a", -1.0}}}, {"unk_id", 0}};
+         j["model"] = {{"type", "Unigram"},
+                       {"vocab", Json::array({Json::array({"a", -1.0})})},
+                       {"unk_id", 0}};
        },
        "ByteLevel"},
       {"Dropout", [](Json& j) { j["model"]["dropout"] = 0.1; }, "dropout"},
