@@ -25,7 +25,8 @@ struct EditCounts {
   EditCounts& operator+=(const EditCounts& other);
 };
 
-// Words are separated by white space.
+// Words are separated by spaces or by runs of white space, as in jiwer: a single no-break space or
+// line break is part of a word.
 EditCounts WordEdits(std::string_view reference, std::string_view hypothesis);
 // Characters are Unicode code points, spaces between words included.
 EditCounts CharacterEdits(std::string_view reference, std::string_view hypothesis);

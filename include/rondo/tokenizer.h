@@ -46,8 +46,9 @@ class Tokenizer {
   // Equal to Hugging Face's decode(ids, skip_special_tokens, clean_up_tokenization_spaces=False).
   // Ids outside the vocabulary are passed over.
   virtual std::string Decode(std::span<const int32_t> ids, bool skip_special = true) const = 0;
-  // The stream must not outlive the tokenizer.
-  virtual std::unique_ptr<TokenStream> StartDecode(bool skip_special) const = 0;
+  // The stream must not outlive the tokenizer. It continues the text of the tokens `before`.
+  virtual std::unique_ptr<TokenStream> StartDecode(bool skip_special,
+                                                   std::span<const int32_t> before = {}) const = 0;
 
   virtual int32_t vocab_size() const = 0;  // largest id + 1
   virtual int32_t bos() const = 0;         // -1: none
@@ -69,17 +70,24 @@ class Tokenizer {
 // itself. Throws rondo::Error naming file and field for anything unknown or malformed.
 std::shared_ptr<const Tokenizer> LoadTokenizer(const std::string& model_path);
 
+// The pre-tokenizer (in the names of tokenizer.ggml.pre: llama-bpe, qwen2, …) of vocabularies whose
+// files name none that is known; "": guess it and say so on standard error. For the whole process;
+// call it before anything is loaded.
+void SetPreTokenizer(const std::string& name);
+
 // Writes the tokenizer of the model at `model_path` into `directory` as files that Hugging Face
 // transformers reads (tokenizer.json, tokenizer_config.json, …): copied as they came from a
-// directory, synthesised from any other vocabulary. Does nothing when the model has no tokenizer.
+// directory, synthesised from any other vocabulary. Only says so when the model has no tokenizer.
 void WriteTokenizerFiles(const std::string& model_path, const std::string& directory);
 
-// Decodes a growing sequence; the concatenation of all pieces equals Decode() of all ids. Each
-// token costs time proportional to its own length.
+// Decodes a growing sequence. All pieces together are what Decode() of `before` and all ids has
+// behind the text of `before`; a vocabulary that drops the first space of a text keeps it behind
+// other tokens. Each token costs time proportional to its own length.
 class StreamDecoder {
  public:
-  explicit StreamDecoder(const Tokenizer& tokenizer, bool skip_special = true)
-      : stream_(tokenizer.StartDecode(skip_special)) {}
+  explicit StreamDecoder(const Tokenizer& tokenizer, bool skip_special = true,
+                         std::span<const int32_t> before = {})
+      : stream_(tokenizer.StartDecode(skip_special, before)) {}
   // Text that is certain so far; may be empty. Byte tokens of a SentencePiece vocabulary are held
   // until another token ends their run, because one bad byte turns the whole run into U+FFFD.
   std::string Push(int32_t id) { return stream_->Push(id); }

@@ -1,6 +1,8 @@
 #include "base/byte_source.h"
 
+#include <bzlib.h>
 #include <lzma.h>
+#include <zlib.h>
 #include <zstd.h>
 #include <zstd_errors.h>
 
@@ -53,7 +55,7 @@ class PlainSource : public ByteSource {
   int64_t position_ = 0;
 };
 
-// What both formats share: compressed input in pieces, and errors.
+// What all formats share: compressed input in pieces, and errors.
 class CompressedSource : public ByteSource {
  public:
   explicit CompressedSource(const std::string& path) : file_(path), input_(kBuffer) {}
@@ -164,28 +166,166 @@ class ZstdSource : public CompressedSource {
   bool pending_ = true, flush_ = false, any_ = false;
 };
 
-}  // namespace
+// Feeds zlib or bzip2 (whose streams have the same members) and goes on behind the end of a stream
+// while another follows.
+template <typename Stream>
+class StreamSource : public CompressedSource {
+ public:
+  explicit StreamSource(const std::string& path) : CompressedSource(path) {}
 
-std::unique_ptr<ByteSource> OpenBytes(const std::string& path) {
-  if (path.ends_with(".xz")) return std::make_unique<XzSource>(path);
-  if (path.ends_with(".zst")) return std::make_unique<ZstdSource>(path);
-  return std::make_unique<PlainSource>(path);
+  size_t Read(std::span<char> out) override {
+    stream_.next_out = reinterpret_cast<decltype(stream_.next_out)>(out.data());
+    const size_t room = std::min<size_t>(out.size(), size_t{1} << 30);
+    stream_.avail_out = static_cast<unsigned>(room);
+    while (!done_ && stream_.avail_out == room) {
+      if (stream_.avail_in == 0 && !Refill()) break;
+      if (between_) {
+        Restart();
+        between_ = false;
+      }
+      between_ = Step();
+    }
+    return room - stream_.avail_out;
+  }
+
+ protected:
+  virtual bool Step() = 0;  // true at the end of a stream
+  virtual void Restart() = 0;
+  virtual const char* format() const = 0;
+  Stream stream_ = {};
+
+ private:
+  bool Refill() {
+    const std::span<const char> input = NextInput();
+    if (input.empty()) {
+      if (!between_) {
+        Fail(std::string("the ") + format() + " data ends too early", "a complete file");
+      }
+      done_ = true;
+      return false;
+    }
+    stream_.next_in = reinterpret_cast<decltype(stream_.next_in)>(const_cast<char*>(input.data()));
+    stream_.avail_in = static_cast<unsigned>(input.size());
+    return true;
+  }
+
+  bool between_ = false, done_ = false;
+};
+
+class GzipSource : public StreamSource<z_stream> {
+ public:
+  explicit GzipSource(const std::string& path) : StreamSource(path) {
+    constexpr int kGzipOnly = 16 + MAX_WBITS;
+    if (inflateInit2(&stream_, kGzipOnly) != Z_OK) Fail("out of memory", "");
+  }
+  ~GzipSource() override { inflateEnd(&stream_); }
+  GzipSource(const GzipSource&) = delete;
+  GzipSource& operator=(const GzipSource&) = delete;
+
+ private:
+  bool Step() override {
+    const int code = inflate(&stream_, Z_NO_FLUSH);
+    if (code == Z_STREAM_END) return true;
+    if (code == Z_MEM_ERROR) Fail("out of memory", "");
+    if (code != Z_OK && code != Z_BUF_ERROR) {
+      Fail(std::string("damaged gzip data") + (stream_.msg != nullptr ? ": " : "") +
+               (stream_.msg != nullptr ? stream_.msg : ""),
+           "a file that `gzip --test` accepts");
+    }
+    return false;
+  }
+  void Restart() override { inflateReset(&stream_); }
+  const char* format() const override { return "gzip"; }
+};
+
+class Bzip2Source : public StreamSource<bz_stream> {
+ public:
+  explicit Bzip2Source(const std::string& path) : StreamSource(path) { Start(); }
+  ~Bzip2Source() override { BZ2_bzDecompressEnd(&stream_); }
+  Bzip2Source(const Bzip2Source&) = delete;
+  Bzip2Source& operator=(const Bzip2Source&) = delete;
+
+ private:
+  void Start() {
+    if (BZ2_bzDecompressInit(&stream_, 0, 0) != BZ_OK) Fail("out of memory", "");
+  }
+  bool Step() override {
+    const int code = BZ2_bzDecompress(&stream_);
+    if (code == BZ_STREAM_END) return true;
+    if (code == BZ_MEM_ERROR) Fail("out of memory", "");
+    if (code != BZ_OK) Fail("damaged bzip2 data", "a file that `bzip2 --test` accepts");
+    return false;
+  }
+  void Restart() override {
+    const bz_stream kept = stream_;
+    BZ2_bzDecompressEnd(&stream_);
+    stream_ = {};
+    stream_.next_in = kept.next_in;
+    stream_.avail_in = kept.avail_in;
+    stream_.next_out = kept.next_out;
+    stream_.avail_out = kept.avail_out;
+    Start();
+  }
+  const char* format() const override { return "bzip2"; }
+};
+
+enum class Packing { kPlain, kXz, kZstd, kGzip, kBzip2 };
+
+struct Kind {
+  Packing packing;
+  std::string_view ending;
+  std::string_view magic;
+};
+constexpr Kind kKinds[] = {{Packing::kXz, ".xz",
+                            std::string_view("\xFD"
+                                             "7zXZ\0",
+                                             6)},
+                           {Packing::kZstd, ".zst", "\x28\xB5\x2F\xFD"},
+                           {Packing::kGzip, ".gz", "\x1F\x8B\x08"},
+                           {Packing::kBzip2, ".bz2", "BZh"}};
+
+bool StartsAsBzip2(std::string_view head) {
+  return head.size() >= 10 && head[3] >= '1' && head[3] <= '9' &&
+         (head.substr(4, 6) == "1AY&SY" || head.substr(4, 6) == "\x17\x72\x45\x38\x50\x90");
 }
 
-std::string ReadPackedText(const std::string& path, uint64_t max_bytes) {
-  const std::unique_ptr<ByteSource> source = OpenBytes(path);
-  std::string text;
-  std::vector<char> piece(kBuffer);
-  while (const size_t size = source->Read(piece)) {
-    if (size > max_bytes - text.size()) {
-      throw Error({.function = "ReadPackedText",
-                   .problem = "holds more than " + std::to_string(max_bytes) + " bytes",
-                   .expected = "a smaller file",
-                   .file = path});
-    }
-    text.append(piece.data(), size);
+Packing PackingOf(const std::string& path) {
+  char bytes[16];
+  const std::string_view head(bytes, PlainSource(path).Read(bytes));
+  for (const Kind& kind : kKinds) {
+    const bool is =
+        head.starts_with(kind.magic) && (kind.packing != Packing::kBzip2 || StartsAsBzip2(head));
+    if (is) return kind.packing;
   }
-  return text;
+  for (const Kind& kind : kKinds) {
+    if (path.ends_with(kind.ending)) return kind.packing;
+  }
+  return Packing::kPlain;
+}
+
+}  // namespace
+
+std::string_view WithoutPacking(std::string_view path) {
+  for (const Kind& kind : kKinds) {
+    if (path.ends_with(kind.ending)) return path.substr(0, path.size() - kind.ending.size());
+  }
+  return path;
+}
+
+std::unique_ptr<ByteSource> OpenBytes(const std::string& path) {
+  switch (PackingOf(path)) {
+    case Packing::kXz:
+      return std::make_unique<XzSource>(path);
+    case Packing::kZstd:
+      return std::make_unique<ZstdSource>(path);
+    case Packing::kGzip:
+      return std::make_unique<GzipSource>(path);
+    case Packing::kBzip2:
+      return std::make_unique<Bzip2Source>(path);
+    case Packing::kPlain:
+      break;
+  }
+  return std::make_unique<PlainSource>(path);
 }
 
 }  // namespace rondo

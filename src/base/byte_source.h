@@ -1,10 +1,13 @@
-// The bytes of a file, decompressed where its name ends in .xz or .zst, a piece at a time.
+// The bytes of a file, a piece at a time. Files that are packed as xz, zstd, gzip or bzip2 are
+// unpacked; a file is told by its first bytes, and one that says by its name that it is packed must
+// be.
 #pragma once
 
 #include <cstdint>
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 
 namespace rondo {
 
@@ -20,7 +23,7 @@ class ByteSource {
 
 std::unique_ptr<ByteSource> OpenBytes(const std::string& path);
 
-// The whole of it as a string; refuses more than `max_bytes`.
-std::string ReadPackedText(const std::string& path, uint64_t max_bytes = uint64_t{1} << 30);
+// The path without an ending that says it is packed: "a.tsv.gz" is "a.tsv".
+std::string_view WithoutPacking(std::string_view path);
 
 }  // namespace rondo

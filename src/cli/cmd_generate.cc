@@ -6,13 +6,13 @@
 #include <string>
 #include <vector>
 
-#include "base/file.h"
 #include "base/machine.h"
 #include "cli/output.h"
 #include "cli/session.h"
 #include "rondo/error.h"
 #include "rondo/generate.h"
 #include "rondo/scheduler.h"
+#include "text/unicode/text_source.h"
 
 namespace rondo::cli {
 namespace {
@@ -60,7 +60,8 @@ bool PrintPiece(std::string_view text) {
 
 std::string PromptText(const GenerateCommandOptions& options, const Tokenizer& tokenizer) {
   const std::string text =
-      options.prompt_file.empty() ? options.prompt : ReadTextFile(options.prompt_file);
+      options.prompt_file.empty() ? options.prompt : ReadText(options.prompt_file);
+  CheckUtf8(text, "--prompt");
   if (!options.chat) return text;
   const std::vector<ChatMessage> messages = {{"user", text}};
   return tokenizer.ApplyChatTemplate(messages);
@@ -95,6 +96,7 @@ class Conversation {
   }
 
   void Say(const std::string& text) {
+    CheckUtf8(text, "standard input");
     messages_.push_back({"user", text});
     Generation answer;
     scheduler_.Submit({.prompt = tokenizer_.Encode(tokenizer_.ApplyChatTemplate(messages_),

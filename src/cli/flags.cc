@@ -6,6 +6,7 @@
 
 #include "cli/options.h"
 #include "kernels/simd_targets.h"
+#include "rondo/tokenizer.h"
 
 #ifndef RONDO_VERSION
 #error "RONDO_VERSION is set by the build"
@@ -22,6 +23,9 @@ void AddCommon(CLI::App* app, CommonOptions* common) {
   app->add_option("--simd", common->simd,
                   "instruction set of the kernels: auto, portable, or one that rondo doctor lists")
       ->capture_default_str();
+  app->add_option(
+      "--pre-tokenizer", common->pre_tokenizer,
+      "pre-tokenizer of a vocabulary whose file names none: llama-bpe, qwen2, gpt-2, …");
 }
 
 void AddPlan(CLI::App* app, PlanFlags* plan) {
@@ -499,6 +503,7 @@ int ParseAndRun(int argc, char** argv) {
     return app.exit(error);
   }
   SetKernelTarget(all.common.simd);
+  SetPreTokenizer(all.common.pre_tokenizer);
   return run();
 }
 

@@ -15,6 +15,7 @@ struct CommonOptions {
   bool quiet = false;         // no progress on standard error
   int threads = 0;            // 0: one per CPU
   std::string simd = "auto";  // instruction set of the kernels
+  std::string pre_tokenizer;  // of vocabularies whose files name none
 };
 
 // How to share; text forms are parsed by plan_flags.cc.

@@ -2,10 +2,10 @@
 
 #include <algorithm>
 
-#include "base/byte_source.h"
 #include "base/strings.h"
 #include "kernels/matmul.h"
 #include "rondo/error.h"
+#include "text/unicode/text_source.h"
 
 namespace rondo::cli {
 
@@ -35,7 +35,7 @@ EngineOptions ToEngineOptions(const std::string& type, const std::string& kv) {
 
 std::vector<int32_t> EncodeFile(const Tokenizer& tokenizer, const std::string& file) {
   // Text is data here: "<|im_start|>" in an article is not a control token.
-  return tokenizer.Encode(ReadPackedText(file), {.add_special = true, .parse_special = false});
+  return tokenizer.Encode(ReadText(file), {.add_special = true, .parse_special = false});
 }
 
 WindowOptions ToWindows(const TextOptions& text, const CommonOptions& common) {

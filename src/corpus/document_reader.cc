@@ -8,7 +8,6 @@
 #include "base/json.h"
 #include "base/strings.h"
 #include "rondo/error.h"
-#include "text/unicode/utf8.h"
 
 namespace rondo {
 namespace {
@@ -47,9 +46,7 @@ void DropBlankTail(std::string* text) {
 }  // namespace
 
 bool IsJsonl(std::string_view path) {
-  for (const std::string_view end : {".xz", ".zst"}) {
-    if (path.ends_with(end)) path.remove_suffix(end.size());
-  }
+  path = WithoutPacking(path);
   return path.ends_with(".jsonl") || path.ends_with(".ndjson");
 }
 
@@ -148,12 +145,6 @@ bool DocumentReader::NextText(std::string* text) {
 
 void DocumentReader::CheckLine(std::string_view line, size_t before) const {
   if (before + line.size() > kMaxDocument) FailSize(path_, lines_.number());
-  if (IsValidUtf8(line)) return;
-  throw Error({.function = "ReadDocuments",
-               .problem = "not UTF-8",
-               .expected = "text in UTF-8",
-               .file = path_,
-               .field = "line " + std::to_string(lines_.number())});
 }
 
 }  // namespace rondo

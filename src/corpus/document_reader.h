@@ -7,16 +7,16 @@
 #include <string_view>
 #include <vector>
 
-#include "base/byte_source.h"
 #include "corpus/token_data.h"
+#include "text/unicode/text_source.h"
 
 namespace rondo {
 
-// Lines of a byte source, numbered from 1, without their line break. A byte order mark at the start
+// Lines of a text (see OpenText), numbered from 1, without their line break. A byte order mark at the start
 // is left out.
 class LineReader {
  public:
-  explicit LineReader(const std::string& path) : path_(path), source_(OpenBytes(path)) {}
+  explicit LineReader(const std::string& path) : path_(path), source_(OpenText(path)) {}
 
   // False at the end. The view lives until the next call. A line break at the end of the file
   // begins no further line.

@@ -61,7 +61,7 @@ Sequence::Sequence(uint64_t id, Request request, const Engine& engine, const Tok
       eos_(EosTokens(engine, tokenizer, request_.options)),
       sampler_(request_.options.sampling, request_.prompt),
       stops_(request_.options.stop),
-      decoder_(tokenizer),
+      decoder_(tokenizer, true, request_.prompt),
       tokens_(request_.prompt),
       max_size_(MaxSize(engine, request_)) {
   const int all = engine.loops().loops;

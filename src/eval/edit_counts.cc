@@ -1,7 +1,6 @@
 #include <algorithm>
 #include <vector>
 
-#include "base/strings.h"
 #include "eval/text_pieces.h"
 #include "rondo/text_metrics.h"
 
@@ -48,11 +47,11 @@ EditCounts& EditCounts::operator+=(const EditCounts& other) {
 }
 
 EditCounts WordEdits(std::string_view reference, std::string_view hypothesis) {
-  return FewestEdits(WordsOf(reference), WordsOf(hypothesis));
+  return FewestEdits(WordsForErrorRate(reference), WordsForErrorRate(hypothesis));
 }
 
 EditCounts CharacterEdits(std::string_view reference, std::string_view hypothesis) {
-  return FewestEdits(CharactersOfText(Trim(reference)), CharactersOfText(Trim(hypothesis)));
+  return FewestEdits(CharactersOfText(Stripped(reference)), CharactersOfText(Stripped(hypothesis)));
 }
 
 }  // namespace rondo

@@ -5,9 +5,9 @@
 #include <nlohmann/json.hpp>
 #include <system_error>
 
-#include "base/byte_source.h"
 #include "base/strings.h"
 #include "rondo/error.h"
+#include "text/unicode/text_source.h"
 
 namespace rondo {
 namespace fs = std::filesystem;
@@ -39,10 +39,10 @@ bool CutEnding(std::string& name, std::string_view ending) {
   return true;
 }
 
-// The name without .jsonl or .jsonl.xz, empty for other files.
+// The name without .jsonl, packed or not; empty for other files.
 std::string StemOfRecords(const fs::path& path) {
   std::string name = Plain(path.filename().string());
-  CutEnding(name, ".xz");
+  name = std::string(WithoutPacking(name));
   return CutEnding(name, ".jsonl") ? name : "";
 }
 
@@ -87,7 +87,7 @@ std::vector<int> ReadLabels(const std::string& path) {
   for (const fs::path& entry : List(FolderOf(path))) {
     const std::string name = Plain(entry.filename().string());
     if (name != StemOfRecords(path) + "_labels.lst") continue;
-    for (const std::string& line : Split(ReadPackedText(entry.string()), '\n')) {
+    for (const std::string& line : Split(ReadText(entry.string()), '\n')) {
       const std::string_view digit = Trim(line);
       if (digit.empty()) continue;
       if (digit.size() != 1 || digit[0] < '0' || digit[0] > '9') {
@@ -130,7 +130,7 @@ std::vector<TaskRecord> ReadTaskFile(const std::string& path, const TaskSpec& ta
   const std::vector<int> labels = ReadLabels(path);
   std::vector<TaskRecord> records;
   int number = 0;
-  for (const std::string& line : Split(ReadPackedText(path), '\n')) {
+  for (const std::string& line : Split(ReadText(path), '\n')) {
     const std::string place = path + ":" + std::to_string(++number);
     if (Trim(line).empty()) continue;
     const nlohmann::json json = ParseJsonChecked(line, place);

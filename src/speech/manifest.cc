@@ -11,7 +11,6 @@
 #include "corpus/document_reader.h"
 #include "rondo/audio.h"
 #include "rondo/error.h"
-#include "text/unicode/utf8.h"
 
 namespace rondo {
 namespace {
@@ -102,12 +101,7 @@ Utterance FromJson(std::string_view line, const std::string& path) {
   return utterance;
 }
 
-bool IsTsv(std::string_view path) {
-  for (const std::string_view end : {".xz", ".zst"}) {
-    if (path.ends_with(end)) path.remove_suffix(end.size());
-  }
-  return path.ends_with(".tsv");
-}
+bool IsTsv(std::string_view path) { return WithoutPacking(path).ends_with(".tsv"); }
 
 }  // namespace
 
@@ -116,7 +110,7 @@ std::vector<Utterance> ReadManifest(const std::string& path, const std::string& 
   if (!jsonl && !IsTsv(path)) {
     throw Error({.function = "ReadManifest",
                  .problem = "unknown kind of manifest",
-                 .expected = "a name ending in .tsv or .jsonl, perhaps with .xz or .zst",
+                 .expected = "a name ending in .tsv or .jsonl, perhaps with .xz, .zst, .gz or .bz2",
                  .file = path});
   }
   LineReader lines(path);
@@ -133,7 +127,6 @@ std::vector<Utterance> ReadManifest(const std::string& path, const std::string& 
                    .file = path,
                    .field = "line " + std::to_string(lines.number())});
     };
-    if (!IsValidUtf8(line)) fail("not UTF-8", "text in UTF-8");
     Utterance utterance;
     try {
       utterance = jsonl ? FromJson(line, path) : FromTsv(line);

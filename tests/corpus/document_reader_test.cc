@@ -79,7 +79,10 @@ TEST(DocumentReader, ReadsRecords) {
   for (const auto& [name, bytes] : {std::pair{"a.jsonl", records},
                                     {"a.ndjson", records},
                                     {"a.jsonl.xz", Xz(records)},
-                                    {"a.jsonl.zst", Zstd(records)}}) {
+                                    {"a.jsonl.zst", Zstd(records)},
+                                    {"a.jsonl.gz", Gzip(records)},
+                                    {"a.jsonl.bz2", Bzip2(records)},
+                                    {"a.jsonl", Xz(records)}}) {
     Put(dir.File(name), bytes);
     EXPECT_THAT(Documents(dir.File(name)), ElementsAre("café\nA\tB ", "\xF0\x9F\x8E\xBC"));
   }
@@ -103,7 +106,6 @@ TEST(DocumentReader, ErrorsNameFileAndLine) {
   for (const Case& c : std::vector<Case>{
            {"a.txt", "fine\nna\xEFve\n", "line 2", "UTF-8"},
            {"a.txt", "fine\n\n\n\xF0\x9F\x8E", "line 4", "UTF-8"},
-           {"a.txt", Xz("compressed, but not named so"), "line 1", "UTF-8"},
            {"a.txt.xz", Xz("one\ntwo\nthr\xC3\n"), "line 3", "UTF-8"},
            {"a.jsonl", "{\"text\": \"a\"}\n{\"body\": \"b\"}\n", "line 2: text", "missing"},
            {"a.jsonl", "\n\n{\"text\": 7}\n", "line 3: text", "a string"},

@@ -22,7 +22,7 @@ class LetterTokenizer : public Tokenizer {
     for (const int32_t id : ids) text += static_cast<char>('a' + id);
     return text;
   }
-  std::unique_ptr<TokenStream> StartDecode(bool) const override {
+  std::unique_ptr<TokenStream> StartDecode(bool, std::span<const int32_t>) const override {
     struct Stream : TokenStream {
       std::string Push(int32_t id) override { return std::string(1, static_cast<char>('a' + id)); }
       std::string Flush() override { return {}; }

@@ -33,5 +33,24 @@ TEST(BleuTest, IdenticalAndDifferentTexts) {
   EXPECT_THROW(Bleu(a, {}), Error);
 }
 
+TEST(TextMetricsTest, EverySpaceOfUnicodeSeparatesWords) {
+  const std::vector<std::string> plain = {"Est-ce que le bateau part demain ?"};
+  for (const char* space : {"\u00a0", "\u202f", "\u3000", "\u2028", "\u0085", "\x1c"}) {
+    std::string odd = plain[0];
+    odd.replace(odd.rfind(' '), 1, space);
+    EXPECT_NEAR(Bleu(plain, std::vector{odd}), 100, 1e-9) << odd;
+    EXPECT_NEAR(ChrF(plain, std::vector{odd}), 100, 1e-9) << odd;
+    EXPECT_EQ(CharacterEdits(plain[0], space + plain[0] + space).Errors(), 0);
+  }
+}
+
+// As jiwer does: only runs of white space are the same as a space.
+TEST(TextMetricsTest, ASingleOddSpaceJoinsWordsOfAnErrorRate) {
+  EXPECT_EQ(WordEdits("a b", "a\u00a0b").Errors(), 2);
+  EXPECT_EQ(WordEdits("a b", "a\u00a0\u00a0b").Errors(), 0);
+  EXPECT_EQ(WordEdits("a b", "\u00a0a \t b\n").Errors(), 0);
+  EXPECT_EQ(WordEdits("a\tb c", "a\tb  c").Errors(), 0);
+}
+
 }  // namespace
 }  // namespace rondo

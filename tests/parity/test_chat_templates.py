@@ -307,6 +307,41 @@ LANGUAGE = [
     "{{ '\\u00e9\\x41\\t|' }}{{ \"a'b\" }}{{ ['a\\'b', 'c\"d', '\\n\\x01'] }}{{ 'ab'.lstrip('a') }}{{ 'abc'.removeprefix('a') }}{%- generation %}gen{% endgeneration %}{{ undefined_variable }}{{ messages[0].nothing }}",
 ]
 
+# Filters, statements and methods that templates for tools use.
+MORE = [
+    "{{ messages | map(attribute='role') | sort | join(',') }} {{ (messages | sort(attribute='content', reverse=true))[0].role }} {{ ['b', 'A', 'c', 'a'] | sort }} {{ ['b', 'A', 'a'] | sort(case_sensitive=true) }} {{ messages | sort(attribute='role,content') | map(attribute='content') | list }} {{ [3, 1.5, true, 2] | sort(reverse=true) }}",
+    "{{ messages | map(attribute='role') | unique | list }} {{ ['a', 'A', 'b', 'a'] | unique | list }} {{ ['a', 'A', 'b'] | unique(true) | list }} {{ messages | unique(attribute='role') | map(attribute='content') | list }} {{ [1, 1.0, true, 2] | unique | list }}",
+    "{{ (messages | max(attribute='content')).role }} {{ [3, 9, 4] | min }} {{ [3, 9, 4] | max }} {{ ['b', 'A'] | min }} {{ ['b', 'A'] | max(case_sensitive=true) }}[{{ [] | min }}] {{ [[1, 2], [1, 3]] | max }}",
+    "{{ [3, 9, 4] | sum }} {{ [] | sum }} {{ [1, 2.5] | sum(start=10) }} {{ [{'n': 2}, {'n': 3}] | sum('n') }} {{ [0.1, 0.2, 0.3] | sum }} {{ [true, 2] | sum }}",
+    "{{ 2.5 | round }} {{ 3.5 | round }} {{ 2.675 | round(2) }} {{ 42 | round }} {{ 42.55 | round(1, 'floor') }} {{ 42.21 | round(1, 'ceil') }} {{ 1234 | round(-2) }} {{ 1250.0 | round(-2) }} {{ -0.4 | round }} {{ 1e20 | round(3) }} {{ 7 | round(2, 'floor') }}",
+    "{{ 'x' | int(default=99) }} {{ '3.7' | float | round(1) }} {{ '12' | int + 1 }} {{ 'y' | float(default=1.5) }} {{ '12.9' | int }} {{ ' -7 ' | int }} {{ '+7' | int }} {{ 'ff' | int(0, 16) }} {{ none | int(5) }} {{ [] | int }} {{ 3.99 | int }} {{ true | int }} {{ '1e3' | int }} {{ none | float }}",
+    "{% for role, items in messages | groupby('role') %}{{ role }}:{{ items | length }};{% endfor %}{% for g in messages | groupby('role') %}{{ g.grouper }}={{ g.list | map(attribute='content') | list }}{% endfor %}{% for k, v in [{'a': 'x'}, {}, {'a': 'X'}] | groupby('a', default='none') %}{{ k }}{{ v | length }}{% endfor %}",
+    "{{ '%s-%03d' | format('a', 7) }} {{ messages[0].content | wordcount }} {{ '%s!' % messages[0].role }} {{ '%5.2f|%-5s|%5s|%x|%e|%g' % (3.14159, 'ab', 'cd', 255, 12345.678, 0.0001) }} {{ '%(a)s %(b)05.1f%%' | format(a='x', b=2) }} {{ '%c%c%r' % (65, 'b', 'q') }} {{ '%+d % d %05d' % (3, 4, -5) }} {{ '%.2s' % 'äöü' }} {{ '%*d' % (5, 3) }} {{ '%s' % [1, 2] }} {{ '%d' % 3.9 }}",
+    "{{ 'ab' | center(7) }}|{{ 'ab'.center(7, '*') }}|{{ 'abc'.center(8) }}|{{ 'x'.ljust(3) }}|{{ 'x'.rjust(3, '0') }}|{{ '-7'.zfill(4) }}|{{ 'é'.zfill(3) }}|{{ 'a\tb\n\tc'.expandtabs(4) }}|",
+    "{{ range(7) | batch(3) | list }} {{ range(7) | batch(3, 'x') | list }} {{ range(7) | slice(3) | list }} {{ range(7) | slice(3, '-') | list }} {{ range(6) | slice(3, '-') | list }} {{ [] | batch(2) | list }}",
+    "{{ {'b': 1, 'A': 2, 'c': 0} | dictsort }} {{ {'b': 1, 'A': 2} | dictsort(true) }} {{ {'b': 1, 'A': 2, 'c': 0} | dictsort(by='value', reverse=true) }} {{ {'b': 1} | dictsort(false, 'value') }}",
+    "{{ 'The quick brown fox jumps' | truncate(9) }}|{{ 'The quick brown fox jumps' | truncate(9, true) }}|{{ 'The quick brown' | truncate(11, leeway=4) }}|{{ 'The quick brown fox' | truncate(10, false, '…', 0) }}|{{ 'short' | truncate(9) }}",
+    "{{ \"it's a well-known (fact) [x] straße\" | title }} {{ \"it's they're\".title() }} {{ 'straße ﬁn' | upper }} {{ 'straße'.capitalize() }} {{ 'ßx'.capitalize() }} {{ 'ΟΔΥΣΣΕΥΣ ΣΑΣ Σ'.lower() }} {{ 'İI' | lower }} {{ 'aBc'.swapcase() }}",
+    "{{ -0.0 | tojson }} {{ -0.0 }} {{ -(0.0) }} {{ 0.0 | abs }} {{ (-0.0) | abs }} {{ -1 }} {{ - 2.5 }} {{ +3 }} {{ -true }} {{ 0.0 == -0.0 }}",
+    "{{ {'b': 1, 'a': [1, 2]} | tojson(separators=(',', ':')) }} {{ messages[-1].content | tojson(ensure_ascii=true) }} {{ 'é👍\x7f\u2028' | tojson(true) }} {{ {'a': [1, {}]} | tojson(indent='\t') }} {{ [1, [2]] | tojson(indent=0) }} {{ {'b': 1, 'a': {'d': 2, 'c': 3}} | tojson(sort_keys=true) }} {{ [1, 2] | tojson(false, 2, ('; ', ' = ')) }}",
+    "{% for m in messages %}{% generation %}{% set x = 1 %}{{ m.role }}{{ x }}{% endgeneration %}[{{ x }}]{% endfor %}{% set y = 2 %}{% generation %}{{ y }}{% set y = 3 %}{{ y }}{% endgeneration %}{{ y }}",
+    "{% with a = 1, b = a %}{{ a }}[{{ b }}]{% set c = 5 %}{% endwith %}[{{ a }}{{ c }}]{% with %}{% set d = 1 %}{{ d }}{% endwith %}{{ d }}{% set a = 7 %}{% with a = 2, b = a %}{{ a }}{{ b }}{% endwith %}",
+    "{% filter upper %}hello {{ messages[0].role }}{% set q = 1 %}{% endfilter %}{{ q }}{% filter trim | replace('a', 'b') %}  banana {% endfilter %}|{% filter indent(2, true) %}a\nb{% endfilter %}",
+    "{% macro box(t) %}<{{ t }}:{{ caller() }}>{% endmacro %}{% call box('x') %}in {{ messages[0].role }}{% endcall %}{% macro each(l) %}{% for i in l %}{{ caller(i, i * 2) }};{% endfor %}{% endmacro %}{% call(a, b=9) each([1, 2]) %}{{ a }}-{{ b }}{% endcall %}",
+    "{% macro f() %}{{ varargs }}{{ kwargs }}{% endmacro %}{{ f(1, 2, a=3) }}{% macro g(a, b) %}{{ a }}{{ b }}{% endmacro %}{{ g(*[1, 2]) }}{{ g(**{'a': 3, 'b': 4}) }}{{ g(5, **{'b': 6}) }}{% macro h() %}{% if caller %}y{% else %}n{% endif %}{% endmacro %}{{ h() }}",
+    "{% for x in [1, 2] %}{% macro m() %}{{ x }}{% endmacro %}{{ m() }}{% endfor %}{% set s %}{% set t = 4 %}{{ t }}{% endset %}{{ s }}{{ t }}",
+    "{% for n in [{'v': 1, 'c': [{'v': 2}, {'v': 3, 'c': [{'v': 4}]}]}] recursive %}{{ n.v }}@{{ loop.depth }}{% if n.c %}({{ loop(n.c) }}){% endif %}{% if not loop.last %},{% endif %}{% endfor %}",
+    "{% for x in [1, 1, 2, 2, 1] %}{{ x if loop.changed(x) else '-' }}{{ loop.depth0 }}{% endfor %}",
+    "{{ 'a b  c'.split(none, 1) }} {{ ' a b  c '.rsplit(none, 1) }} {{ 'a-b-c'.partition('-') }} {{ 'a-b-c'.rpartition('-') }} {{ 'abc'.partition('x') }} {{ 'abcb'.rfind('b') }} {{ 'abcb'.index('b') }} {{ 'abcb'.find('b', 2) }} {{ 'ééb'.find('b', -1) }} {{ 'aaa'.count('a', 1) }} {{ 'a\x0bb\u2028c\n'.splitlines() }} {{ 'a\r\nb'.splitlines(true) }} {{ ''.splitlines() }}",
+    "{{ 'abc'.isalpha() }} {{ 'ab1'.isalnum() }} {{ '12'.isdigit() }} {{ '1²'.isdigit() }} {{ '1²'.isdecimal() }} {{ ' \n'.isspace() }} {{ ''.isspace() }} {{ 'Ab Cd'.istitle() }} {{ 'AB1'.isupper() }} {{ 'ab'.islower() }} {{ '1'.isupper() }} {{ 'é'.isascii() }} {{ ''.isascii() }} {{ ''.isdigit() }}",
+    "{{ '{} {}'.format(1, 'x') }} {{ '{0}{1}{0}'.format('a', 'b') }} {{ '{n:>5}|{n:<5}|{n:^5}|{n:05d}'.format(n=42) }} {{ '{:.2f} {:,} {:+d} {:x} {:#x} {:%}'.format(3.14159, 1234567, 5, 255, 255, 0.25) }} {{ '{a[0]} {a[1]} {d[k]}'.format(a=[1, 2], d={'k': 'v'}) }} {{ '{!r} {{}}'.format('q') }} {{ '{:*^9}'.format('mid') }} {{ '{:{w}}|'.format('x', w=4) }} {{ '{:.3}'.format('abcdef') }}",
+    "{{ [1, 2].copy() }} {{ {'a': 1}.copy() }} {{ messages[0] | attr('role') | default('none') }} {{ [1, [2, 3]] | string }} {{ 'abc' | reverse }} {{ ['a', 'b'] | map('center', 3) | list }} {{ messages | map(attribute='nothing', default='-') | join }}",
+    "{{ ['a\\u00a0b', '\\u2028', '\\u200b', 'é👍', '\\U000e0001', '\\x7f'] }} {{ '%r' % '\\u00ad' }}", "{{ ' a b '.split(none, 1) }}",
+    "{% set comma = joiner() %}{% for i in range(3) %}{{ comma() }}{{ i }}{% endfor %} {{ ['inf' | float, '-inf' | float] | tojson }} {{ 'nan' | float | tojson }}",
+    "{{ 3 | sort }}", "{{ [1, 'a'] | sort }}", "{{ 'abc'.index('x') }}", "{{ '%d' % 'x' }}", "{{ '%s %s' % ('a',) }}", "{{ '{} {}'.format(1) }}",
+    "{% macro m() %}{% endmacro %}{% call m() %}x{% endcall %}", "{% macro m(a) %}{% endmacro %}{{ m(1, 2) }}", "{{ [1] | round }}",
+]
+
 SYSTEM = {"role": "system", "content": "  Be brief.\n"}
 CONVERSATIONS = [
     [{"role": "user", "content": "Hi"}],
@@ -329,6 +364,21 @@ def compare(template, directory):
             expected = oracle.apply_chat_template(messages, tokenize=False, add_generation_prompt=prompt)
         except Exception as error:
             assert str(error).split("/")[0][:40] in answer.get("error", ""), (answer, error)
+        else:
+            assert answer == {"text": expected}
+
+
+@pytest.mark.parametrize("template", MORE, ids=range(len(MORE)))
+def test_more(template, tmp_path):
+    """What jinja2 refuses, rondo refuses too; the words differ."""
+    save(tiny_tokenizer(), tmp_path, bos_token="<s>", eos_token="</s>", chat_template=template)
+    oracle = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    answers = Tool(tmp_path).run([dict(op="chat", messages=m) for m in CONVERSATIONS])
+    for messages, answer in zip(CONVERSATIONS, answers, strict=True):
+        try:
+            expected = oracle.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        except Exception:
+            assert "error" in answer, answer
         else:
             assert answer == {"text": expected}
 
@@ -360,3 +410,13 @@ def test_named_templates(tmp_path):
     save(tiny_tokenizer(), tmp_path, chat_template=named)
     assert Tool(tmp_path).ask(op="chat", messages=CONVERSATIONS[0]) == {"text": "Hi"}
     assert json.loads((tmp_path / "tokenizer_config.json").read_text())["chat_template"] == named
+
+
+@pytest.mark.parametrize("others", [["tool_use", "rag"], ["only"]])
+def test_named_templates_without_a_default(others, tmp_path):
+    """transformers lists the names, and so does rondo."""
+    save(tiny_tokenizer(), tmp_path, chat_template=[{"name": n, "template": n} for n in others])
+    with pytest.raises(ValueError, match="no default"):
+        transformers.AutoTokenizer.from_pretrained(tmp_path).apply_chat_template(CONVERSATIONS[0], tokenize=False)
+    error = Tool(tmp_path).ask(op="chat", messages=CONVERSATIONS[0])["error"]
+    assert "default" in error and all(name in error for name in others)

@@ -39,11 +39,22 @@ def damaged(text, rng):
     return " ".join(words) or "nothing"
 
 
+def odd_spaces(text, rng):
+    """The sentence with spaces of other kinds, some doubled, some at the ends."""
+    spaces = [" ", " ", "\u00a0", "\u202f", "\u3000", "\u2028", "\u0085", "\x1c", "\x0b", "  ", " \u00a0"]
+    text = "".join(rng.choice(spaces) if c == " " else c for c in text)
+    return rng.choice(["", "\u00a0", " "]) + text + rng.choice(["", "\u3000"])
+
+
 def corpora():
     rng = random.Random(1)
     yield "identical", SENTENCES, SENTENCES
     yield "unrelated", ["a b c"], ["d e f g"]
     yield "short", ["the cat"], ["the cat"]
+    for seed in range(12):
+        texts = [rng.choice(SENTENCES) for _ in range(1 + seed)]
+        odd = [odd_spaces(damaged(t, rng), rng) for t in texts]
+        yield f"odd-spaces-{seed}", [odd_spaces(t, rng) for t in texts], odd
     for seed in range(12):
         references = [rng.choice(SENTENCES) for _ in range(1 + seed * 2)]
         yield f"damaged-{seed}", references, [damaged(text, rng) for text in references]
@@ -52,7 +63,7 @@ def corpora():
 @pytest.mark.parametrize("name,references,hypotheses", list(corpora()), ids=lambda v: v if isinstance(v, str) else "")
 def test_metrics(name, references, hypotheses, tmp_path):
     pairs = tmp_path / "pairs.tsv"
-    pairs.write_text("".join(f"{r}\t{h}\n" for r, h in zip(references, hypotheses)))
+    pairs.write_text("".join(f"{r}\t{h}\n" for r, h in zip(references, hypotheses)), newline="")
     got = json.loads(subprocess.run([BUILD / "bin" / "text_metrics_tool", pairs], capture_output=True, check=True,
                                     timeout=60).stdout)
     assert got["wer"] == pytest.approx(jiwer.wer(references, hypotheses), rel=1e-12)

@@ -192,9 +192,84 @@ def gemma():
     return tokenizer
 
 
+def train_words(tokenizer, tokens, trainer, **options):
+    tokenizer.train_from_iterator(training_text(), trainer(vocab_size=1200, special_tokens=tokens, show_progress=False,
+                                                           **options))
+    return tokenizer
+
+
+def whitespace():
+    """As the quick tour of tokenizers trains one."""
+    tokenizer = Tokenizer(models.BPE(unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    return train_words(tokenizer, ["[UNK]", "[CLS]"], trainers.BpeTrainer)
+
+
+def words_and_marks():
+    tokenizer = Tokenizer(models.BPE(unk_token="[UNK]", fuse_unk=True))
+    tokenizer.normalizer = normalizers.Sequence(
+        [normalizers.NFD(), normalizers.Lowercase(), normalizers.StripAccents()])
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([
+        pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Punctuation("contiguous"),
+        pre_tokenizers.CharDelimiterSplit("x")])
+    return train_words(tokenizer, ["[UNK]"], trainers.BpeTrainer)
+
+
+def word_pattern():
+    tokenizer = Tokenizer(models.BPE(unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.Sequence([normalizers.Nmt(), normalizers.Lowercase()])
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"\w+|[^\w\s]+|\W"), "isolated")
+    return train_words(tokenizer, ["[UNK]"], trainers.BpeTrainer)
+
+
+def marked_words():
+    """Tokens that say where in a word they stand."""
+    tokenizer = Tokenizer(models.BPE(unk_token="[UNK]", continuing_subword_prefix="##", end_of_word_suffix="</w>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.decoder = decoders.BPEDecoder(suffix="</w>")
+    return train_words(tokenizer, ["[UNK]"], trainers.BpeTrainer, continuing_subword_prefix="##",
+                       end_of_word_suffix="</w>")
+
+
+def bert():
+    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]", max_input_chars_per_word=20))
+    tokenizer.normalizer = normalizers.BertNormalizer()
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece()
+    train_words(tokenizer, ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"], trainers.WordPieceTrainer)
+    tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
+    return tokenizer
+
+
+def cased_bert():
+    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer(clean_text=False, strip_accents=True, lowercase=False)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Whitespace(), pre_tokenizers.Digits(True)])
+    tokenizer.decoder = decoders.WordPiece(cleanup=False)
+    return train_words(tokenizer, ["[UNK]"], trainers.WordPieceTrainer)
+
+
+def unigram(byte_fallback):
+    tokenizer = Tokenizer(models.Unigram())
+    tokenizer.normalizer = normalizers.NFKC()
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.decoder = decoders.Metaspace()
+    extra = [f"<0x{b:02X}>" for b in range(256)] if byte_fallback else []
+    train_words(tokenizer, ["<unk>", *extra], trainers.UnigramTrainer, unk_token="<unk>")
+    if byte_fallback:
+        parsed = json.loads(tokenizer.to_str())
+        parsed["model"]["byte_fallback"] = True
+        parsed["added_tokens"] = []
+        tokenizer = Tokenizer.from_str(json.dumps(parsed))
+    return tokenizer
+
+
 FAMILIES = {
     "gpt2": gpt2, "llama3": llama3, "qwen2": qwen2, "neox": neox, "smollm": smollm, "gpt4o": gpt4o,
     "flags": flags, "splits": split_behaviors, "llama2": llama2, "gemma": gemma,
+    "whitespace": whitespace, "words-and-marks": words_and_marks, "word-pattern": word_pattern,
+    "marked-words": marked_words, "bert": bert, "cased-bert": cased_bert,
+    "unigram": lambda: unigram(False), "unigram-bytes": lambda: unigram(True),
     "metaspace-first": lambda: metaspace("first"), "metaspace-always": lambda: metaspace("always", False),
 }
 

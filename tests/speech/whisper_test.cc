@@ -24,7 +24,7 @@ class WhisperVocabulary : public Tokenizer {
     for (const int32_t id : ids) text += Piece(id);
     return text;
   }
-  std::unique_ptr<TokenStream> StartDecode(bool) const override {
+  std::unique_ptr<TokenStream> StartDecode(bool, std::span<const int32_t>) const override {
     struct Stream : TokenStream {
       std::string Push(int32_t id) override { return Piece(id); }
       std::string Flush() override { return ""; }

@@ -30,6 +30,21 @@ TEST(ChatTemplateTest, RefusalsNameTheModel) {
   ExpectError([] { Render("{{ 1 / 0 }}"); }, "model");
 }
 
+TEST(ChatTemplateTest, BlocksHaveVariablesOfTheirOwn) {
+  EXPECT_EQ(Render("{% generation %}{% set x = 1 %}{{ x }}{% endgeneration %}[{{ x }}]"), "1[]");
+  EXPECT_EQ(Render("{% with a = 2 %}{{ a }}{% endwith %}[{{ a }}]"), "2[]");
+  EXPECT_EQ(Render("{% filter upper %}{% set a = 'b' %}{{ a }}{% endfilter %}[{{ a }}]"), "B[]");
+  EXPECT_EQ(Render("{% for i in [1] %}{% macro m() %}{{ i }}{% endmacro %}{{ m() }}{% endfor %}"),
+            "1");
+}
+
+TEST(ChatTemplateTest, OrdersCountsAndFormats) {
+  EXPECT_EQ(Render("{{ [3, 1, 2] | sort }}{{ ['b', 'A'] | min }}{{ [1, 2] | sum }}"),
+            "[1, 2, 3]A3");
+  EXPECT_EQ(Render("{{ -0.0 }} {{ 2.5 | round }} {{ '%03d' % 7 }} {{ '{:>3}'.format('a') }}"),
+            "-0.0 2.0 007   a");
+}
+
 TEST(ChatTemplateTest, NeedsATemplate) {
   const auto tokenizer = LoadJson(TinyTokenizerJson().dump());
   EXPECT_FALSE(tokenizer->HasChatTemplate());
@@ -72,6 +87,17 @@ const std::vector<Bad> kBad = {
     {"Append", "{% set x = [] %}{{ x.append(1) }}", "change"},
     {"HiddenAttribute", "{% set n = namespace() %}{% set n._x = 1 %}", "_x"},
     {"TypeError", "{{ 1 + 'a' }}", "operands"},
+    {"EndlessLoop", "{% for i in [1] recursive %}{{ loop([1]) }}{% endfor %}", "too deeply"},
+    {"EndlessCaller",
+     "{% macro m() %}{{ caller() }}{% endmacro %}{% macro n() %}{% call m() %}{{ n() }}{% endcall "
+     "%}"
+     "{% endmacro %}{{ n() }}",
+     "too deeply"},
+    {"WideFormat", "{{ '%99999d' % 1 }}", "width"},
+    {"WideBraces", "{{ '{:99999}'.format(1) }}", "width"},
+    {"WideCenter", "{{ 'a'.center(9999999) }}", "width"},
+    {"NoCall", "{% call 1 %}{% endcall %}", "expected a call"},
+    {"OpenWith", "{% with a = 1 %}x", "endwith"},
     {"NumberTooLarge", "{{ 99999999999999999999 }}", "too large"},
     {"Overflow", "{{ 9223372036854775807 + 1 }}", "too large"},
     {"PowerBomb", "{{ 10 ** 10 ** 10 }}", "too large"},

@@ -61,6 +61,27 @@ const std::vector<BadJson>& BadTokenizers() {
       {"MergesIsText", [](Json& j) { j["model"]["merges"] = "h e"; }, "merges"},
       {"Unigram", [](Json& j) { j["model"]["type"] = "Unigram"; }, "Unigram"},
       {"WordPiece", [](Json& j) { j["model"]["type"] = "WordPiece"; }, "WordPiece"},
+      {"UnigramScores",
+       [](Json& j) {
+         j["model"] = {{"type", "Unigram"}, {"vocab", Json::array({Json::array({"a", "b"})})}};
+       },
+       "log probability"},
+      {"UnigramUnknown",
+       [](Json& j) {
+         j["pre_tokenizer"] = nullptr;
+         j["added_tokens"] = nullptr;
+         j["model"] = {{"type", "Unigram"},
+                       {"vocab", Json::array({Json::array({"a", -1.0})})},
+                       {"unk_id", 7}};
+       },
+       "unk_token"},
+      {"UnigramOfBytes",
+       [](Json& j) {
+         j["model"] = {{"type", "Unigram"},
+                       {"vocab", Json::array({Json::array({"a", -1.0})})},
+                       {"unk_id", 0}};
+       },
+       "ByteLevel"},
       {"Dropout", [](Json& j) { j["model"]["dropout"] = 0.1; }, "dropout"},
       {"Affix", [](Json& j) { j["model"]["end_of_word_suffix"] = "</w>"; }, "end_of_word_suffix"},
       {"UnknownIsNoToken", [](Json& j) { j["model"]["unk_token"] = "<nope>"; }, "unk_token"},
@@ -68,9 +89,9 @@ const std::vector<BadJson>& BadTokenizers() {
       {"UnknownKey", [](Json& j) { j["secret"] = 1; }, "secret"},
       {"Normalizer",
        [](Json& j) {
-         j["normalizer"] = {{"type", "Lowercase"}};
+         j["normalizer"] = {{"type", "Mystery"}};
        },
-       "Lowercase"},
+       "one of Sequence, NFC"},
       {"NormalizerInside",
        [](Json& j) {
          j["normalizer"] = {{"type", "Sequence"}, {"normalizers", {{{"type", "Precompiled"}}}}};
@@ -78,9 +99,9 @@ const std::vector<BadJson>& BadTokenizers() {
        "Precompiled"},
       {"PreTokenizer",
        [](Json& j) {
-         j["pre_tokenizer"] = {{"type", "Whitespace"}};
+         j["pre_tokenizer"] = {{"type", "UnicodeScripts"}};
        },
-       "Whitespace"},
+       "UnicodeScripts"},
       {"AfterByteLevel",
        [](Json& j) {
          j["pre_tokenizer"] = {{"type", "Sequence"},
@@ -89,9 +110,15 @@ const std::vector<BadJson>& BadTokenizers() {
        "ByteLevel"},
       {"PostProcessor",
        [](Json& j) {
-         j["post_processor"] = {{"type", "BertProcessing"}};
+         j["post_processor"] = {{"type", "Mystery"}};
        },
-       "Bert"},
+       "Mystery"},
+      {"BertFrame",
+       [](Json& j) {
+         j["post_processor"] = {
+             {"type", "BertProcessing"}, {"cls", {"<s>", "x"}}, {"sep", {"<s>", 260}}};
+       },
+       "cls"},
       {"TemplateId",
        [](Json& j) {
          j["post_processor"] = {
@@ -112,9 +139,14 @@ const std::vector<BadJson>& BadTokenizers() {
        "text"},
       {"Decoder",
        [](Json& j) {
-         j["decoder"] = {{"type", "WordPiece"}};
+         j["decoder"] = {{"type", "CTC"}};
        },
-       "WordPiece"},
+       "CTC"},
+      {"DecoderWithoutSuffix",
+       [](Json& j) {
+         j["decoder"] = {{"type", "BPEDecoder"}, {"suffix", ""}};
+       },
+       "suffix"},
       {"DecoderOrder",
        [](Json& j) {
          j["decoder"] = {{"type", "Sequence"},
@@ -132,7 +164,7 @@ const std::vector<BadJson>& BadTokenizers() {
       {"DeepJson", [](Json& j) { j["truncation"] = Deep(100); }, "nested"},
       {"BadRegex", [](Json& j) { j["pre_tokenizer"] = Split("(a"); }, "regular expression"},
       {"RegexBackreference", [](Json& j) { j["pre_tokenizer"] = Split(R"((a)\1)"); }, "\\1"},
-      {"RegexWordClass", [](Json& j) { j["pre_tokenizer"] = Split(R"(\w+)"); }, "\\w"},
+      {"RegexWordClass", [](Json& j) { j["pre_tokenizer"] = Split(R"([\W]+)"); }, "\\W"},
       {"RegexScript", [](Json& j) { j["pre_tokenizer"] = Split(R"(\p{Han})"); }, "Han"},
       {"RegexIntersection", [](Json& j) { j["pre_tokenizer"] = Split("[a-z&&[b]]"); }, "&&"},
       {"RegexCallout", [](Json& j) { j["pre_tokenizer"] = Split("(?C1)a"); }, "(?C"},
@@ -242,8 +274,8 @@ TEST(HostileTokenizer, DamagedLlama2c) {
 TEST(HostileTokenizer, RefusesOtherSentencePieceModels) {
   const TempDir directory;
   const std::string file = directory.File("tokenizer.model");
-  WriteFile(file, std::string("\x12\x02\x18\x01", 4));  // trainer_spec { model_type: UNIGRAM }
-  ExpectError([&] { LoadTokenizer(file); }, "unigram");
+  WriteFile(file, std::string("\x12\x02\x18\x03", 4));  // trainer_spec { model_type: WORD }
+  ExpectError([&] { LoadTokenizer(file); }, "'word'");
   WriteFile(file,
             std::string("\x1a\x03\x12\x01x", 5));  // normalizer_spec { precompiled_charsmap: "x" }
   ExpectError([&] { LoadTokenizer(file); }, "character map");
@@ -336,11 +368,6 @@ const std::vector<BadGguf>& BadGgufs() {
          SetByteVocab(w, "gpt-2", {"a", "b"}, {"a b"});
        },
        "ab"},
-      {"Duplicate",
-       [](GgufWriter& w) {
-         SetByteVocab(w, "gpt-2", {"a", "a"}, {});
-       },
-       "two ids"},
       {"NotUtf8",
        [](GgufWriter& w) {
          SetByteVocab(w, "gpt-2", {"a", "\xff"}, {});
@@ -348,6 +375,31 @@ const std::vector<BadGguf>& BadGgufs() {
        "UTF-8"},
   };
   return bad;
+}
+
+TEST(HostileGgufVocab, ANamedPreTokenizerStandsForAnUnknownOne) {
+  const TempDir directory;
+  const std::string file = directory.File("vocab.gguf");
+  GgufWriter writer;
+  writer.SetString("general.architecture", "llama");
+  SetByteVocab(writer, "mystery", {"a", "b", "ab"}, {"a b"});
+  writer.Write(file);
+  ExpectError([&] { LoadTokenizer(file); }, "mystery");
+  SetPreTokenizer("gpt-2");
+  EXPECT_THAT(LoadTokenizer(file)->Encode("aba"), testing::ElementsAre(2, 0));
+  SetPreTokenizer("");
+}
+
+TEST(HostileGgufVocab, OfTwoEqualTokensTheFirstCounts) {
+  const TempDir directory;
+  const std::string file = directory.File("vocab.gguf");
+  GgufWriter writer;
+  writer.SetString("general.architecture", "llama");
+  SetByteVocab(writer, "gpt-2", {"a", "b", "ab", "a", "ab"}, {"a b"});
+  writer.Write(file);
+  const auto tokenizer = LoadTokenizer(file);
+  EXPECT_THAT(tokenizer->Encode("aba"), testing::ElementsAre(2, 0));
+  EXPECT_EQ(tokenizer->Decode(std::vector<int32_t>{3, 4}), "aab");
 }
 
 class HostileGgufVocabTest : public testing::TestWithParam<BadGguf> {};

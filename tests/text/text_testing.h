@@ -14,6 +14,7 @@
 #include "rondo/error.h"
 #include "rondo/tokenizer.h"
 #include "text/tokenizer/byte_level.h"
+#include "text/unicode/utf8.h"
 
 namespace rondo {
 

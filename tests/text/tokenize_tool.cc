@@ -4,7 +4,8 @@
 //   tokenize_tool MODEL < requests
 //
 //   {"op": "encode", "hex": "48c3a9", "add_special": true, "parse_special": true}  -> {"ids": […]}
-//   {"op": "decode", "ids": […], "skip_special": true}           -> {"text": …, "stream": […]}
+//   {"op": "decode", "ids": […], "before": […], "skip_special": true}           -> {"text": …,
+//   "stream": […]}
 //   {"op": "chat", "messages": [{"role": …, "content": …}], "add_generation_prompt": true}
 //   {"op": "info"}                                               -> {"bos": …, "eos": […], …}
 //   {"op": "write_files", "directory": …}  {"op": "write_gguf", "file": …, "vocab_size": …}
@@ -46,7 +47,8 @@ Json Encode(const Tokenizer& tokenizer, const Json& request) {
 Json Decode(const Tokenizer& tokenizer, const Json& request) {
   const auto ids = request.at("ids").get<std::vector<int32_t>>();
   const bool skip_special = request.value("skip_special", true);
-  StreamDecoder stream(tokenizer, skip_special);
+  const auto before = request.value("before", std::vector<int32_t>());
+  StreamDecoder stream(tokenizer, skip_special, before);
   std::vector<std::string> pieces;
   for (const int32_t id : ids) pieces.push_back(stream.Push(id));
   pieces.push_back(stream.Flush());

@@ -105,6 +105,27 @@ TEST(TokenizerTest, WritesFilesThatItReadsBack) {
   EXPECT_EQ(LoadTokenizer(directory.File(""))->Encode(text), LoadTokenizer(model)->Encode(text));
 }
 
+TEST(StreamDecoderTest, KeepsTheSpaceBehindEarlierTokens) {
+  const std::string model = std::string(RONDO_TEST_DATA) + "/models/stories260K/stories260K.bin";
+  const auto tokenizer = LoadTokenizer(model);
+  const auto prompt = tokenizer->Encode("Lily");
+  const auto more = tokenizer->Encode("and", {.add_special = false});  // its first token is "▁and"
+  const auto stream = [&](std::span<const int32_t> before) {
+    StreamDecoder decoder(*tokenizer, true, before);
+    std::string text;
+    for (const int32_t id : more) text += decoder.Push(id);
+    return text + decoder.Flush();
+  };
+  EXPECT_EQ(stream({}), "and");
+  EXPECT_EQ(stream(prompt), " and");
+  EXPECT_EQ(stream(std::span(prompt).first(1)), "and");  // BOS is no text
+}
+
+TEST(TokenizerTest, UnknownPreTokenizerNamesAreRefused) {
+  ExpectError([] { SetPreTokenizer("mystery"); }, "llama-bpe");
+  SetPreTokenizer("");
+}
+
 TEST(TokenizerTest, SaysWhenThereIsNone) {
   const TempDir directory;
   ExpectError([&] { LoadTokenizer(directory.File("")); }, "no tokenizer");

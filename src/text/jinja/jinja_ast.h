@@ -44,6 +44,8 @@ struct Expression {
   Value value = {};
   std::vector<ExpressionPtr> children = {};
   std::vector<std::pair<std::string, ExpressionPtr>> named = {};
+  ExpressionPtr unpacked = nullptr;        // f(*unpacked)
+  ExpressionPtr unpacked_named = nullptr;  // f(**unpacked_named)
 };
 
 struct Statement;
@@ -57,6 +59,9 @@ struct Statement {
     kFor,     // targets in expression [if condition]: body, otherwise
     kSet,     // targets (or name.attribute) = expression, or the text of body
     kMacro,   // text(targets) with defaults: body
+    kCall,    // expression, a call, whose caller(targets) is body
+    kFilter,  // the text of body through expression
+    kScope,   // body with variables of its own; targets get the values of defaults
     kBreak,
     kContinue,
   };
@@ -66,8 +71,10 @@ struct Statement {
   std::string text = {};       // text; macro name; namespace of an attribute that is set
   std::string attribute = {};  // that attribute
   std::vector<std::string> targets = {};
-  bool unpack = false;    // targets form a tuple
-  bool is_block = false;  // kSet: the value is the text of body
+  bool unpack = false;     // targets form a tuple
+  bool is_block = false;   // kSet: the value is the text of body
+  bool recursive = false;  // kFor: loop(items) runs the body for these
+  bool uses_caller = false, uses_varargs = false, uses_kwargs = false;  // kMacro, kCall
   ExpressionPtr expression = nullptr;
   ExpressionPtr condition = nullptr;
   std::vector<ExpressionPtr> defaults = {};  // of the last macro parameters

@@ -75,6 +75,8 @@ void ExpressionParser::Measure(Expression& expression) {
   };
   for (const ExpressionPtr& child : expression.children) look(child);
   for (const auto& [name, child] : expression.named) look(child);
+  look(expression.unpacked);
+  look(expression.unpacked_named);
   expression.depth = deepest + 1;
   if (expression.depth > kMaxDepth) {
     Fail("line " + std::to_string(expression.line) + ": expression nested too deeply");
@@ -250,6 +252,9 @@ ExpressionPtr ExpressionParser::Primary() {
     } else {
       out->kind = Kind::kName;
       out->name = name;
+      macro_names_.caller |= name == "caller";
+      macro_names_.varargs |= name == "varargs";
+      macro_names_.kwargs |= name == "kwargs";
     }
     return out;
   }
@@ -324,7 +329,15 @@ ExpressionPtr ExpressionParser::Subscript(ExpressionPtr object) {
 // Behind "("; positional arguments are appended to the children.
 void ExpressionParser::Arguments(Expression& call) {
   while (!IsOperator(")")) {
-    if (IsOperator("*") || IsOperator("**")) FailHere("unpacked arguments are not supported");
+    if (IsOperator("*") || IsOperator("**")) {
+      ExpressionPtr& unpacked = IsOperator("*") ? call.unpacked : call.unpacked_named;
+      if (unpacked != nullptr || call.unpacked_named != nullptr)
+        FailHere("unpacked arguments twice");
+      Take();
+      unpacked = Condition();
+      if (!IsOperator(")")) ExpectOperator(",");
+      continue;
+    }
     const bool named = Current().kind == Token::Kind::kName &&
                        Ahead().kind == Token::Kind::kOperator && Ahead().text == "=";
     if (named) {
@@ -332,7 +345,9 @@ void ExpressionParser::Arguments(Expression& call) {
       Take();
       call.named.emplace_back(std::move(name), Condition());
     } else {
-      if (!call.named.empty()) FailHere("positional argument behind named ones");
+      if (!call.named.empty() || call.unpacked != nullptr || call.unpacked_named != nullptr) {
+        FailHere("positional argument behind named ones");
+      }
       call.children.push_back(Condition());
     }
     if (!IsOperator(")")) ExpectOperator(",");
@@ -341,15 +356,28 @@ void ExpressionParser::Arguments(Expression& call) {
   Measure(call);
 }
 
+ExpressionPtr ExpressionParser::FilterBlock() { return Filters(Filter(nullptr)); }
+
+void ExpressionParser::AddMacroNames(const MacroNames& names) {
+  macro_names_.caller |= names.caller;
+  macro_names_.varargs |= names.varargs;
+  macro_names_.kwargs |= names.kwargs;
+}
+
+ExpressionPtr ExpressionParser::Filter(ExpressionPtr subject) {
+  const std::string name = ExpectName();
+  if (!IsFilter(name)) FailHere("filter '" + name + "' is not supported");
+  std::vector<ExpressionPtr> children;
+  children.push_back(std::move(subject));
+  subject = Make(Kind::kFilter, std::move(children), name);
+  if (TakeOperator("(")) Arguments(*subject);
+  return subject;
+}
+
 ExpressionPtr ExpressionParser::Filters(ExpressionPtr subject) {
   while (true) {
     if (TakeOperator("|")) {
-      const std::string name = ExpectName();
-      if (!IsFilter(name)) FailHere("filter '" + name + "' is not supported");
-      std::vector<ExpressionPtr> children;
-      children.push_back(std::move(subject));
-      subject = Make(Kind::kFilter, std::move(children), name);
-      if (TakeOperator("(")) Arguments(*subject);
+      subject = Filter(std::move(subject));
     } else if (TakeName("is")) {
       subject = Test(std::move(subject));
     } else if (TakeOperator("(")) {

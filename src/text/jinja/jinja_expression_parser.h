@@ -3,6 +3,7 @@
 
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "text/jinja/jinja_ast.h"
@@ -30,6 +31,14 @@ class ExpressionParser {
   void ExpectOperator(std::string_view text);
   void Expect(Token::Kind kind, const char* what);
   std::string ExpectName();
+  // "name(…)|name…" of a filter block: filters of a missing subject.
+  ExpressionPtr FilterBlock();
+  // Special variables of macros that were read since the last call.
+  struct MacroNames {
+    bool caller = false, varargs = false, kwargs = false;
+  };
+  MacroNames TakeMacroNames() { return std::exchange(macro_names_, {}); }
+  void AddMacroNames(const MacroNames& names);
   [[noreturn]] void FailHere(const std::string& problem) const;
 
  private:
@@ -49,6 +58,7 @@ class ExpressionParser {
   ExpressionPtr DictLiteral();
   ExpressionPtr Postfix(ExpressionPtr object);
   ExpressionPtr Subscript(ExpressionPtr object);
+  ExpressionPtr Filter(ExpressionPtr subject);
   ExpressionPtr Test(ExpressionPtr subject);
   void Arguments(Expression& call);
   static void Measure(Expression& expression);
@@ -56,6 +66,7 @@ class ExpressionParser {
   std::vector<Token> tokens_;
   size_t at_ = 0;
   int nesting_ = 0;
+  MacroNames macro_names_;
 };
 
 }  // namespace rondo::jinja

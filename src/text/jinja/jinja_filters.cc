@@ -3,11 +3,13 @@
 #include <array>
 #include <charconv>
 #include <cmath>
-#include <limits>
+#include <optional>
 #include <utility>
 
 #include "text/jinja/jinja_interpreter.h"
-#include "text/jinja/jinja_library.h"
+#include "text/jinja/jinja_more_filters.h"
+#include "text/unicode/characters.h"
+#include "text/unicode/utf8.h"
 
 namespace rondo::jinja {
 namespace {
@@ -32,20 +34,52 @@ Value MapText(Interpreter& in, const Value& subject, const Arguments& arguments)
 }
 
 Value Json(Interpreter& in, const Value& subject, const Arguments& arguments) {
-  CheckArguments("tojson", arguments, 2, {"indent", "ensure_ascii", "sort_keys"});
-  if (ArgumentOr(arguments, 0, "ensure_ascii", Value(false)).Truthy()) {
-    Fail("tojson with ensure_ascii is not supported");
-  }
-  const Value indent = ArgumentOr(arguments, 1, "indent", Value(None{}));
+  CheckArguments("tojson", arguments, 4, {"ensure_ascii", "indent", "separators", "sort_keys"});
   JsonFormat format;
+  format.ascii = ArgumentOr(arguments, 0, "ensure_ascii", Value(false)).Truthy();
+  format.sort_keys = ArgumentOr(arguments, 3, "sort_keys", Value(false)).Truthy();
+  const Value indent = ArgumentOr(arguments, 1, "indent", Value(None{}));
   if (!indent.Is<None>()) {
-    if (!indent.IsInteger() || indent.AsInteger() < 0 || indent.AsInteger() > 64) {
-      Fail("tojson with a bad indent");
-    }
-    format.indent = static_cast<int>(indent.AsInteger());
+    const bool bad = indent.IsInteger() && (indent.AsInteger() < 0 || indent.AsInteger() > 64);
+    if (bad || (!indent.IsInteger() && !indent.IsString())) Fail("tojson with a bad indent");
+    format.indent = indent.IsString() ? indent.AsString()
+                                      : std::string(static_cast<size_t>(indent.AsInteger()), ' ');
+    format.item_separator = ",";
   }
-  format.sort_keys = ArgumentOr(arguments, 9, "sort_keys", Value(false)).Truthy();
+  const Value separators = ArgumentOr(arguments, 2, "separators", Value(None{}));
+  if (!separators.Is<None>()) {
+    const std::vector<Value> pair = in.Iterate(separators);
+    if (pair.size() != 2 || !pair[0].IsString() || !pair[1].IsString()) {
+      Fail("tojson with bad separators");
+    }
+    format.item_separator = pair[0].AsString();
+    format.key_separator = pair[1].AsString();
+  }
   return in.NewText(ToJson(subject, format));
+}
+
+// Letters behind a space, "-", "(", "{", "[" or "<" are capitals.
+std::string TitleWords(const std::string& text) {
+  std::string out;
+  std::string word;
+  const auto flush = [&] {
+    if (word.empty()) return;
+    const auto first = static_cast<size_t>(NextUtf8(word, 0).length);
+    out += Upper(word.substr(0, first)) + Lower(word.substr(first));
+    word.clear();
+  };
+  for (const std::string_view character : Characters(text)) {
+    const char32_t code = NextUtf8(character, 0).code;
+    if (IsPythonSpace(code) ||
+        std::string_view("-({[<").find(character) != std::string_view::npos) {
+      flush();
+      out += character;
+    } else {
+      word += character;
+    }
+  }
+  flush();
+  return out;
 }
 
 Value Length(Interpreter& in, const Value& subject, const Arguments& arguments) {
@@ -60,23 +94,6 @@ Value Default(Interpreter&, const Value& subject, const Arguments& arguments) {
   return missing ? ArgumentOr(arguments, 0, "default_value", Value("")) : subject;
 }
 
-// "a.b.0" of an item.
-Value Path(const Value& item, const Value& path) {
-  if (!path.IsString()) return GetItem(item, path);
-  Value value = item;
-  const std::string& text = path.AsString();
-  for (size_t begin = 0; begin <= text.size();) {
-    const size_t end = std::min(text.find('.', begin), text.size());
-    const std::string part = text.substr(begin, end - begin);
-    int64_t number = 0;
-    const auto parsed = std::from_chars(part.data(), part.data() + part.size(), number);
-    const bool is_number = !part.empty() && parsed.ptr == part.data() + part.size();
-    value = GetItem(value, is_number ? Value(number) : Value(part));
-    begin = end + 1;
-  }
-  return value;
-}
-
 Value Join(Interpreter& in, const Value& subject, const Arguments& arguments) {
   CheckArguments("join", arguments, 2, {"d", "attribute"});
   const std::string separator = ArgumentOr(arguments, 0, "d", Value("")).ToText();
@@ -84,7 +101,7 @@ Value Join(Interpreter& in, const Value& subject, const Arguments& arguments) {
   std::string text;
   bool first = true;
   for (const Value& item : in.Iterate(subject)) {
-    const std::string part = (attribute.Is<None>() ? item : Path(item, attribute)).ToText();
+    const std::string part = (attribute.Is<None>() ? item : AtPath(item, attribute)).ToText();
     text += (first ? "" : separator) + part;
     first = false;
     in.Charge((part.size() + separator.size()) / 16);
@@ -97,18 +114,6 @@ Value Items(Interpreter& in, const Value& subject, const Arguments& arguments) {
   if (subject.IsUndefined()) return Value::MakeList({});
   if (!subject.IsDict()) Fail("items of something that is no dict");
   return in.Call(GetMethod(subject, "items"), {});
-}
-
-Value DictSort(Interpreter& in, const Value& subject, const Arguments& arguments) {
-  CheckArguments("dictsort", arguments, 0);
-  std::vector<Value> items = Items(in, subject, {}).AsList().items;
-  const auto key = [](const Value& item) {
-    const Value& name = item.AsList().items[0];
-    return name.IsString() ? Value(Lower(name.AsString())) : name;
-  };
-  std::stable_sort(items.begin(), items.end(),
-                   [&key](const Value& a, const Value& b) { return Less(key(a), key(b)); });
-  return Value::MakeList(std::move(items));
 }
 
 // select, reject: (test, argument…); selectattr, rejectattr: (attribute, test, argument…).
@@ -126,7 +131,7 @@ Value Select(Interpreter& in, const Value& subject, const Arguments& arguments) 
   }
   std::vector<Value> kept;
   for (const Value& item : in.Iterate(subject)) {
-    const Value value = kAttribute ? Path(item, given[0]) : item;
+    const Value value = kAttribute ? AtPath(item, given[0]) : item;
     const bool holds = test.empty() ? value.Truthy() : ApplyTest(test, value, rest);
     if (holds == kKeep) kept.push_back(item);
   }
@@ -141,7 +146,7 @@ Value Map(Interpreter& in, const Value& subject, const Arguments& arguments) {
     CheckArguments("map", arguments, 0, {"attribute", "default"});
     const Value fallback = ArgumentOr(arguments, ~size_t{0}, "default", Value());
     for (const Value& item : in.Iterate(subject)) {
-      Value value = Path(item, attribute);
+      Value value = AtPath(item, attribute);
       out.push_back(value.IsUndefined() && !fallback.IsUndefined() ? fallback : std::move(value));
     }
     return Value::MakeList(std::move(out));
@@ -222,35 +227,56 @@ Value Indent(Interpreter& in, const Value& subject, const Arguments& arguments) 
   return in.NewText(std::move(out));
 }
 
+// Python's int("12") with an optional sign; nothing if it is none.
+std::optional<int64_t> WholeNumber(std::string text, int base) {
+  text = StripText(text, Value(None{}), true, true);
+  const char* begin = text.data() + (text.starts_with('+') ? 1 : 0);
+  int64_t number = 0;
+  const auto parsed = std::from_chars(begin, text.data() + text.size(), number, base);
+  const bool whole = parsed.ec == std::errc() && parsed.ptr == text.data() + text.size();
+  return whole ? std::optional(number) : std::nullopt;
+}
+
+std::optional<double> RealNumber(std::string text) {
+  text = StripText(text, Value(None{}), true, true);
+  const char* begin = text.data() + (text.starts_with('+') ? 1 : 0);
+  double number = 0;
+  const auto parsed = std::from_chars(begin, text.data() + text.size(), number);
+  const bool whole = parsed.ec == std::errc() && parsed.ptr == text.data() + text.size();
+  return whole ? std::optional(number) : std::nullopt;
+}
+
+// "3.7" is 3.
 Value Integer(Interpreter&, const Value& subject, const Arguments& arguments) {
-  CheckArguments("int", arguments, 1, {"default"});
+  CheckArguments("int", arguments, 2, {"default", "base"});
   if (subject.IsInteger()) return Value(subject.AsInteger());
   const Value fallback = ArgumentOr(arguments, 0, "default", Value(int64_t{0}));
+  const Value base = ArgumentOr(arguments, 1, "base", Value(int64_t{10}));
+  if (!base.IsInteger() || base.AsInteger() < 2 || base.AsInteger() > 36)
+    Fail("int with a bad base");
+  std::optional<double> number;
   if (subject.IsNumber()) {
-    const double number = std::trunc(subject.AsNumber());
-    const bool fits = std::abs(number) < 9e18;
-    return fits ? Value(static_cast<int64_t>(number)) : fallback;
+    number = subject.AsNumber();
+  } else if (subject.IsString()) {
+    const auto whole = WholeNumber(subject.AsString(), static_cast<int>(base.AsInteger()));
+    if (whole) return Value(*whole);
+    number = RealNumber(subject.AsString());
   }
-  const std::string text = StripText(subject.ToText(), Value(None{}), true, true);
-  int64_t number = 0;
-  const auto parsed = std::from_chars(text.data(), text.data() + text.size(), number);
-  const bool whole = parsed.ec == std::errc() && parsed.ptr == text.data() + text.size();
-  return whole ? Value(number) : fallback;
+  const bool fits = number && std::abs(*number) < 9e18;
+  return fits ? Value(static_cast<int64_t>(std::trunc(*number))) : fallback;
 }
 
 Value Float(Interpreter&, const Value& subject, const Arguments& arguments) {
   CheckArguments("float", arguments, 1, {"default"});
   if (subject.IsNumber()) return Value(subject.AsNumber());
-  const std::string text = StripText(subject.ToText(), Value(None{}), true, true);
-  double number = 0;
-  const auto parsed = std::from_chars(text.data(), text.data() + text.size(), number);
-  const bool whole = parsed.ec == std::errc() && parsed.ptr == text.data() + text.size();
-  return whole ? Value(number) : ArgumentOr(arguments, 0, "default", Value(0.0));
+  const auto number = subject.IsString() ? RealNumber(subject.AsString()) : std::nullopt;
+  return number ? Value(*number) : ArgumentOr(arguments, 0, "default", Value(0.0));
 }
 
 Value Absolute(Interpreter& in, const Value& subject, const Arguments& arguments) {
   CheckArguments("abs", arguments, 0);
   if (!subject.IsNumber()) Fail("abs of something that is no number");
+  if (subject.Is<double>()) return Value(std::abs(subject.AsNumber()));
   const bool negative = subject.AsNumber() < 0;
   return negative ? BinaryOperation(in, "-", Value(int64_t{0}), subject) : subject;
 }
@@ -260,7 +286,7 @@ constexpr std::array kFilters = {
     NamedFilter{"upper", MapText<Upper>},
     NamedFilter{"lower", MapText<Lower>},
     NamedFilter{"capitalize", MapText<Capitalize>},
-    NamedFilter{"title", MapText<Title>},
+    NamedFilter{"title", MapText<TitleWords>},
     NamedFilter{"tojson", Json},
     NamedFilter{"length", Length},
     NamedFilter{"count", Length},
@@ -268,7 +294,21 @@ constexpr std::array kFilters = {
     NamedFilter{"d", Default},
     NamedFilter{"join", Join},
     NamedFilter{"items", Items},
-    NamedFilter{"dictsort", DictSort},
+    NamedFilter{"dictsort", filters::DictSort},
+    NamedFilter{"sort", filters::Sort},
+    NamedFilter{"unique", filters::Unique},
+    NamedFilter{"min", filters::Min},
+    NamedFilter{"max", filters::Max},
+    NamedFilter{"sum", filters::Sum},
+    NamedFilter{"round", filters::Round},
+    NamedFilter{"groupby", filters::GroupBy},
+    NamedFilter{"batch", filters::Batch},
+    NamedFilter{"slice", filters::Slice},
+    NamedFilter{"wordcount", filters::WordCount},
+    NamedFilter{"format", filters::Format},
+    NamedFilter{"center", filters::CenterText},
+    NamedFilter{"truncate", filters::Truncate},
+    NamedFilter{"attr", filters::Attribute},
     NamedFilter{"select", Select<true, false>},
     NamedFilter{"reject", Select<false, false>},
     NamedFilter{"selectattr", Select<true, true>},

@@ -1,10 +1,10 @@
 #include "text/jinja/jinja_interpreter.h"
 
 #include <algorithm>
-#include <ctime>
 #include <utility>
 
 #include "rondo/error.h"
+#include "text/jinja/jinja_globals.h"
 #include "text/jinja/jinja_library.h"
 
 namespace rondo::jinja {
@@ -16,91 +16,9 @@ constexpr size_t kMaxWork = 20'000'000;
 constexpr size_t kMaxText = size_t{8} << 20;
 constexpr int kMaxRecursion = 600;
 
-Value Range(Interpreter& in, const Arguments& arguments) {
-  CheckArguments("range", arguments, 3);
-  std::vector<int64_t> numbers;
-  for (const Value& value : arguments.positional) {
-    if (!value.IsInteger()) Fail("range of something that is no integer");
-    numbers.push_back(value.AsInteger());
-  }
-  if (numbers.empty()) Fail("range without arguments");
-  const int64_t start = numbers.size() > 1 ? numbers[0] : 0;
-  const int64_t stop = numbers.size() > 1 ? numbers[1] : numbers[0];
-  const int64_t step = numbers.size() > 2 ? numbers[2] : 1;
-  constexpr int64_t kMost = 100'000;  // items, as in jinja2's sandbox
-  constexpr int64_t kBound = int64_t{1} << 40;
-  if (step == 0 || std::abs(start) > kBound || std::abs(stop) > kBound || std::abs(step) > kBound) {
-    Fail("range with bad arguments");
-  }
-  std::vector<Value> items;
-  for (int64_t i = start; step > 0 ? i < stop : i > stop; i += step) {
-    if (items.size() >= size_t{kMost}) Fail("range is too long");
-    in.Charge(1);
-    items.emplace_back(i);
-  }
-  return Value::MakeList(std::move(items));
-}
-
-Value MakeNamespace(Interpreter& in, const Arguments& arguments) {
-  Value out = in.NewNamespace();
-  for (const Value& value : arguments.positional) {
-    if (!value.IsDict()) Fail("namespace() takes a dict");
-    for (const auto& [key, item] : value.AsDict().items) {
-      out.AsNamespace().attributes.emplace_back(key.ToText(), item);
-    }
-  }
-  for (const auto& [name, value] : arguments.named) {
-    if (name.starts_with('_')) Fail("namespace attribute '" + name + "' is not allowed");
-    out.AsNamespace().attributes.emplace_back(name, value);
-  }
-  return out;
-}
-
-Value MakeDictionary(Interpreter&, const Arguments& arguments) {
-  std::vector<std::pair<Value, Value>> items;
-  for (const Value& value : arguments.positional) {
-    if (!value.IsDict()) Fail("dict() takes a dict");
-    items.insert(items.end(), value.AsDict().items.begin(), value.AsDict().items.end());
-  }
-  for (const auto& [name, value] : arguments.named) items.emplace_back(Value(name), value);
-  return Value::MakeDict(std::move(items));
-}
-
-Value RaiseException(Interpreter&, const Arguments& arguments) {
-  Fail("the chat template refuses: " + ArgumentOr(arguments, 0, "message", Value("")).ToText());
-}
-
-Value StrftimeNow(Interpreter&, const Arguments& arguments) {
-  const std::string format = ArgumentOr(arguments, 0, "format", Value("")).ToText();
-  if (format.size() > 256) Fail("strftime_now with a long format");
-  const std::time_t now = std::time(nullptr);
-  std::tm local{};
-  localtime_r(&now, &local);
-  std::string buffer(8192, '\0');
-  buffer.resize(std::strftime(buffer.data(), buffer.size(), format.c_str(), &local));
-  return Value(std::move(buffer));
-}
-
-// What a loop body sees as `loop`.
-Value LoopVariable(const std::vector<Value>& items, size_t index) {
-  const auto number = [](size_t value) { return Value(static_cast<int64_t>(value)); };
-  const size_t count = items.size();
-  const auto cycle = [index](Interpreter&, const Arguments& arguments) {
-    if (arguments.positional.empty()) Fail("loop.cycle without arguments");
-    return arguments.positional[index % arguments.positional.size()];
-  };
-  return Value::MakeDict(
-      {{Value("index"), number(index + 1)},
-       {Value("index0"), number(index)},
-       {Value("first"), Value(index == 0)},
-       {Value("last"), Value(index + 1 == count)},
-       {Value("length"), number(count)},
-       {Value("revindex"), number(count - index)},
-       {Value("revindex0"), number(count - index - 1)},
-       {Value("previtem"), index > 0 ? items[index - 1] : Value::MakeUndefined("loop.previtem")},
-       {Value("nextitem"),
-        index + 1 < count ? items[index + 1] : Value::MakeUndefined("loop.nextitem")},
-       {Value("cycle"), Value::MakeFunction("cycle", cycle)}});
+Value Negate(Interpreter& in, const Value& value) {
+  if (value.Is<double>()) return Value(-value.AsNumber());  // 0 - 0.0 has lost the sign
+  return BinaryOperation(in, "-", Value(int64_t{0}), value);
 }
 
 }  // namespace
@@ -123,16 +41,31 @@ class Interpreter::Recursion {
   Interpreter& in_;
 };
 
+// Another scope for as long as the object lives.
+class Interpreter::Inside {
+ public:
+  Inside(Interpreter& in, ScopePtr parent)
+      : in_(in), outer_(std::exchange(in.scope_, std::make_shared<Scope>())) {
+    in.scope_->parent = std::move(parent);
+  }
+  ~Inside() { in_.scope_ = outer_; }
+  Inside(const Inside&) = delete;
+  Inside& operator=(const Inside&) = delete;
+
+ private:
+  Interpreter& in_;
+  ScopePtr outer_;
+};
+
+Interpreter::~Interpreter() {
+  for (const ScopePtr& scope : captured_) scope->variables.clear();
+  root_->variables.clear();
+  namespaces_.clear();
+}
+
 Interpreter::Interpreter(std::vector<std::pair<std::string, Value>> variables) {
-  root_.variables = std::move(variables);
-  const auto add = [this](const char* name, Value (*function)(Interpreter&, const Arguments&)) {
-    root_.variables.emplace_back(name, Value::MakeFunction(name, function));
-  };
-  add("range", Range);
-  add("namespace", MakeNamespace);
-  add("dict", MakeDictionary);
-  add("raise_exception", RaiseException);
-  add("strftime_now", StrftimeNow);
+  root_->variables = std::move(variables);
+  AddGlobals(root_->variables);
 }
 
 std::string Interpreter::Render(const Block& block) { return Capture(block); }
@@ -155,6 +88,10 @@ Value Interpreter::NewNamespace() {
 
 Value Interpreter::Call(const Value& callee, const Arguments& arguments) {
   if (callee.IsUndefined()) Fail("'" + callee.UndefinedName() + "' is undefined");
+  if (callee.IsDict()) {
+    const Value* call = callee.Find(Value(kLoopCall));
+    if (call != nullptr && call->IsFunction()) return Call(*call, arguments);
+  }
   if (!callee.IsFunction()) Fail(std::string("a ") + callee.TypeName() + " cannot be called");
   return callee.AsFunction().call(*this, arguments);
 }
@@ -203,6 +140,14 @@ Interpreter::Flow Interpreter::RunStatement(const Statement& statement) {
     case Statement::Kind::kMacro:
       RunMacro(statement);
       return Flow::kNormal;
+    case Statement::Kind::kCall:
+      RunCall(statement);
+      return Flow::kNormal;
+    case Statement::Kind::kFilter:
+      RunFilter(statement);
+      return Flow::kNormal;
+    case Statement::Kind::kScope:
+      return RunScope(statement);
     case Statement::Kind::kBreak:
       return Flow::kBreak;
     case Statement::Kind::kContinue:
@@ -232,27 +177,72 @@ Interpreter::Flow Interpreter::RunIf(const Statement& statement) {
   return Run(statement.body);
 }
 
+std::string Interpreter::CaptureInside(const Block& block) {
+  const Inside scope(*this, scope_);
+  return Capture(block);
+}
+
 Interpreter::Flow Interpreter::RunFor(const Statement& statement) {
-  std::vector<Value> items = Iterate(Evaluate(*statement.expression));
-  Scope scope{.variables = {}, .parent = scope_};
-  Scope* const outer = std::exchange(scope_, &scope);
-  if (statement.condition != nullptr) {
-    std::vector<Value> kept;
-    for (Value& item : items) {
-      AssignTargets(statement, item);
-      if (Evaluate(*statement.condition).Truthy()) kept.push_back(std::move(item));
+  return RunLoop(statement, Iterate(Evaluate(*statement.expression)), scope_, 0);
+}
+
+// Items that the loop's condition leaves out are not counted either.
+Interpreter::Flow Interpreter::RunLoop(const Statement& statement, std::vector<Value> items,
+                                       const ScopePtr& outer, int64_t depth) {
+  const Recursion level(*this);
+  {
+    const Inside scope(*this, outer);
+    if (statement.condition != nullptr) {
+      std::vector<Value> kept;
+      for (Value& item : items) {
+        AssignTargets(statement, item);
+        if (Evaluate(*statement.condition).Truthy()) kept.push_back(std::move(item));
+      }
+      items = std::move(kept);
     }
-    items = std::move(kept);
+    const Value recursive = statement.recursive ? RecursiveCall(statement, outer, depth) : Value();
+    const auto seen = std::make_shared<Value>();
+    for (size_t i = 0; i < items.size(); ++i) {
+      Charge(8);
+      scope_->variables.clear();
+      Assign("loop", LoopVariable(items, i, depth, seen, recursive));
+      AssignTargets(statement, items[i]);
+      if (Run(statement.body) == Flow::kBreak) break;
+    }
   }
-  for (size_t i = 0; i < items.size(); ++i) {
-    Charge(8);
-    scope.variables.clear();
-    Assign("loop", LoopVariable(items, i));
-    AssignTargets(statement, items[i]);
-    if (Run(statement.body) == Flow::kBreak) break;
-  }
-  scope_ = outer;
   return items.empty() ? Run(statement.otherwise) : Flow::kNormal;
+}
+
+Value Interpreter::RecursiveCall(const Statement& statement, const ScopePtr& outer, int64_t depth) {
+  const auto call = [&statement, outer, depth](Interpreter& in, const Arguments& arguments) {
+    CheckArguments("loop", arguments, 1, {"iterable"});
+    std::vector<Value> items = in.Iterate(ArgumentOr(arguments, 0, "iterable", Value()));
+    std::string text;
+    std::string* const written = std::exchange(in.output_, &text);
+    in.RunLoop(statement, std::move(items), outer, depth + 1);
+    in.output_ = written;
+    return in.NewText(std::move(text));
+  };
+  return Value::MakeFunction("loop", call);
+}
+
+Interpreter::Flow Interpreter::RunScope(const Statement& statement) {
+  std::vector<Value> values = EvaluateItems(statement.defaults);
+  const Inside scope(*this, scope_);
+  for (size_t i = 0; i < values.size(); ++i) Assign(statement.targets[i], std::move(values[i]));
+  return Run(statement.body);
+}
+
+void Interpreter::RunFilter(const Statement& statement) {
+  block_text_ = CaptureInside(statement.body);
+  Write(Evaluate(*statement.expression).ToText());
+}
+
+void Interpreter::RunCall(const Statement& statement) {
+  const Value callee = Evaluate(*statement.expression->children[0]);
+  Arguments arguments = EvaluateArguments(*statement.expression);
+  arguments.named.emplace_back("caller", MakeMacro(statement));
+  Write(Call(callee, arguments).ToText());
 }
 
 void Interpreter::RunSet(const Statement& statement) {
@@ -260,7 +250,7 @@ void Interpreter::RunSet(const Statement& statement) {
   if (!statement.is_block) {
     value = Evaluate(*statement.expression);
   } else {
-    value = NewText(Capture(statement.body));
+    value = NewText(CaptureInside(statement.body));
     if (statement.expression != nullptr) {
       block_text_ = value.AsString();
       value = Evaluate(*statement.expression);
@@ -284,24 +274,53 @@ void Interpreter::RunSet(const Statement& statement) {
 }
 
 void Interpreter::RunMacro(const Statement& statement) {
-  const auto call = [&statement](Interpreter& in, const Arguments& arguments) {
-    return in.CallMacro(statement, arguments);
-  };
-  Assign(statement.text, Value::MakeFunction(statement.text, call));
+  Assign(statement.text, MakeMacro(statement));
 }
 
-Value Interpreter::CallMacro(const Statement& macro, const Arguments& arguments) {
-  const Recursion level(*this);
-  if (arguments.positional.size() > macro.targets.size()) {
+Value Interpreter::MakeMacro(const Statement& macro) {
+  if (captured_.empty() || captured_.back() != scope_) captured_.push_back(scope_);
+  const std::weak_ptr<Scope> outer = scope_;  // captured_ keeps it
+  const auto call = [&macro, outer](Interpreter& in, const Arguments& arguments) {
+    return in.CallMacro(macro, outer.lock(), arguments);
+  };
+  return Value::MakeFunction(macro.text, call);
+}
+
+// caller, varargs and kwargs are there for macros that read them; others refuse what they would
+// hold.
+void Interpreter::AssignSpecial(const Statement& macro, const Arguments& arguments) {
+  const size_t places = macro.targets.size();
+  std::vector<Value> varargs;
+  if (arguments.positional.size() > places) {
+    varargs.assign(arguments.positional.begin() + static_cast<std::ptrdiff_t>(places),
+                   arguments.positional.end());
+  }
+  if (!varargs.empty() && !macro.uses_varargs) {
     Fail("too many arguments for macro '" + macro.text + "'");
   }
+  Value caller = Value::MakeUndefined("caller");
+  std::vector<std::pair<Value, Value>> kwargs;
   for (const auto& [name, value] : arguments.named) {
-    if (std::find(macro.targets.begin(), macro.targets.end(), name) == macro.targets.end()) {
+    if (std::find(macro.targets.begin(), macro.targets.end(), name) != macro.targets.end())
+      continue;
+    if (name == "caller" && macro.uses_caller) {
+      caller = value;
+    } else if (macro.uses_kwargs && name != "caller") {
+      kwargs.emplace_back(Value(name), value);
+    } else {
       Fail("macro '" + macro.text + "' has no parameter '" + name + "'");
     }
   }
-  Scope scope{.variables = {}, .parent = &root_};
-  Scope* const outer = std::exchange(scope_, &scope);
+  if (macro.uses_caller) Assign("caller", caller);
+  if (macro.uses_varargs) Assign("varargs", Value::MakeList(std::move(varargs), true));
+  if (macro.uses_kwargs) Assign("kwargs", Value::MakeDict(std::move(kwargs)));
+}
+
+Value Interpreter::CallMacro(const Statement& macro, const ScopePtr& outer,
+                             const Arguments& arguments) {
+  const Recursion level(*this);
+  const Inside scope(*this, outer);
+  if (macro.kind != Statement::Kind::kCall) AssignSpecial(macro, arguments);
   const size_t first_default = macro.targets.size() - macro.defaults.size();
   for (size_t i = 0; i < macro.targets.size(); ++i) {
     Value value =
@@ -311,13 +330,11 @@ Value Interpreter::CallMacro(const Statement& macro, const Arguments& arguments)
     }
     Assign(macro.targets[i], std::move(value));
   }
-  Value text = NewText(Capture(macro.body));
-  scope_ = outer;
-  return text;
+  return NewText(Capture(macro.body));
 }
 
 Value Interpreter::Lookup(const std::string& name) const {
-  for (const Scope* scope = scope_; scope != nullptr; scope = scope->parent) {
+  for (const Scope* scope = scope_.get(); scope != nullptr; scope = scope->parent.get()) {
     for (const auto& [candidate, value] : scope->variables) {
       if (candidate == name) return value;
     }
@@ -371,7 +388,7 @@ Value Interpreter::Evaluate(const Expression& expression) {
       return Value::MakeDict(std::move(items));
     }
     case Kind::kNegative:
-      return BinaryOperation(*this, "-", Value(int64_t{0}), Evaluate(*children[0]));
+      return Negate(*this, Evaluate(*children[0]));
     case Kind::kPositive:
       return BinaryOperation(*this, "+", Value(int64_t{0}), Evaluate(*children[0]));
     case Kind::kNot:
@@ -421,6 +438,18 @@ Arguments Interpreter::EvaluateArguments(const Expression& expression) {
   }
   for (const auto& [name, value] : expression.named) {
     arguments.named.emplace_back(name, Evaluate(*value));
+  }
+  if (expression.unpacked != nullptr) {
+    for (Value& value : Iterate(Evaluate(*expression.unpacked))) {
+      arguments.positional.push_back(std::move(value));
+    }
+  }
+  if (expression.unpacked_named != nullptr) {
+    const Value named = Evaluate(*expression.unpacked_named);
+    if (!named.IsDict()) Fail("** of something that is no dict");
+    for (const auto& [name, value] : named.AsDict().items) {
+      arguments.named.emplace_back(name.ToText(), value);
+    }
   }
   return arguments;
 }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <deque>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -17,6 +18,9 @@ class Interpreter {
   // Variables that the template finds besides range, namespace, dict, raise_exception,
   // strftime_now.
   explicit Interpreter(std::vector<std::pair<std::string, Value>> variables);
+  ~Interpreter();
+  Interpreter(const Interpreter&) = delete;
+  Interpreter& operator=(const Interpreter&) = delete;
   // The block must outlive the interpreter.
   std::string Render(const Block& block);
 
@@ -33,19 +37,31 @@ class Interpreter {
   enum class Flow { kNormal, kBreak, kContinue };
   struct Scope {
     std::vector<std::pair<std::string, Value>> variables;
-    Scope* parent = nullptr;
+    std::shared_ptr<Scope> parent;
   };
+  using ScopePtr = std::shared_ptr<Scope>;
   class Recursion;
+  class Inside;
 
   Flow Run(const Block& block);
   Flow RunStatement(const Statement& statement);
   Flow RunIf(const Statement& statement);
   Flow RunFor(const Statement& statement);
+  Flow RunLoop(const Statement& statement, std::vector<Value> items, const ScopePtr& outer,
+               int64_t depth);
+  Value RecursiveCall(const Statement& statement, const ScopePtr& outer, int64_t depth);
+  Flow RunScope(const Statement& statement);
+  void RunFilter(const Statement& statement);
+  void RunCall(const Statement& statement);
   void RunSet(const Statement& statement);
   void RunMacro(const Statement& statement);
-  Value CallMacro(const Statement& macro, const Arguments& arguments);
+  // A function that runs `macro` in the scope where it stands.
+  Value MakeMacro(const Statement& macro);
+  Value CallMacro(const Statement& macro, const ScopePtr& outer, const Arguments& arguments);
+  void AssignSpecial(const Statement& macro, const Arguments& arguments);
   void Write(std::string_view text);
-  std::string Capture(const Block& block);
+  std::string Capture(const Block& block);        // in the present scope
+  std::string CaptureInside(const Block& block);  // in a scope of its own
 
   Value Evaluate(const Expression& expression);
   Value EvaluateCall(const Expression& expression);
@@ -59,10 +75,11 @@ class Interpreter {
   void Assign(const std::string& name, Value value);
   void AssignTargets(const Statement& statement, const Value& value);
 
-  Scope root_;
-  Scope* scope_ = &root_;
+  ScopePtr root_ = std::make_shared<Scope>();
+  ScopePtr scope_ = root_;
+  std::vector<ScopePtr> captured_;  // that macros refer to; they hold each other
   std::string* output_ = nullptr;
-  std::string block_text_;  // the subject of a set block's filters
+  std::string block_text_;  // the subject of a block's filters
   size_t work_ = 0;
   int recursion_ = 0;
   std::deque<Namespace> namespaces_;

@@ -24,6 +24,9 @@ Value GetSlice(Interpreter& in, const Value& object, const Value& start, const V
 // A method bound to its object, or an undefined value.
 Value GetMethod(const Value& object, const std::string& name);
 
+// "a.b.0" of an item, as filters name it.
+Value AtPath(const Value& item, const Value& path);
+
 bool IsFilter(std::string_view name);
 Value ApplyFilter(Interpreter& in, const std::string& name, const Value& subject,
                   const Arguments& arguments);
@@ -45,6 +48,13 @@ std::string Upper(const std::string& text);
 std::string Lower(const std::string& text);
 std::string Capitalize(const std::string& text);
 std::string Title(const std::string& text);
+std::string SwapCase(const std::string& text);
+std::string Repeated(const std::string& text, size_t times);
+// Python's str.center: an odd space goes where Python puts it.
+std::string Center(const std::string& text, size_t width, const std::string& fill);
+// Python's "text % values" and text.format(…).
+Value FormatPercent(Interpreter& in, const std::string& format, const Value& values);
+Value FormatBraces(Interpreter& in, const std::string& format, const Arguments& arguments);
 std::vector<std::string_view> Characters(std::string_view text);
 
 }  // namespace rondo::jinja

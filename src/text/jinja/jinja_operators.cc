@@ -123,6 +123,7 @@ std::vector<size_t> SlicePlaces(size_t size, const Value& start, const Value& st
 }  // namespace
 
 Value BinaryOperation(Interpreter& in, const std::string& name, const Value& a, const Value& b) {
+  if (name == "%" && a.IsString()) return FormatPercent(in, a.AsString(), b);
   if (name == "~") return in.NewText(a.ToText() + b.ToText());
   if (a.IsInteger() && b.IsInteger()) return IntegerOperation(name, a.AsInteger(), b.AsInteger());
   if (a.IsNumber() && b.IsNumber()) return FloatOperation(name, a.AsNumber(), b.AsNumber());
@@ -163,6 +164,10 @@ Value GetAttribute(const Value& object, const std::string& name) {
       if (candidate == name) return value;
     }
     return Value::MakeUndefined(name);
+  }
+  if (object.IsList() && object.AsList().is_group) {
+    if (name == "grouper") return object.AsList().items[0];
+    if (name == "list") return object.AsList().items[1];
   }
   Value method = GetMethod(object, name);
   if (!method.IsUndefined()) return method;

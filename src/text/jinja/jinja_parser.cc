@@ -84,12 +84,47 @@ class Parser {
       EndTag();
     } else if (name == "generation") {
       // Marks what the assistant says, for training masks; prints its content.
-      EndTag();
-      for (auto& statement : Statements({"endgeneration"})) block.push_back(std::move(statement));
-      CloseTag("endgeneration");
+      block.push_back(Scope("endgeneration"));
+    } else if (name == "with") {
+      block.push_back(With());
+    } else if (name == "filter") {
+      auto statement = New(Kind::kFilter);
+      statement->expression = in_.FilterBlock();
+      Body(*statement, "endfilter");
+      block.push_back(std::move(statement));
+    } else if (name == "call") {
+      block.push_back(Call());
     } else {
-      in_.FailHere("statement '" + name + "' is not supported");
+      in_.FailHere(
+          "statement '" + name +
+          "' is not supported (known: if, for, set, macro, call, filter, with, raw, break, "
+          "continue, generation)");
     }
+  }
+
+  void Body(Statement& statement, std::string_view end) {
+    EndTag();
+    statement.body = Statements({end});
+    CloseTag(end);
+  }
+
+  std::unique_ptr<Statement> Scope(std::string_view end) {
+    auto statement = New(Kind::kScope);
+    Body(*statement, end);
+    return statement;
+  }
+
+  // {% with a = 1, b = 2 %}: the values are those outside.
+  std::unique_ptr<Statement> With() {
+    auto statement = New(Kind::kScope);
+    while (in_.Current().kind != Token::Kind::kBlockEnd) {
+      if (!statement->targets.empty()) in_.ExpectOperator(",");
+      statement->targets.push_back(in_.ExpectName());
+      in_.ExpectOperator("=");
+      statement->defaults.push_back(in_.Condition());
+    }
+    Body(*statement, "endwith");
+    return statement;
   }
 
   std::unique_ptr<Statement> If() {
@@ -127,7 +162,7 @@ class Parser {
     statement->expression = in_.Or();
     if (in_.TakeOperator(",")) in_.FailHere("write a tuple in parentheses");
     if (in_.TakeName("if")) statement->condition = in_.Condition();
-    if (in_.IsName("recursive")) in_.FailHere("recursive loops are not supported");
+    statement->recursive = in_.TakeName("recursive");
     EndTag();
     statement->body = Statements({"else", "endfor"});
     if (in_.TakeName("else")) {
@@ -163,21 +198,45 @@ class Parser {
   std::unique_ptr<Statement> Macro() {
     auto statement = New(Kind::kMacro);
     statement->text = in_.ExpectName();
+    Signature(*statement);
+    MacroBody(*statement, "endmacro");
+    return statement;
+  }
+
+  std::unique_ptr<Statement> Call() {
+    auto statement = New(Kind::kCall);
+    statement->text = "caller";
+    if (in_.IsOperator("(")) Signature(*statement);
+    statement->expression = in_.Condition();
+    if (statement->expression->kind != Expression::Kind::kCall) in_.FailHere("expected a call");
+    MacroBody(*statement, "endcall");
+    return statement;
+  }
+
+  // (a, b, c=1)
+  void Signature(Statement& statement) {
     in_.ExpectOperator("(");
     while (!in_.IsOperator(")")) {
-      statement->targets.push_back(in_.ExpectName());
+      statement.targets.push_back(in_.ExpectName());
       if (in_.TakeOperator("=")) {
-        statement->defaults.push_back(in_.Condition());
-      } else if (!statement->defaults.empty()) {
+        statement.defaults.push_back(in_.Condition());
+      } else if (!statement.defaults.empty()) {
         in_.FailHere("parameter without default behind one with");
       }
       if (!in_.IsOperator(")")) in_.ExpectOperator(",");
     }
     in_.ExpectOperator(")");
-    EndTag();
-    statement->body = Statements({"endmacro"});
-    CloseTag("endmacro");
-    return statement;
+  }
+
+  void MacroBody(Statement& statement, std::string_view end) {
+    const auto outside = in_.TakeMacroNames();
+    Body(statement, end);
+    const auto inside = in_.TakeMacroNames();
+    statement.uses_caller = inside.caller;
+    statement.uses_varargs = inside.varargs;
+    statement.uses_kwargs = inside.kwargs;
+    in_.AddMacroNames(outside);
+    if (statement.kind == Kind::kCall) in_.AddMacroNames(inside);  // of the macro around
   }
 
   ExpressionParser in_;

@@ -13,23 +13,36 @@
 namespace rondo::jinja {
 namespace {
 
-// str.isspace(): white space and the information separators.
-bool IsPythonSpace(char32_t code) { return IsSpace(code) || (code >= 0x1C && code <= 0x1F); }
-
-bool IsLetter(std::string_view character) {
+bool HasCase(std::string_view character) {
   const char32_t code = NextUtf8(character, 0).code;
   const auto lower = utf8proc_tolower(static_cast<utf8proc_int32_t>(code));
   return lower != utf8proc_toupper(static_cast<utf8proc_int32_t>(code));
 }
 
-std::string MapCase(std::string_view text, utf8proc_int32_t (*map)(utf8proc_int32_t)) {
-  std::string out;
-  for (size_t i = 0; i < text.size();) {
-    const Utf8Step step = NextUtf8(text, i);
-    AppendUtf8(static_cast<char32_t>(map(static_cast<utf8proc_int32_t>(step.code))), out);
-    i += static_cast<size_t>(step.length);
+constexpr char32_t kCapitalSigma = 0x3A3;
+
+// Whether a word ends at the sigma at `place`: a letter before it and none behind.
+bool EndsWord(std::string_view text, size_t place) {
+  const size_t behind = place + 2;
+  size_t before = place;
+  while (before > 0 && (static_cast<unsigned char>(text[--before]) & 0xC0) == 0x80) {
   }
-  return out;
+  return place > 0 && IsLetter(NextUtf8(text, before).code) &&
+         (behind >= text.size() || !IsLetter(NextUtf8(text, behind).code));
+}
+
+void AppendCapital(char32_t code, bool title, std::string& out) {
+  const auto letter = static_cast<utf8proc_int32_t>(code);
+  const char* several = LongCapitals(code);
+  if (several == nullptr) {
+    AppendUtf8(static_cast<char32_t>(title ? utf8proc_totitle(letter) : utf8proc_toupper(letter)),
+               out);
+    return;
+  }
+  const std::string_view capitals(several);
+  const size_t first = title ? static_cast<size_t>(Utf8Length(capitals[0])) : capitals.size();
+  out += capitals.substr(0, first);
+  out += Lower(std::string(capitals.substr(first)));
 }
 
 }  // namespace
@@ -80,22 +93,72 @@ std::string ReplaceText(const std::string& text, const std::string& from, const 
   return out.append(text, done);
 }
 
-std::string Upper(const std::string& text) { return MapCase(text, utf8proc_toupper); }
-std::string Lower(const std::string& text) { return MapCase(text, utf8proc_tolower); }
+std::string Upper(const std::string& text) {
+  std::string out;
+  for (const std::string_view character : Characters(text)) {
+    AppendCapital(NextUtf8(character, 0).code, false, out);
+  }
+  return out;
+}
+
+std::string Lower(const std::string& text) {
+  std::string out;
+  for (size_t i = 0; i < text.size();) {
+    const Utf8Step step = NextUtf8(text, i);
+    if (step.code == kCapitalSigma && EndsWord(text, i)) {
+      AppendUtf8(0x3C2, out);
+    } else {
+      AppendLowercase(step.code, out);
+    }
+    i += static_cast<size_t>(step.length);
+  }
+  return out;
+}
 
 std::string Capitalize(const std::string& text) {
   if (text.empty()) return text;
   const auto first = static_cast<size_t>(NextUtf8(text, 0).length);
-  return MapCase(text.substr(0, first), utf8proc_totitle) + Lower(text.substr(first));
+  std::string out;
+  AppendCapital(NextUtf8(text, 0).code, true, out);
+  return out + Lower(text.substr(first));
 }
 
 std::string Title(const std::string& text) {
   std::string out;
   bool inside = false;
   for (const std::string_view character : Characters(text)) {
-    out += MapCase(character, inside ? utf8proc_tolower : utf8proc_totitle);
-    inside = IsLetter(character);
+    const char32_t code = NextUtf8(character, 0).code;
+    if (inside) {
+      AppendLowercase(code, out);
+    } else {
+      AppendCapital(code, true, out);
+    }
+    inside = HasCase(character);
   }
+  return out;
+}
+
+std::string SwapCase(const std::string& text) {
+  std::string out;
+  for (const std::string_view character : Characters(text)) {
+    const std::string one(character);
+    const std::string lower = Lower(one);
+    out += lower != one ? lower : Upper(one);
+  }
+  return out;
+}
+
+std::string Center(const std::string& text, size_t width, const std::string& fill) {
+  const size_t size = Characters(text).size();
+  if (size >= width) return text;
+  const size_t pad = width - size;
+  const size_t left = pad / 2 + (pad & width & 1);
+  return Repeated(fill, left) + text + Repeated(fill, pad - left);
+}
+
+std::string Repeated(const std::string& text, size_t times) {
+  std::string out;
+  for (size_t i = 0; i < times; ++i) out += text;
   return out;
 }
 

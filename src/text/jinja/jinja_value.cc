@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "rondo/error.h"
+#include "text/unicode/characters.h"
 #include "text/unicode/utf8.h"
 
 namespace rondo::jinja {
@@ -38,14 +39,22 @@ void AppendHexEscape(unsigned char byte, const char* prefix, std::string& out) {
   out += kDigits[byte & 15];
 }
 
+void AppendUnicodeEscape(uint32_t unit, std::string& out) {
+  AppendHexEscape(static_cast<unsigned char>(unit >> 8), "\\u", out);
+  AppendHexEscape(static_cast<unsigned char>(unit & 0xFF), "", out);
+}
+
 // Python's repr() of a string, with its choice of quotes.
 std::string QuotePython(const std::string& text) {
   const bool double_quotes =
       text.find('\'') != std::string::npos && text.find('"') == std::string::npos;
   const char quote = double_quotes ? '"' : '\'';
   std::string out(1, quote);
-  for (const char c : text) {
-    const auto byte = static_cast<unsigned char>(c);
+  for (size_t i = 0; i < text.size();) {
+    const Utf8Step step = NextUtf8(text, i);
+    const std::string_view character(text.data() + i, static_cast<size_t>(step.length));
+    i += character.size();
+    const char c = character[0];
     if (c == quote || c == '\\') {
       out.append("\\") += c;
     } else if (c == '\n') {
@@ -54,13 +63,38 @@ std::string QuotePython(const std::string& text) {
       out += "\\r";
     } else if (c == '\t') {
       out += "\\t";
-    } else if (byte < 0x20 || byte == 0x7F) {
-      AppendHexEscape(byte, "\\x", out);
+    } else if (IsPrintable(step.code)) {
+      out += character;
+    } else if (step.code < 0x100) {
+      AppendHexEscape(static_cast<unsigned char>(step.code), "\\x", out);
+    } else if (step.code < 0x10000) {
+      AppendUnicodeEscape(step.code, out);
     } else {
-      out += c;
+      AppendHexEscape(static_cast<unsigned char>(step.code >> 16), "\\U00", out);
+      AppendHexEscape(static_cast<unsigned char>(step.code >> 8), "", out);
+      AppendHexEscape(static_cast<unsigned char>(step.code), "", out);
     }
   }
   return out += quote;
+}
+
+// JSON text with \u escapes for all but printable ASCII.
+std::string OnlyAscii(const std::string& json) {
+  std::string out;
+  for (size_t i = 0; i < json.size();) {
+    const Utf8Step step = NextUtf8(json, i);
+    i += static_cast<size_t>(step.length);
+    if (step.code < 0x7F) {
+      out += static_cast<char>(step.code);
+    } else if (step.code < 0x10000) {
+      AppendUnicodeEscape(step.code, out);
+    } else {
+      const uint32_t rest = step.code - 0x10000;
+      AppendUnicodeEscape(0xD800 + (rest >> 10), out);
+      AppendUnicodeEscape(0xDC00 + (rest & 0x3FF), out);
+    }
+  }
+  return out;
 }
 
 std::string QuoteJson(const std::string& text) {
@@ -80,6 +114,12 @@ std::string QuoteJson(const std::string& text) {
   return out += '"';
 }
 
+std::string JsonNumber(double value) {
+  if (std::isnan(value)) return "NaN";
+  if (std::isinf(value)) return value < 0 ? "-Infinity" : "Infinity";
+  return FloatText(value);
+}
+
 class JsonWriter {
  public:
   explicit JsonWriter(const JsonFormat& format) : format_(format) {}
@@ -92,7 +132,7 @@ class JsonWriter {
     } else if (value.IsInteger()) {
       out_ += std::to_string(value.AsInteger());
     } else if (value.IsNumber()) {
-      out_ += FloatText(value.AsNumber());
+      out_ += JsonNumber(value.AsNumber());
     } else if (value.IsString()) {
       out_ += QuoteJson(value.AsString());
     } else if (value.IsList()) {
@@ -108,13 +148,13 @@ class JsonWriter {
 
  private:
   void NewLine(int level) {
-    if (format_.indent < 0) return;
+    if (!format_.indent) return;
     out_ += '\n';
-    out_.append(static_cast<size_t>(format_.indent) * static_cast<size_t>(level), ' ');
+    for (int i = 0; i < level; ++i) out_ += *format_.indent;
   }
 
   void Separator(bool first, int level) {
-    if (!first) out_ += format_.indent < 0 ? ", " : ",";
+    if (!first) out_ += format_.item_separator;
     NewLine(level);
   }
 
@@ -138,7 +178,7 @@ class JsonWriter {
     for (size_t i = 0; i < items.size(); ++i) {
       Separator(i == 0, level + 1);
       const Value& key = items[i].first;
-      out_ += QuoteJson(key.IsString() ? key.AsString() : ToJson(key, {})) + ": ";
+      out_ += QuoteJson(key.IsString() ? key.AsString() : ToJson(key, {})) + format_.key_separator;
       Write(items[i].second, level + 1);
     }
     if (!items.empty()) NewLine(level);
@@ -158,7 +198,13 @@ void Fail(const std::string& problem) {
 Value Value::MakeList(std::vector<Value> items, bool is_tuple) {
   int deepest = 0;
   for (const Value& item : items) deepest = std::max(deepest, item.depth());
-  List list{std::move(items), is_tuple, CheckedDepth(deepest)};
+  List list{std::move(items), is_tuple, false, CheckedDepth(deepest)};
+  return Value(Storage(std::make_shared<const List>(std::move(list))));
+}
+
+Value Value::MakeGroup(Value key, Value members) {
+  List list{{std::move(key), std::move(members)}, true, true, 1};
+  list.depth = CheckedDepth(std::max(list.items[0].depth(), list.items[1].depth()));
   return Value(Storage(std::make_shared<const List>(std::move(list))));
 }
 
@@ -274,7 +320,7 @@ const Value* Value::Find(const Value& key) const {
 std::string ToJson(const Value& value, const JsonFormat& format) {
   JsonWriter writer(format);
   writer.Write(value, 0);
-  return writer.Take();
+  return format.ascii ? OnlyAscii(writer.Take()) : writer.Take();
 }
 
 bool Less(const Value& a, const Value& b) {

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -18,7 +19,8 @@ class Interpreter;
 struct List {
   std::vector<Value> items;
   bool is_tuple = false;
-  int depth = 1;  // levels of nesting, bounded so that nothing recurses too deep
+  bool is_group = false;  // of groupby: has .grouper and .list
+  int depth = 1;          // levels of nesting, bounded so that nothing recurses too deep
 };
 
 struct Dict {
@@ -67,6 +69,7 @@ class Value {
     return Value(Storage(Undefined{std::move(name)}));
   }
   static Value MakeList(std::vector<Value> items, bool is_tuple = false);
+  static Value MakeGroup(Value key, Value members);
   static Value MakeDict(std::vector<std::pair<Value, Value>> items);  // a later equal key wins
   static Value MakeFunction(std::string name,
                             std::function<Value(Interpreter&, const Arguments&)> call);
@@ -110,10 +113,13 @@ class Value {
 };
 
 struct JsonFormat {
-  int indent = -1;  // -1: one line
+  std::optional<std::string> indent = {};  // of one level; absent: one line
+  std::string item_separator = ", ";
+  std::string key_separator = ": ";
   bool sort_keys = false;
+  bool ascii = false;  // other characters as \u escapes
 };
-// json.dumps(value, ensure_ascii=False). Throws for what JSON cannot hold.
+// json.dumps(value). Throws for what JSON cannot hold.
 std::string ToJson(const Value& value, const JsonFormat& format);
 
 // Ordering of numbers, strings and lists; throws for other pairs.

@@ -13,7 +13,7 @@ namespace {
 constexpr std::string_view kSpaceMark = kMetaspace;
 
 // Whether the text can become this token by merging; the others are reached by name only.
-bool IsMergeable(const BpeModel& model, size_t id) {
+bool IsMergeable(const TokenModel& model, size_t id) {
   if (model.tokens[id].empty()) return false;
   if (!model.UsesScores()) return true;
   return model.types[id] == TokenType::kNormal || model.types[id] == TokenType::kUserDefined;
@@ -27,10 +27,14 @@ char32_t CharacterBefore(std::string_view text, size_t position) {
 
 }  // namespace
 
-Bpe::Bpe(const BpeModel& model, bool byte_level)
+Bpe::Bpe(const TokenModel& model, bool byte_level)
     : model_(model), byte_level_(byte_level), by_text_(model.tokens.size()) {
   IndexTokens();
   IndexMerges();
+}
+
+std::unique_ptr<WordEncoder> Bpe::Start(std::vector<int32_t>& out, size_t text_bytes) const {
+  return std::make_unique<BpeSession>(*this, out, text_bytes);
 }
 
 void Bpe::IndexTokens() {
@@ -57,7 +61,8 @@ void Bpe::IndexTokens() {
       by_raw_.Insert(raw_[i], id);
     }
   }
-  may_cut_ = !byte_level_ && by_text_.Find(kSpaceMark) >= 0;
+  marks_words_ = !model_.subword_prefix.empty() || !model_.word_suffix.empty();
+  may_cut_ = !byte_level_ && !marks_words_ && by_text_.Find(kSpaceMark) >= 0;
   if (!byte_level_) return;
   for (int byte = 0; byte < 256; ++byte) {
     byte_ids_[byte] = by_text_.Find(ByteLevelChar(static_cast<unsigned char>(byte)));
@@ -98,7 +103,7 @@ bool Bpe::HasAllBytes(std::string_view bytes) const {
   });
 }
 
-void Bpe::Start(std::string_view word, std::vector<Symbol>& symbols) const {
+void Bpe::StartWord(std::string_view word, std::vector<Symbol>& symbols) const {
   symbols.clear();
   for (uint32_t i = 0; i < word.size();) {
     Symbol symbol{-1, i, 1, false};
@@ -108,7 +113,8 @@ void Bpe::Start(std::string_view word, std::vector<Symbol>& symbols) const {
       symbol = {match.value, i, static_cast<uint32_t>(match.length), true};
     } else {
       symbol.length = static_cast<uint32_t>(Utf8Length(word[i]));
-      symbol.id = by_text_.Find(word.substr(i, symbol.length));
+      symbol.id = marks_words_ ? FindMarked(word, i, symbol.length)
+                               : by_text_.Find(word.substr(i, symbol.length));
     }
     i += symbol.length;
     if (symbol.id >= 0 || model_.UsesScores()) {
@@ -117,6 +123,13 @@ void Bpe::Start(std::string_view word, std::vector<Symbol>& symbols) const {
       StartUnknown(word, symbol, symbols);
     }
   }
+}
+
+int32_t Bpe::FindMarked(std::string_view word, size_t begin, size_t length) const {
+  std::string text = begin == 0 ? std::string() : model_.subword_prefix;
+  text += word.substr(begin, length);
+  if (begin + length == word.size()) text += model_.word_suffix;
+  return by_text_.Find(text);
 }
 
 // A character outside a vocabulary with merges: its bytes, or the unknown token, or nothing at all,
@@ -223,7 +236,7 @@ void BpeSession::EncodeUncached(std::string_view word) {
       return;
     }
   }
-  bpe_.Start(word, symbols_);
+  bpe_.StartWord(word, symbols_);
   constexpr size_t kShort = 48;
   if (symbols_.size() <= kShort) {
     MergeShort(word);

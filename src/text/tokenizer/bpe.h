@@ -14,14 +14,14 @@
 #include "text/tokenizer/hash_maps.h"
 #include "text/tokenizer/prefix_trie.h"
 #include "text/tokenizer/tokenizer_spec.h"
+#include "text/tokenizer/word_model.h"
 
 namespace rondo {
 
-class Bpe {
+class Bpe final : public WordModel {
  public:
-  // `model` must outlive the object. With `byte_level`, words are raw bytes and the tokens are in
-  // GPT-2's byte alphabet; otherwise words are UTF-8 text.
-  Bpe(const BpeModel& model, bool byte_level);
+  Bpe(const TokenModel& model, bool byte_level);  // as MakeWordModel()
+  std::unique_ptr<WordEncoder> Start(std::vector<int32_t>& out, size_t text_bytes) const override;
 
   // Id of a token that text can become by merging, or -1.
   int32_t FindToken(std::string_view token) const { return by_text_.Find(token); }
@@ -38,14 +38,16 @@ class Bpe {
   void IndexTokens();
   void IndexMerges();
   RankedMerge FindMerge(std::string_view word, const Symbol& left, const Symbol& right) const;
-  void Start(std::string_view word, std::vector<Symbol>& symbols) const;
+  void StartWord(std::string_view word, std::vector<Symbol>& symbols) const;
+  // The token of a character by its place in the word.
+  int32_t FindMarked(std::string_view word, size_t begin, size_t length) const;
   void StartUnknown(std::string_view word, Symbol character, std::vector<Symbol>& symbols) const;
   void Emit(std::string_view word, const Symbol& symbol, std::vector<int32_t>& out) const;
   bool HasAllBytes(std::string_view bytes) const;
   // True if no token spans the border before the metaspace at `position` > 0.
   bool IsSafeCut(std::string_view text, size_t position) const;
 
-  const BpeModel& model_;
+  const TokenModel& model_;
   bool byte_level_;
   TextToId by_text_;
   std::vector<std::string> raw_;  // byte-level with ignore_merges: tokens as bytes
@@ -54,20 +56,17 @@ class Bpe {
   std::vector<int32_t> score_rank_;    // by id; equal scores have equal ranks
   std::array<int32_t, 256> byte_ids_;  // byte-level: initial symbols; otherwise <0xNN> tokens
   PrefixTrie frozen_;                  // user-defined pieces of a scored vocabulary
+  bool marks_words_ = false;           // tokens say where in a word they stand
   bool may_cut_ = false;               // the metaspace is a token of its own
   std::unordered_set<char32_t> before_metaspace_;  // characters that precede one inside a token
 };
 
-// Encodes the words of one text; remembers where it met a word before.
-class BpeSession {
+// Remembers where it met a word before.
+class BpeSession final : public WordEncoder {
  public:
-  // Ids are appended to `out`, which nobody else may shorten meanwhile.
   BpeSession(const Bpe& bpe, std::vector<int32_t>& out, size_t text_bytes);
-
-  // `word` must stay where it is until the next ForgetWords() or the end.
-  void Encode(std::string_view word);
-  // The memory of earlier words is about to change.
-  void ForgetWords();
+  void Encode(std::string_view word) override;
+  void ForgetWords() override;
 
  private:
   struct CachedWord {

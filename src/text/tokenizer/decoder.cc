@@ -23,6 +23,22 @@ std::string_view StripToken(const DecodeStrip& step, std::string_view token) {
   return token;
 }
 
+std::string WordPieceText(const DecodeWordPiece& step, std::string_view token, bool first) {
+  std::string text;
+  if (!first && token.starts_with(step.prefix)) {
+    text = token.substr(step.prefix.size());
+  } else {
+    text = (first ? "" : " ") + std::string(token);
+  }
+  if (!step.cleanup) return text;
+  constexpr std::pair<std::string_view, std::string_view> kCleanups[] = {
+      {" .", "."},   {" ?", "?"},     {" !", "!"},    {" ,", ","},
+      {" ' ", "'"},  {" n't", "n't"}, {" 'm", "'m"},  {" do not", " don't"},
+      {" 's", "'s"}, {" 've", "'ve"}, {" 're", "'re"}};
+  for (const auto& [from, to] : kCleanups) text = ReplaceAll(text, from, to);
+  return text;
+}
+
 }  // namespace
 
 DecoderChain::DecoderChain(const std::vector<DecoderStep>& steps, const std::string& file)
@@ -50,6 +66,12 @@ DecoderChain::DecoderChain(const std::vector<DecoderStep>& steps, const std::str
       token_steps_.emplace_back(*strip);
     } else if (const auto* replace = std::get_if<ReplaceText>(&step)) {
       token_steps_.emplace_back(std::in_place_type<Replacer>, *replace, file, "decoder");
+    } else if (const auto* pieces = std::get_if<DecodeWordPiece>(&step)) {
+      if (!token_steps_.empty()) refuse("WordPiece");
+      token_steps_.emplace_back(*pieces);
+    } else if (const auto* ends = std::get_if<DecodeWordEnds>(&step)) {
+      if (!token_steps_.empty()) refuse("BPEDecoder");
+      token_steps_.emplace_back(*ends);
     } else if (const auto* metaspace = std::get_if<DecodeMetaspace>(&step)) {
       if (!token_steps_.empty()) refuse("Metaspace");
       token_steps_.emplace_back(*metaspace);
@@ -75,6 +97,11 @@ void DecoderChain::Run::Push(std::string_view token, std::string& out) {
 
 void DecoderChain::Run::Flush(std::string& out) {
   for (size_t i = 0; i < chain_.token_steps_.size(); ++i) {
+    if (const auto* ends = std::get_if<DecodeWordEnds>(&chain_.token_steps_[i]);
+        ends && has_last_) {
+      has_last_ = false;
+      Step(i + 1, ReplaceAll(std::exchange(last_, {}), ends->suffix, ""), out);
+    }
     if (std::holds_alternative<BytesStep>(chain_.token_steps_[i])) FlushBytes(i, out);
   }
   if (!incomplete_.empty()) Strip(kReplacement, out);
@@ -98,12 +125,25 @@ void DecoderChain::Run::Step(size_t index, std::string_view token, std::string& 
   } else if (const auto* metaspace = std::get_if<DecodeMetaspace>(&step)) {
     const bool drop = first_ && metaspace->strip_first;
     Step(index + 1, ReplaceAll(token, kMetaspace, drop ? "" : " "), out);
+  } else if (const auto* pieces = std::get_if<DecodeWordPiece>(&step)) {
+    Step(index + 1, WordPieceText(*pieces, token, first_), out);
+  } else if (std::holds_alternative<DecodeWordEnds>(step)) {
+    WordEnds(index, token, out);
   } else if (const auto byte = ParseByteToken(token)) {
     bytes_ += static_cast<char>(*byte);
   } else {
     FlushBytes(index, out);
     Step(index + 1, token, out);
   }
+}
+
+// A suffix becomes a space, but nothing at the end of the text: the newest token waits for the
+// next.
+void DecoderChain::Run::WordEnds(size_t index, std::string_view token, std::string& out) {
+  const std::string& suffix = std::get<DecodeWordEnds>(chain_.token_steps_[index]).suffix;
+  if (has_last_) Step(index + 1, ReplaceAll(last_, suffix, " "), out);
+  last_ = token;
+  has_last_ = true;
 }
 
 // A run of byte tokens is one text if it is UTF-8 as a whole, and otherwise U+FFFD for every byte.

@@ -31,7 +31,11 @@ class DecoderChain {
     void Strip(std::string_view text, std::string& out);
 
     const DecoderChain& chain_;
+    void WordEnds(size_t index, std::string_view token, std::string& out);
+
     bool first_ = true;
+    bool has_last_ = false;
+    std::string last_;        // DecodeWordEnds: the newest token, which may end the text
     std::string bytes_;       // <0xNN> tokens since the last other token
     std::string incomplete_;  // begin of a UTF-8 character (byte level)
     bool at_start_ = true;    // fused strip: nothing but stripped characters came so far
@@ -41,7 +45,8 @@ class DecoderChain {
 
  private:
   struct BytesStep {};
-  using TokenStep = std::variant<Replacer, BytesStep, DecodeStrip, DecodeMetaspace>;
+  using TokenStep = std::variant<Replacer, BytesStep, DecodeStrip, DecodeMetaspace, DecodeWordPiece,
+                                 DecodeWordEnds>;
 
   std::vector<TokenStep> token_steps_;
   bool join_with_spaces_ = false;

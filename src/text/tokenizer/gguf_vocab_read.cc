@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "rondo/error.h"
+#include "text/tokenizer/byte_level.h"
 #include "text/tokenizer/gguf_pre.h"
 #include "text/tokenizer/gguf_vocab.h"
 #include "text/tokenizer/merges.h"
@@ -36,6 +37,7 @@ class VocabReader {
     spec_.unknown = SpecialId("unknown_token_id", scored ? 0 : -1);
     spec_.pad = SpecialId("padding_token_id", -1);
     ReadEos(scored ? 2 : -1);
+    if (!file_.Has("tokenizer.ggml.token_type")) InferTypes(scored);
     if (kind == "gpt2") {
       ReadByteLevel();
     } else if (scored) {
@@ -44,6 +46,10 @@ class VocabReader {
       Fail("model", "vocabulary '" + kind + "' is not supported", "gpt2 or llama");
     }
     spec_.chat_template = file_.String("tokenizer.chat_template", "");
+    if (file_.Has("tokenizer.chat_templates")) {
+      const auto& names = file_.Strings("tokenizer.chat_templates");
+      spec_.other_templates.assign(names.begin(), names.end());
+    }
     return std::move(spec_);
   }
 
@@ -67,6 +73,21 @@ class VocabReader {
       if (types[i] < 1 || types[i] > 6) Fail("token_type", "type " + std::to_string(types[i]));
       spec_.model.types[i] = static_cast<TokenType>(types[i]);
     }
+  }
+
+  // Oldest files say nothing about types: named tokens are no text, and "<0x0A>" is a byte.
+  void InferTypes(bool scored) {
+    std::vector<TokenType>& types = spec_.model.types;
+    for (size_t i = 0; scored && i < types.size(); ++i) {
+      if (ParseByteToken(spec_.model.tokens[i])) types[i] = TokenType::kByte;
+    }
+    const auto set = [&types](int32_t id, TokenType type) {
+      if (id >= 0) types[static_cast<size_t>(id)] = type;
+    };
+    set(spec_.bos, TokenType::kControl);
+    set(spec_.pad, TokenType::kControl);
+    for (const int32_t id : spec_.eos) set(id, TokenType::kControl);
+    set(spec_.unknown, TokenType::kUnknown);
   }
 
   int32_t SpecialId(const std::string& key, int32_t fallback) const {
@@ -102,12 +123,13 @@ class VocabReader {
   }
 
   void ReadByteLevel() {
-    const std::string pre = file_.String("tokenizer.ggml.pre", "default");
-    ApplyGgufPre(pre, spec_);
     MergeReader merges(spec_.model.tokens, file_.path());
     for (const std::string_view line : file_.Strings("tokenizer.ggml.merges")) {
       spec_.model.merges.push_back(merges.ResolveLine(line));
     }
+    const GgufPre& pre = ChooseGgufPre(file_.String("tokenizer.ggml.pre", ""),
+                                       file_.String("general.architecture", ""), spec_);
+    ApplyGgufPre(pre, spec_);
     spec_.decoders = {DecodeByteLevel{}};
     for (size_t i = 0; i < spec_.model.tokens.size(); ++i) {
       const TokenType type = spec_.model.types[i];
@@ -117,12 +139,12 @@ class VocabReader {
       token.special = special;
       spec_.added.push_back(std::move(token));
     }
-    if (Flag("add_bos_token", GgufPreAddsBos(pre)) && spec_.bos >= 0) spec_.prefix = {spec_.bos};
+    if (Flag("add_bos_token", pre.add_bos) && spec_.bos >= 0) spec_.prefix = {spec_.bos};
     if (Flag("add_eos_token", false) && !spec_.eos.empty()) spec_.suffix = {spec_.eos[0]};
   }
 
   void ReadScored() {
-    BpeModel& model = spec_.model;
+    TokenModel& model = spec_.model;
     for (const double score : file_.Floats("tokenizer.ggml.scores")) {
       model.scores.push_back(static_cast<float>(score));
     }

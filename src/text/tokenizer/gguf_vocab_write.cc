@@ -40,6 +40,11 @@ class VocabWriter {
   }
 
   void Run() {
+    if (spec_.model.kind == ModelKind::kUnigram) Fail("a Unigram model");
+    if (spec_.model.kind == ModelKind::kWordPiece) Fail("a WordPiece model");
+    if (!spec_.model.subword_prefix.empty() || !spec_.model.word_suffix.empty()) {
+      Fail("continuing_subword_prefix or end_of_word_suffix");
+    }
     const bool byte_level = spec_.ByteLevel();
     Set("model", std::string(byte_level ? "gpt2" : "llama"));
     Set("pre", byte_level ? GgufPreName(spec_) : std::string("default"));
@@ -163,7 +168,10 @@ class VocabWriter {
 
 void SetGgufTokenizer(const std::string& model_path, GgufWriter& writer, int32_t vocab_size) {
   const std::string file = FindTokenizerFile(model_path);
-  if (file.empty()) return;
+  if (file.empty()) {
+    NoteMissingTokenizer(model_path);
+    return;
+  }
   const TokenizerSpec spec = LoadTokenizerSpec(file);
   CheckSpec(spec);
   VocabWriter(spec, writer, static_cast<size_t>(std::max(vocab_size, 0))).Run();

@@ -75,7 +75,7 @@ TokenizerSpec ReadLlama2cVocab(const std::string& file) {
   spec.file = file;
   const auto longest = reader.Read<int32_t>();
   if (longest <= 0 || longest > 1 << 16) reader.Fail("longest token " + std::to_string(longest));
-  BpeModel& model = spec.model;
+  TokenModel& model = spec.model;
   while (!reader.AtEnd()) {
     const auto score = reader.Read<float>();
     const auto length = reader.Read<int32_t>();

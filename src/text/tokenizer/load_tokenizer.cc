@@ -2,6 +2,7 @@
 #include <string_view>
 
 #include "base/file.h"
+#include "base/note.h"
 #include "formats/gguf.h"
 #include "rondo/error.h"
 #include "rondo/tokenizer.h"
@@ -54,6 +55,12 @@ std::string FindTokenizerFile(const std::string& model_path) {
   return model_path;
 }
 
+void NoteMissingTokenizer(const std::string& model_path) {
+  Note("note: " + model_path +
+       " has no tokenizer, and neither has what is written from it; llama.cpp refuses a GGUF file "
+       "without one");
+}
+
 TokenizerSpec LoadTokenizerSpec(const std::string& tokenizer_file) {
   const fs::path path(tokenizer_file);
   const std::string directory = fs::absolute(path).parent_path().string();
@@ -65,6 +72,7 @@ TokenizerSpec LoadTokenizerSpec(const std::string& tokenizer_file) {
     spec = ReadSentencePieceModel(tokenizer_file);
   } else if (path.filename() == "vocab.json") {
     spec = ReadVocabAndMerges(tokenizer_file, (fs::path(directory) / "merges.txt").string());
+    ChooseWords(directory, spec);
   } else if (path.extension() == ".json") {
     spec = ReadTokenizerJson(tokenizer_file);
     has_frame = true;

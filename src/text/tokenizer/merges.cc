@@ -9,15 +9,16 @@
 
 namespace rondo {
 
-MergeReader::MergeReader(const std::vector<std::string>& tokens, const std::string& file)
-    : file_(file), ids_(tokens.size()) {
+MergeReader::MergeReader(const std::vector<std::string>& tokens, const std::string& file,
+                         size_t prefix_bytes)
+    : file_(file), prefix_bytes_(prefix_bytes), ids_(tokens.size()) {
   for (size_t i = 0; i < tokens.size(); ++i) {
     if (!tokens[i].empty()) ids_.Insert(tokens[i], static_cast<int32_t>(i));
   }
 }
 
 Merge MergeReader::Resolve(std::string_view left, std::string_view right) {
-  joined_.assign(left).append(right);
+  joined_.assign(left).append(right.substr(std::min(right.size(), prefix_bytes_)));
   if (left.empty() || right.empty()) Fail("'" + joined_ + "' merges with nothing");
   return {Id(left), Id(right), Id(joined_)};
 }
@@ -40,7 +41,7 @@ int32_t MergeReader::Id(std::string_view token) const {
   return id;
 }
 
-std::vector<Merge> MergesFromScores(const BpeModel& model) {
+std::vector<Merge> MergesFromScores(const TokenModel& model) {
   TextToId ids(model.tokens.size());
   for (size_t i = 0; i < model.tokens.size(); ++i) {
     if (model.types[i] == TokenType::kNormal && !model.tokens[i].empty()) {
@@ -70,7 +71,7 @@ std::vector<Merge> MergesFromScores(const BpeModel& model) {
   return merges;
 }
 
-std::vector<float> ScoresFromMerges(const BpeModel& model) {
+std::vector<float> ScoresFromMerges(const TokenModel& model) {
   const auto worst = -static_cast<float>(model.merges.size()) - 1;
   std::vector<float> scores(model.tokens.size(), worst);
   for (size_t i = model.merges.size(); i-- > 0;) {

@@ -4,10 +4,12 @@
 
 #include <cstdlib>
 #include <memory>
+#include <type_traits>
 #include <utility>
 
 #include "rondo/error.h"
 #include "text/unicode/characters.h"
+#include "text/unicode/tokenizers_tables.h"
 #include "text/unicode/unicode_tables.h"
 #include "text/unicode/utf8.h"
 
@@ -41,6 +43,44 @@ std::string Strip(std::string_view text, const StripSpace& step) {
   if (step.left) begin = SpaceRunEnd(text, 0);
   if (step.right) end = SpaceRunBegin(text, end);
   return begin < end ? std::string(text.substr(begin, end - begin)) : std::string();
+}
+
+// The text with append(code, out) for every character.
+template <typename Append>
+std::string MapCharacters(std::string_view text, const Append& append) {
+  std::string out;
+  out.reserve(text.size());
+  for (size_t i = 0; i < text.size();) {
+    const Utf8Step step = NextUtf8(text, i);
+    append(step.code, out);
+    i += static_cast<size_t>(step.length);
+  }
+  return out;
+}
+
+std::string Without(std::string_view text, std::span<const CodeRange> removed,
+                    std::span<const CodeRange> to_space = {}) {
+  return MapCharacters(text, [&](char32_t code, std::string& out) {
+    if (Contains(removed, code)) return;
+    AppendUtf8(Contains(to_space, code) ? U' ' : code, out);
+  });
+}
+
+std::string ApplyBert(std::string text, const BertText& step) {
+  using Tables = TokenizersTables;
+  if (step.clean) text = Without(text, Tables::BertControls(), Tables::BertSpaces());
+  if (step.separate_ideographs) {
+    text = MapCharacters(text, [](char32_t code, std::string& out) {
+      const bool ideograph = Contains(Tables::BertIdeographs(), code);
+      if (ideograph) out += ' ';
+      AppendUtf8(code, out);
+      if (ideograph) out += ' ';
+    });
+  }
+  if (step.strip_accents) {
+    text = Without(NormalizeUnicode(text, UnicodeForm::kNfd), Tables::BertAccents());
+  }
+  return step.lowercase ? MapCharacters(text, AppendLowercase) : text;
 }
 
 }  // namespace
@@ -100,12 +140,13 @@ Normalizer::Normalizer(const std::vector<NormalizerStep>& steps, const std::stri
   for (const NormalizerStep& step : steps) {
     if (const auto* replace = std::get_if<ReplaceText>(&step)) {
       steps_.emplace_back(std::in_place_type<Replacer>, *replace, file, "normalizer");
-    } else if (const auto* form = std::get_if<UnicodeForm>(&step)) {
-      steps_.emplace_back(*form);
-    } else if (const auto* prepend = std::get_if<PrependText>(&step)) {
-      steps_.emplace_back(*prepend);
     } else {
-      steps_.emplace_back(std::get<StripSpace>(step));
+      std::visit(
+          [this](const auto& other) {
+            using Other = std::decay_t<decltype(other)>;
+            if constexpr (!std::is_same_v<Other, ReplaceText>) steps_.emplace_back(other);
+          },
+          step);
     }
   }
 }
@@ -119,8 +160,16 @@ std::string Normalizer::Apply(std::string_view text) const {
       if (!out.empty()) out.insert(0, prepend->text);
     } else if (const auto* replacer = std::get_if<Replacer>(&step)) {
       out = replacer->Apply(out);
+    } else if (const auto* strip = std::get_if<StripSpace>(&step)) {
+      out = Strip(out, *strip);
+    } else if (const auto* bert = std::get_if<BertText>(&step)) {
+      out = ApplyBert(std::move(out), *bert);
+    } else if (std::holds_alternative<LowercaseText>(step)) {
+      out = MapCharacters(out, AppendLowercase);
+    } else if (std::holds_alternative<StripAccents>(step)) {
+      out = Without(out, TokenizersTables::Accents());
     } else {
-      out = Strip(out, std::get<StripSpace>(step));
+      out = Without(out, TokenizersTables::NmtControls(), TokenizersTables::NmtSpaces());
     }
   }
   return out;

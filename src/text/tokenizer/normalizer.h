@@ -33,7 +33,8 @@ class Normalizer {
   std::string Apply(std::string_view text) const;
 
  private:
-  using Step = std::variant<UnicodeForm, PrependText, Replacer, StripSpace>;
+  using Step = std::variant<UnicodeForm, PrependText, Replacer, StripSpace, LowercaseText,
+                            StripAccents, CleanForTraining, BertText>;
   std::vector<Step> steps_;
 };
 

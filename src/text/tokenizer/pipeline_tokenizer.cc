@@ -4,11 +4,12 @@
 #include <limits>
 #include <utility>
 
+#include "base/strings.h"
 #include "rondo/error.h"
 #include "text/jinja/chat_template.h"
 #include "text/tokenizer/added_tokens.h"
-#include "text/tokenizer/bpe.h"
 #include "text/tokenizer/decoder.h"
+#include "text/tokenizer/hash_maps.h"
 #include "text/tokenizer/normalizer.h"
 #include "text/tokenizer/pre_tokenizer.h"
 #include "text/unicode/utf8.h"
@@ -22,7 +23,7 @@ class PipelineTokenizer final : public Tokenizer {
       : spec_(std::move(spec)),
         normalizer_(spec_.normalizers, spec_.file),
         pre_tokenizer_(spec_.pre_tokenizers, spec_.file),
-        bpe_(spec_.model, spec_.ByteLevel()),
+        model_(MakeWordModel(spec_.model, spec_.ByteLevel())),
         added_(spec_.added, normalizer_),
         decoder_(spec_.decoders, spec_.file),
         ids_(spec_.model.tokens.size() + spec_.added.size()) {
@@ -68,8 +69,9 @@ class PipelineTokenizer final : public Tokenizer {
     return out;
   }
 
-  std::unique_ptr<TokenStream> StartDecode(bool skip_special) const override {
-    return std::make_unique<Stream>(*this, skip_special);
+  std::unique_ptr<TokenStream> StartDecode(bool skip_special,
+                                           std::span<const int32_t> before) const override {
+    return std::make_unique<Stream>(*this, skip_special, before);
   }
 
   int32_t vocab_size() const override { return static_cast<int32_t>(names_.size()); }
@@ -82,11 +84,7 @@ class PipelineTokenizer final : public Tokenizer {
 
   std::string ApplyChatTemplate(std::span<const ChatMessage> messages,
                                 bool add_generation_prompt) const override {
-    if (!HasChatTemplate()) {
-      throw Error({.function = "ApplyChatTemplate",
-                   .problem = "the model has no chat template",
-                   .file = spec_.file});
-    }
+    if (!HasChatTemplate()) FailWithoutTemplate();
     const auto name = [this](int32_t id) {
       return id < 0 ? std::string() : std::string(names_[static_cast<size_t>(id)]);
     };
@@ -101,10 +99,24 @@ class PipelineTokenizer final : public Tokenizer {
   bool HasChatTemplate() const override { return !spec_.chat_template.empty(); }
 
  private:
+  [[noreturn]] void FailWithoutTemplate() const {
+    const bool others = !spec_.other_templates.empty();
+    throw Error({.function = "ApplyChatTemplate",
+                 .problem = others ? "none of the model's chat templates is the default; it has " +
+                                         Join(spec_.other_templates, ", ")
+                                   : "the model has no chat template",
+                 .expected = others ? "a chat template named default" : "",
+                 .file = spec_.file});
+  }
+
   class Stream final : public TokenStream {
    public:
-    Stream(const PipelineTokenizer& tokenizer, bool skip_special)
-        : tokenizer_(tokenizer), skip_special_(skip_special), run_(tokenizer.decoder_) {}
+    Stream(const PipelineTokenizer& tokenizer, bool skip_special, std::span<const int32_t> before)
+        : tokenizer_(tokenizer), skip_special_(skip_special), run_(tokenizer.decoder_) {
+      std::string said;
+      for (const int32_t id : before) tokenizer.PushToken(id, skip_special, run_, said);
+      run_.Flush(said);  // bytes at its end are its own
+    }
     std::string Push(int32_t id) override {
       std::string out;
       tokenizer_.PushToken(id, skip_special_, run_, out);
@@ -129,8 +141,8 @@ class PipelineTokenizer final : public Tokenizer {
   }
 
   void EncodeBody(std::string_view text, bool parse_special, std::vector<int32_t>& ids) const {
-    BpeSession session(bpe_, ids, text.size());
-    PreTokenizer::Run words(pre_tokenizer_, session);
+    const std::unique_ptr<WordEncoder> session = model_->Start(ids, text.size());
+    PreTokenizer::Run words(pre_tokenizer_, *session);
     bool is_start = true;
     for (const AddedTokens::Piece& raw : added_.SplitRaw(text, parse_special)) {
       if (raw.id >= 0) {
@@ -150,14 +162,14 @@ class PipelineTokenizer final : public Tokenizer {
         is_start = false;
       }
       is_start = false;
-      if (!normalizer_.empty()) session.ForgetWords();
+      if (!normalizer_.empty()) session->ForgetWords();
     }
   }
 
   TokenizerSpec spec_;
   Normalizer normalizer_;
   PreTokenizer pre_tokenizer_;
-  Bpe bpe_;
+  std::unique_ptr<const WordModel> model_;
   AddedTokens added_;
   DecoderChain decoder_;
   TextToId ids_;

@@ -12,6 +12,8 @@ namespace {
 constexpr char kGpt2Pattern[] =
     R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
 
+constexpr int kMatch = -1;  // a class of characters: what a split is looking for
+
 struct Span {
   size_t begin;
   size_t end;
@@ -64,7 +66,7 @@ PreTokenizer::PreTokenizer(const std::vector<PreTokenizerStep>& steps, const std
   }
 }
 
-PreTokenizer::Run::Run(const PreTokenizer& rules, BpeSession& session)
+PreTokenizer::Run::Run(const PreTokenizer& rules, WordEncoder& session)
     : rules_(rules), session_(session), matchers_(rules.steps_.size()) {
   for (size_t i = 0; i < matchers_.size(); ++i) {
     if (rules.regexes_[i]) matchers_[i].emplace(*rules.regexes_[i]);
@@ -88,6 +90,15 @@ void PreTokenizer::Run::Step(size_t index, std::string_view text, bool is_start)
     Split(index, *split, text, is_start);
   } else if (const auto* digits = std::get_if<SplitDigits>(&step)) {
     Digits(index, digits->individual, text, is_start);
+  } else if (const auto* words = std::get_if<SplitWords>(&step)) {
+    const auto class_of = [words](char32_t code) {
+      if (IsSpace(code)) return kMatch;
+      return words->at_punctuation && !IsWordChar(code) ? 1 : 0;
+    };
+    ByClass(index, class_of, SplitBehavior::kRemoved, text, is_start);
+  } else if (const auto* marks = std::get_if<SplitPunctuation>(&step)) {
+    const auto class_of = [](char32_t code) { return IsPunctuation(code) ? kMatch : 0; };
+    ByClass(index, class_of, marks->behavior, text, is_start);
   } else if (const auto* metaspace = std::get_if<MetaspaceWords>(&step)) {
     Metaspace(index, *metaspace, text, is_start);
   } else {
@@ -145,6 +156,31 @@ void PreTokenizer::Run::Split(size_t index, const SplitAt& step, std::string_vie
   }
   if (done < text.size()) spans.push_back({done, text.size(), step.invert});
   ApplyBehavior(step.behavior, spans);
+  for (const Span& span : spans) {
+    Step(index + 1, text.substr(span.begin, span.end - span.begin), is_start && span.begin == 0);
+  }
+}
+
+// Cuts where the class of characters changes; those of kMatch are matches of a split, each on its
+// own.
+template <typename ClassOf>
+void PreTokenizer::Run::ByClass(size_t index, const ClassOf& class_of, SplitBehavior behavior,
+                                std::string_view text, bool is_start) {
+  std::vector<Span> spans;
+  int previous = kMatch;
+  for (size_t i = 0; i < text.size();) {
+    const Utf8Step step = NextUtf8(text, i);
+    const int kind = class_of(step.code);
+    const size_t end = i + static_cast<size_t>(step.length);
+    if (kind == previous && kind != kMatch) {
+      spans.back().end = end;
+    } else {
+      spans.push_back({i, end, kind == kMatch});
+    }
+    previous = kind;
+    i = end;
+  }
+  ApplyBehavior(behavior, spans);
   for (const Span& span : spans) {
     Step(index + 1, text.substr(span.begin, span.end - span.begin), is_start && span.begin == 0);
   }

@@ -26,16 +26,14 @@ void PrefixTrie::Insert(std::string_view text, int32_t value) {
   if (values_[node] < 0) values_[node] = value;
 }
 
+int32_t PrefixTrie::Child(int32_t node, char byte) const {
+  const auto child = children_.find(ChildKey(node, byte));
+  return child == children_.end() ? -1 : child->second;
+}
+
 PrefixTrie::Match PrefixTrie::LongestAt(std::string_view text, size_t position) const {
   Match match;
-  if (position >= text.size()) return match;
-  int32_t node = first_[static_cast<unsigned char>(text[position])];
-  for (size_t end = position + 1; node >= 0; ++end) {
-    if (values_[node] >= 0) match = {values_[node], end - position};
-    if (end >= text.size()) break;
-    const auto child = children_.find(ChildKey(node, text[end]));
-    node = child == children_.end() ? -1 : child->second;
-  }
+  ForEachAt(text, position, [&](int32_t value, size_t length) { match = {value, length}; });
   return match;
 }
 

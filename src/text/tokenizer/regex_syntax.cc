@@ -32,6 +32,15 @@ std::string CategoryItems(std::string_view name) {
   return out;
 }
 
+// Oniguruma's word characters: alphabetic ones, marks, digits, connectors, and numbers of Latin-1.
+std::string WordItems() {
+  std::string out;
+  for (const char* name : {"L", "M", "Nd", "Nl", "Pc"}) out += CategoryItems(name);
+  return out +
+         R"(\x{B2}\x{B3}\x{B9}\x{BC}-\x{BE}\x{24B6}-\x{24E9}\x{1F130}-\x{1F149}\x{1F150}-\x{1F169})"
+         R"(\x{1F170}-\x{1F189})";
+}
+
 class Translator {
  public:
   Translator(const std::string& pattern, const std::string& file, const std::string& field)
@@ -115,6 +124,13 @@ class Translator {
       case 'D':
         if (in_class) Refuse("\\D inside []");
         Items(CategoryItems("Nd"), in_class, true);
+        break;
+      case 'w':
+        Items(WordItems(), in_class, false);
+        break;
+      case 'W':
+        if (in_class) Refuse("\\W inside []");
+        Items(WordItems(), in_class, true);
         break;
       case 'u':
         return CodePoint();

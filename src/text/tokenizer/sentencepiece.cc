@@ -1,5 +1,7 @@
 #include "text/tokenizer/sentencepiece.h"
 
+#include <algorithm>
+#include <limits>
 #include <string_view>
 #include <utility>
 
@@ -49,6 +51,7 @@ class ModelReader {
     if (known(eos_) >= 0) spec_.eos = {known(eos_)};
     spec_.model.unknown = spec_.unknown = known(unknown_);
     spec_.pad = known(pad_);
+    if (spec_.model.kind == ModelKind::kUnigram) UseLogProbabilities();
     FinishSentencePiece(options_, spec_);
     return std::move(spec_);
   }
@@ -59,6 +62,21 @@ class ModelReader {
                  .problem = problem,
                  .file = spec_.file,
                  .field = field});
+  }
+
+  // User-defined pieces are always taken: they get more than any other way to say as many bytes.
+  void UseLogProbabilities() {
+    TokenModel& model = spec_.model;
+    double most = -std::numeric_limits<double>::infinity();
+    for (size_t i = 0; i < model.scores.size(); ++i) {
+      if (model.types[i] == TokenType::kNormal) most = std::max<double>(most, model.scores[i]);
+    }
+    for (size_t i = 0; i < model.scores.size(); ++i) {
+      const bool defined = model.types[i] == TokenType::kUserDefined;
+      const auto bytes = static_cast<double>(model.tokens[i].size());
+      model.log_probabilities.push_back(defined ? bytes * most - 0.1 : model.scores[i]);
+    }
+    model.scores.clear();
   }
 
   void ReadPiece(std::string_view bytes) {
@@ -114,11 +132,12 @@ class ModelReader {
       }
     }
     constexpr const char* kNames[] = {"?", "unigram", "bpe", "word", "char"};
-    if (model_type != 2) {
+    if (model_type != 1 && model_type != 2) {
       Refuse(std::string("model type '") + kNames[model_type > 4 ? 0 : model_type] +
-                 "' is not supported; only bpe is",
+                 "' is not supported; bpe and unigram are",
              "trainer_spec.model_type");
     }
+    if (model_type == 1) spec_.model.kind = ModelKind::kUnigram;
   }
 
   static int64_t Id(ProtobufReader& reader) { return static_cast<int64_t>(reader.Varint()); }

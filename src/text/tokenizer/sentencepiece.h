@@ -15,7 +15,7 @@ struct SentencePieceOptions {
   bool add_eos = false;
 };
 
-// Reads the protobuf; BPE without a character map only, others are refused by name.
+// Reads the protobuf; BPE and Unigram without a character map, others are refused by name.
 TokenizerSpec ReadSentencePieceModel(const std::string& file);
 
 // Completes a spec whose model has tokens, scores and types: normalizer, decoder, special tokens,

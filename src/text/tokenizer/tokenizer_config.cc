@@ -3,12 +3,16 @@
 #include <algorithm>
 #include <charconv>
 #include <filesystem>
+#include <map>
 #include <nlohmann/json.hpp>
+#include <set>
+#include <system_error>
 #include <unordered_map>
 #include <utility>
 
 #include "base/file.h"
 #include "text/jinja/json_values.h"
+#include "text/tokenizer/gguf_pre.h"
 #include "text/tokenizer/tokenizer_json_parts.h"
 
 namespace rondo {
@@ -31,14 +35,20 @@ class ConfigReader {
     const Json config = ReadIfPresent("tokenizer_config.json");
     const Json map = ReadIfPresent("special_tokens_map.json");
     file_ = File("tokenizer_config.json");
-    ReadAddedTokens(config);
-    SetSpecial("bos_token", config, map, spec_.bos);
-    SetSpecial("unk_token", config, map, spec_.unknown);
-    SetSpecial("pad_token", config, map, spec_.pad);
+    const bool lists_added = ReadAddedTokens(config);
+    if (!lists_added) ReadAddedFile(config, map);
+    // The map is older; a list of added tokens in the configuration replaces it.
+    const auto set = [&](const char* name, int32_t& id) {
+      SetSpecial(name, lists_added ? config : map, lists_added ? map : config, id);
+    };
+    set("bos_token", spec_.bos);
+    set("unk_token", spec_.unknown);
+    set("pad_token", spec_.pad);
     int32_t eos = spec_.eos.empty() ? -1 : spec_.eos[0];
-    SetSpecial("eos_token", config, map, eos);
+    set("eos_token", eos);
     if (eos >= 0) spec_.eos = {eos};
-    ReadExtraSpecial(config);
+    for (const Json* json : {&config, &map}) ReadExtraSpecial(*json);
+    if (!has_frame_) UseMetaspaces(config);
     ReadFrame(config, eos);
     const Json generation = ReadIfPresent("generation_config.json");
     ReadEosIds(generation.is_null() ? ReadIfPresent("config.json") : generation);
@@ -56,12 +66,13 @@ class ConfigReader {
     return json;
   }
 
-  // Flags in tokenizer_config.json win over those in tokenizer.json; new tokens are added.
-  void ReadAddedTokens(const Json& config) {
-    if (!config.is_object()) return;
+  // Flags in tokenizer_config.json win over those in tokenizer.json; new tokens are added. False if
+  // there is no such list.
+  bool ReadAddedTokens(const Json& config) {
+    if (!config.is_object()) return false;
     JsonObject object(config, "LoadTokenizer", file_);
     const Json* list = object.Find("added_tokens_decoder");
-    if (list == nullptr) return;
+    if (list == nullptr) return false;
     JsonObject decoder(*list, "LoadTokenizer", file_, "added_tokens_decoder");
     for (const auto& [key, value] : list->items()) {
       AddedToken token = ReadAddedToken(value, "added_tokens_decoder." + key, file_);
@@ -73,6 +84,80 @@ class ConfigReader {
       const int32_t known = FindId(token.content);
       if (known >= 0) token.id = known;
       AddToken(std::move(token));
+    }
+    return true;
+  }
+
+  // added_tokens.json: {"<|im_start|>": 32000, …}. Tokens that have a name (pad_token, …) are
+  // special.
+  void ReadAddedFile(const Json& config, const Json& map) {
+    const Json added = ReadIfPresent("added_tokens.json");
+    if (!added.is_object()) return;
+    const std::string file = File("added_tokens.json");
+    const std::set<std::string> named = NamedTokens(config, map);
+    std::map<int32_t, std::string> by_id;
+    for (const auto& [content, value] : added.items()) {
+      const auto id = JsonId(value);
+      if (!id)
+        JsonObject(added, "LoadTokenizer", file).Fail(content, JsonExcerpt(value), "a token id");
+      if (added_.contains(content)) continue;  // tokenizer.json knows more about it
+      const int32_t known = FindId(content);
+      by_id.emplace(known >= 0 ? known : *id, content);
+    }
+    for (auto& [id, content] : by_id) {
+      AddedToken token{.content = content, .id = id, .special = named.contains(content)};
+      token.normalized = !token.special;
+      AddToken(std::move(token));
+    }
+  }
+
+  static std::set<std::string> NamedTokens(const Json& config, const Json& map) {
+    std::set<std::string> named;
+    const auto add = [&named](const Json& token) {
+      if (token.is_string()) named.insert(token.get<std::string>());
+      if (token.is_object() && token.contains("content") && token["content"].is_string()) {
+        named.insert(token["content"].get<std::string>());
+      }
+    };
+    for (const Json* json : {&config, &map}) {
+      if (!json->is_object()) continue;
+      for (const char* key : {"bos_token", "eos_token", "unk_token", "pad_token", "sep_token",
+                              "cls_token", "mask_token"}) {
+        if (json->contains(key)) add((*json)[key]);
+      }
+      for (const char* key : {"additional_special_tokens", "extra_special_tokens"}) {
+        if (!json->contains(key)) continue;
+        for (const Json& token : (*json)[key]) add(token);
+      }
+    }
+    return named;
+  }
+
+  // Tokens behind the pieces of a SentencePiece model are Hugging Face's addition, and so is what
+  // text between them looks like: words get their metaspace there, once.
+  void UseMetaspaces(const Json& config) {
+    const auto behind = [this](const AddedToken& token) {
+      return static_cast<size_t>(token.id) >= spec_.model.tokens.size();
+    };
+    const NormalizerStep prefix = PrependText{kMetaspace};
+    const bool has_prefix = std::ranges::find(spec_.normalizers, prefix) != spec_.normalizers.end();
+    if (!spec_.model.UsesScores() || !has_prefix || std::ranges::none_of(spec_.added, behind))
+      return;
+    bool add_prefix = true;
+    bool legacy = false;
+    if (config.is_object()) {
+      JsonObject object(config, "LoadTokenizer", file_);
+      add_prefix = object.Bool("add_prefix_space", true);
+      legacy = object.Bool("legacy", false);
+    }
+    MetaspaceWords words{.split = false};
+    words.prepend = !add_prefix ? MetaspaceWords::kNever
+                    : legacy    ? MetaspaceWords::kAlways
+                                : MetaspaceWords::kFirst;
+    spec_.normalizers.clear();
+    spec_.pre_tokenizers = {words};
+    if (!add_prefix && std::holds_alternative<DecodeStrip>(spec_.decoders.back())) {
+      spec_.decoders.pop_back();
     }
   }
 
@@ -111,7 +196,7 @@ class ConfigReader {
 
   void SetSpecial(const char* name, const Json& config, const Json& map, int32_t& id) {
     for (const Json* json : {&config, &map}) {
-      if (!json->is_object() || !json->contains(name)) continue;
+      if (!json->is_object() || !json->contains(name) || (*json)[name].is_null()) continue;
       id = UseSpecial((*json)[name]);
       return;
     }
@@ -157,8 +242,21 @@ class ConfigReader {
     }
   }
 
+  // Templates by name in files of their own.
+  void ReadTemplateFolder() {
+    std::error_code ignored;
+    for (const auto& entry :
+         fs::directory_iterator(fs::path(directory_) / "additional_chat_templates", ignored)) {
+      if (entry.path().extension() == ".jinja") {
+        spec_.other_templates.push_back(entry.path().stem().string());
+      }
+    }
+    std::ranges::sort(spec_.other_templates);
+  }
+
   void ReadTemplate(const Json& config) {
     constexpr uint64_t kMaxTemplate = 1 << 20;
+    ReadTemplateFolder();
     if (const std::string file = File("chat_template.jinja"); fs::is_regular_file(file)) {
       spec_.chat_template = ReadTextFile(file, kMaxTemplate);
       return;
@@ -169,7 +267,12 @@ class ConfigReader {
     if (!value.is_array()) return;
     for (const Json& named : value) {  // several templates by name
       JsonObject object(named, "LoadTokenizer", file_, "chat_template");
-      if (object.String("name") == "default") spec_.chat_template = object.String("template");
+      const std::string name = object.String("name");
+      if (name == "default") {
+        spec_.chat_template = object.String("template");
+      } else {
+        spec_.other_templates.push_back(name);
+      }
     }
   }
 
@@ -185,6 +288,31 @@ class ConfigReader {
 
 void ReadTokenizerConfig(const std::string& directory, bool has_frame, TokenizerSpec& spec) {
   ConfigReader(directory, has_frame, spec).Run();
+}
+
+void ChooseWords(const std::string& directory, TokenizerSpec& spec) {
+  const std::string file = (fs::path(directory) / "tokenizer_config.json").string();
+  std::string name;
+  bool add_prefix_space = false;
+  if (fs::is_regular_file(file)) {
+    const Json config = ReadJsonFile(file);
+    JsonObject object(config, "LoadTokenizer", file);
+    name = object.String("tokenizer_class", "");
+    add_prefix_space = object.Bool("add_prefix_space", false);
+  }
+  if (name.ends_with("Fast")) name.resize(name.size() - 4);
+  static const std::map<std::string, const char*> kClasses = {
+      {"Qwen2Tokenizer", "qwen2"},   {"GPT2Tokenizer", "gpt-2"},    {"GPTNeoXTokenizer", "olmo"},
+      {"WhisperTokenizer", "gpt-2"}, {"CodeGenTokenizer", "gpt-2"}, {"RobertaTokenizer", "gpt-2"},
+      {"BartTokenizer", "gpt-2"}};
+  const auto known = kClasses.find(name);
+  if (known != kClasses.end()) {
+    ApplyGgufPre(*FindGgufPre(known->second), spec);
+  } else {
+    ApplyGgufPre(ChooseGgufPre("", name.empty() ? "gpt2" : "", spec), spec);
+  }
+  auto& bytes = std::get<ByteLevelWords>(spec.pre_tokenizers.back());
+  bytes.add_prefix_space = add_prefix_space;
 }
 
 std::string WriteTokenizerConfig(const TokenizerSpec& spec) {

@@ -1,5 +1,5 @@
 // The files beside tokenizer.json: tokenizer_config.json, special_tokens_map.json,
-// generation_config.json, chat_template.jinja.
+// added_tokens.json, generation_config.json, chat_template.jinja.
 #pragma once
 
 #include <string>
@@ -12,6 +12,9 @@ namespace rondo {
 // tokens, BOS, EOS, UNK, PAD, chat template, and whether BOS and EOS are added unless the spec
 // comes from a tokenizer.json, which has a frame of its own.
 void ReadTokenizerConfig(const std::string& directory, bool has_frame, TokenizerSpec& spec);
+
+// Normalizer and pre-tokenizer of a vocab.json, by the class that tokenizer_config.json names.
+void ChooseWords(const std::string& directory, TokenizerSpec& spec);
 
 // tokenizer_config.json for a synthesised tokenizer.json, and generation_config.json with its
 // tokens.

@@ -30,7 +30,10 @@ void CopyFile(const fs::path& from, const fs::path& to) {
 
 void WriteTokenizerFiles(const std::string& model_path, const std::string& directory) {
   const std::string source = FindTokenizerFile(model_path);
-  if (source.empty()) return;
+  if (source.empty()) {
+    NoteMissingTokenizer(model_path);
+    return;
+  }
   const fs::path target(directory);
   const fs::path folder = fs::absolute(source).parent_path();
   const std::string extension = fs::path(source).extension().string();

@@ -2,6 +2,7 @@
 
 #include <functional>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <utility>
 
 namespace rondo {
@@ -10,8 +11,8 @@ namespace {
 using Json = nlohmann::json;
 
 [[noreturn]] void RefuseType(const JsonObject& object, const std::string& what,
-                             const std::string& type) {
-  object.Fail("type", what + " '" + type + "' is not supported", "a known one");
+                             const std::string& type, const char* known) {
+  object.Fail("type", what + " '" + type + "' is not supported", std::string("one of ") + known);
 }
 
 // Calls `read` for every element of the array `key`.
@@ -33,14 +34,24 @@ ReplaceText ReadReplace(JsonObject& object) {
   return {ReadPattern(object), object.String("content")};
 }
 
-SplitBehavior ReadBehavior(JsonObject& object) {
-  const std::string name = object.String("behavior");
+BertText ReadBert(JsonObject& object) {
+  BertText step;
+  step.clean = object.Bool("clean_text", true);
+  step.separate_ideographs = object.Bool("handle_chinese_chars", true);
+  step.lowercase = object.Bool("lowercase", true);
+  step.strip_accents = object.Bool("strip_accents", step.lowercase);
+  return step;
+}
+
+SplitBehavior ReadBehavior(JsonObject& object, std::optional<std::string> fallback = {}) {
+  const std::string name = object.String("behavior", std::move(fallback));
   if (name == "Removed") return SplitBehavior::kRemoved;
   if (name == "Isolated") return SplitBehavior::kIsolated;
   if (name == "MergedWithPrevious") return SplitBehavior::kMergedWithPrevious;
   if (name == "MergedWithNext") return SplitBehavior::kMergedWithNext;
   if (name == "Contiguous") return SplitBehavior::kContiguous;
-  object.Fail("behavior", "unknown behavior '" + name + "'", "Removed, Isolated, …");
+  object.Fail("behavior", "unknown behavior '" + name + "'",
+              "Removed, Isolated, MergedWithPrevious, MergedWithNext or Contiguous");
 }
 
 // Metaspace as pre-tokenizer or decoder; older files have add_prefix_space.
@@ -99,6 +110,14 @@ void ReadTemplate(JsonObject& object, TokenizerSpec& spec) {
   object.Find("pair");
 }
 
+// ["[CLS]", 101]
+int32_t ReadFrameToken(JsonObject& object, const char* key) {
+  const Json& pair = ArrayMember(object, key);
+  const auto id = pair.size() == 2 ? JsonId(pair[1]) : std::nullopt;
+  if (!id) object.Fail(key, JsonExcerpt(pair), "a token and its id");
+  return *id;
+}
+
 Json PatternJson(const TextPattern& pattern) {
   return {{pattern.is_regex ? "Regex" : "String", pattern.text}};
 }
@@ -122,6 +141,12 @@ Json ByteLevelJson(const ByteLevelWords& step) {
           {"use_regex", step.use_regex}};
 }
 
+const char* BehaviorName(SplitBehavior behavior) {
+  constexpr const char* kNames[] = {"Removed", "Isolated", "MergedWithPrevious", "MergedWithNext",
+                                    "Contiguous"};
+  return kNames[static_cast<int>(behavior)];
+}
+
 struct ToJson {
   Json operator()(const UnicodeForm& step) const {
     const char* names[] = {"NFC", "NFD", "NFKC", "NFKD"};
@@ -134,12 +159,32 @@ struct ToJson {
   Json operator()(const StripSpace& step) const {
     return {{"type", "Strip"}, {"strip_left", step.left}, {"strip_right", step.right}};
   }
+  Json operator()(const LowercaseText&) const { return {{"type", "Lowercase"}}; }
+  Json operator()(const StripAccents&) const { return {{"type", "StripAccents"}}; }
+  Json operator()(const CleanForTraining&) const { return {{"type", "Nmt"}}; }
+  Json operator()(const BertText& step) const {
+    return {{"type", "BertNormalizer"},
+            {"clean_text", step.clean},
+            {"handle_chinese_chars", step.separate_ideographs},
+            {"strip_accents", step.strip_accents},
+            {"lowercase", step.lowercase}};
+  }
+  Json operator()(const SplitWords& step) const {
+    return {{"type", step.at_punctuation ? "Whitespace" : "WhitespaceSplit"}};
+  }
+  Json operator()(const SplitPunctuation& step) const {
+    return {{"type", "Punctuation"}, {"behavior", BehaviorName(step.behavior)}};
+  }
+  Json operator()(const DecodeWordPiece& step) const {
+    return {{"type", "WordPiece"}, {"prefix", step.prefix}, {"cleanup", step.cleanup}};
+  }
+  Json operator()(const DecodeWordEnds& step) const {
+    return {{"type", "BPEDecoder"}, {"suffix", step.suffix}};
+  }
   Json operator()(const SplitAt& step) const {
-    const char* names[] = {"Removed", "Isolated", "MergedWithPrevious", "MergedWithNext",
-                           "Contiguous"};
     return {{"type", "Split"},
             {"pattern", PatternJson(step.pattern)},
-            {"behavior", names[static_cast<int>(step.behavior)]},
+            {"behavior", BehaviorName(step.behavior)},
             {"invert", step.invert}};
   }
   Json operator()(const SplitDigits& step) const {
@@ -192,8 +237,19 @@ void ReadNormalizer(const Json& part, const std::string& file, std::vector<Norma
   } else if (type == "Strip") {
     const bool left = object.Bool("strip_left", true);
     steps.emplace_back(StripSpace{left, object.Bool("strip_right", true)});
+  } else if (type == "Lowercase") {
+    steps.emplace_back(LowercaseText{});
+  } else if (type == "StripAccents") {
+    steps.emplace_back(StripAccents{});
+  } else if (type == "Nmt") {
+    steps.emplace_back(CleanForTraining{});
+  } else if (type == "BertNormalizer") {
+    steps.emplace_back(ReadBert(object));
   } else {
-    RefuseType(object, "normalizer", type);
+    RefuseType(
+        object, "normalizer", type,
+        "Sequence, NFC, NFD, NFKC, NFKD, Prepend, Replace, Strip, Lowercase, StripAccents, Nmt, "
+        "BertNormalizer");
   }
   object.RefuseUnknownKeys();
 }
@@ -216,8 +272,20 @@ void ReadPreTokenizer(const Json& part, const std::string& file,
     steps.emplace_back(ReadByteLevel(object));
   } else if (type == "Metaspace") {
     steps.emplace_back(ReadMetaspace(object));
+  } else if (type == "Whitespace" || type == "WhitespaceSplit") {
+    steps.emplace_back(SplitWords{type == "Whitespace"});
+  } else if (type == "Punctuation") {
+    steps.emplace_back(SplitPunctuation{ReadBehavior(object, "Isolated")});
+  } else if (type == "CharDelimiterSplit") {
+    steps.emplace_back(
+        SplitAt{{object.String("delimiter"), false}, SplitBehavior::kRemoved, false});
+  } else if (type == "BertPreTokenizer") {
+    steps.emplace_back(SplitWords{});
+    steps.emplace_back(SplitPunctuation{});
   } else {
-    RefuseType(object, "pre-tokenizer", type);
+    RefuseType(object, "pre-tokenizer", type,
+               "Sequence, Split, Digits, ByteLevel, Metaspace, Whitespace, WhitespaceSplit, "
+               "Punctuation, CharDelimiterSplit, BertPreTokenizer");
   }
   object.RefuseUnknownKeys();
 }
@@ -241,8 +309,18 @@ void ReadDecoder(const Json& part, const std::string& file, std::vector<DecoderS
     steps.emplace_back(std::move(step));
   } else if (type == "Metaspace") {
     steps.emplace_back(DecodeMetaspace{ReadMetaspace(object).prepend != MetaspaceWords::kNever});
+  } else if (type == "WordPiece") {
+    const std::string prefix = object.String("prefix", "##");
+    steps.emplace_back(DecodeWordPiece{prefix, object.Bool("cleanup", true)});
+  } else if (type == "BPEDecoder") {
+    steps.emplace_back(DecodeWordEnds{object.String("suffix", "</w>")});
+    if (std::get<DecodeWordEnds>(steps.back()).suffix.empty()) {
+      object.Fail("suffix", "is empty", "what ends a word");
+    }
   } else {
-    RefuseType(object, "decoder", type);
+    RefuseType(object, "decoder", type,
+               "Sequence, ByteLevel, ByteFallback, Fuse, Replace, Strip, Metaspace, WordPiece, "
+               "BPEDecoder");
   }
   object.RefuseUnknownKeys();
 }
@@ -257,8 +335,13 @@ void ReadPostProcessor(const Json& part, TokenizerSpec& spec) {
     ReadTemplate(object, spec);
   } else if (type == "ByteLevel") {
     ReadByteLevel(object);
+  } else if (type == "BertProcessing" || type == "RobertaProcessing") {
+    spec.prefix = {ReadFrameToken(object, "cls")};
+    spec.suffix = {ReadFrameToken(object, "sep")};
+    for (const char* key : {"trim_offsets", "add_prefix_space"}) object.Bool(key, true);
   } else {
-    RefuseType(object, "post-processor", type);
+    RefuseType(object, "post-processor", type,
+               "Sequence, TemplateProcessing, ByteLevel, BertProcessing, RobertaProcessing");
   }
   object.RefuseUnknownKeys();
 }

@@ -5,7 +5,6 @@
 #include <string_view>
 
 #include "rondo/error.h"
-#include "text/tokenizer/hash_maps.h"
 #include "text/unicode/utf8.h"
 
 namespace rondo {
@@ -47,19 +46,15 @@ class SpecChecker {
     if (model_.tokens.size() > kMaxTokens) {
       Fail("vocab", std::to_string(model_.tokens.size()) + " tokens", "at most 2^24");
     }
-    TextToId seen(model_.tokens.size());
     for (size_t i = 0; i < model_.tokens.size(); ++i) {
       const std::string& token = model_.tokens[i];
       if (token.empty()) continue;
       if (!IsValidUtf8(token)) Fail("vocab", "token " + std::to_string(i) + " is not UTF-8");
-      if (!seen.Insert(token, static_cast<int32_t>(i))) {
-        Fail("vocab", "token '" + token + "' has two ids: " + std::to_string(seen.Find(token)) +
-                          " and " + std::to_string(i));
-      }
     }
   }
 
   void CheckScores() const {
+    CheckLogProbabilities();
     if (!model_.UsesScores()) return;
     if (model_.scores.size() != model_.tokens.size() ||
         model_.types.size() != model_.tokens.size()) {
@@ -72,6 +67,17 @@ class SpecChecker {
     }
   }
 
+  void CheckLogProbabilities() const {
+    const bool unigram = model_.kind == ModelKind::kUnigram;
+    if (model_.log_probabilities.size() != (unigram ? model_.tokens.size() : 0)) {
+      Fail("vocab", "log probabilities are not as many as the tokens");
+    }
+    const auto finite = [](double score) { return std::isfinite(score); };
+    if (!std::all_of(model_.log_probabilities.begin(), model_.log_probabilities.end(), finite)) {
+      Fail("vocab", "a log probability is not finite");
+    }
+  }
+
   void CheckMerges() const {
     const auto text = [this](int32_t id) -> std::string_view {
       const bool known = id >= 0 && static_cast<size_t>(id) < model_.tokens.size();
@@ -81,8 +87,10 @@ class SpecChecker {
       const std::string_view left = text(model_.merges[i].left);
       const std::string_view right = text(model_.merges[i].right);
       const std::string_view result = text(model_.merges[i].result);
-      if (left.empty() || right.empty() || result.size() != left.size() + right.size() ||
-          !result.starts_with(left) || !result.ends_with(right)) {
+      const std::string_view end =
+          right.substr(std::min(right.size(), model_.subword_prefix.size()));
+      if (left.empty() || right.empty() || result.size() != left.size() + end.size() ||
+          !result.starts_with(left) || !result.ends_with(end)) {
         Fail("merges[" + std::to_string(i) + "]", "the merge does not make a token of its parts");
       }
     }
@@ -121,7 +129,7 @@ class SpecChecker {
   }
 
   const TokenizerSpec& spec_;
-  const BpeModel& model_;
+  const TokenModel& model_;
 };
 
 }  // namespace

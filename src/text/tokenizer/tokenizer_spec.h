@@ -1,6 +1,7 @@
 // A tokenizer as plain data, whatever file it came from. The structure follows tokenizer.json of
 // the Hugging Face `tokenizers` library: text is cut at added tokens, normalised, cut into words
-// (pre-tokenised), each word merged by the BPE model, and the ids framed by the post-processor.
+// (pre-tokenised), each word cut into tokens by the model, and the ids framed by the
+// post-processor.
 // SentencePiece, GGUF and llama2.c vocabularies are read into the same structure.
 #pragma once
 
@@ -39,7 +40,24 @@ struct StripSpace {
   bool right = true;
   bool operator==(const StripSpace&) const = default;
 };
-using NormalizerStep = std::variant<UnicodeForm, PrependText, ReplaceText, StripSpace>;
+struct LowercaseText {
+  bool operator==(const LowercaseText&) const = default;
+};
+struct StripAccents {  // combining marks go
+  bool operator==(const StripAccents&) const = default;
+};
+struct CleanForTraining {  // SentencePiece's "nmt" rules: control characters go, odd spaces change
+  bool operator==(const CleanForTraining&) const = default;
+};
+struct BertText {
+  bool clean = true;
+  bool separate_ideographs = true;
+  bool strip_accents = true;
+  bool lowercase = true;
+  bool operator==(const BertText&) const = default;
+};
+using NormalizerStep = std::variant<UnicodeForm, PrependText, ReplaceText, StripSpace,
+                                    LowercaseText, StripAccents, CleanForTraining, BertText>;
 
 // Pre-tokenizers.
 enum class SplitBehavior { kRemoved, kIsolated, kMergedWithPrevious, kMergedWithNext, kContiguous };
@@ -53,6 +71,14 @@ struct SplitDigits {
   bool individual = false;
   bool operator==(const SplitDigits&) const = default;
 };
+struct SplitWords {             // at white space, which goes
+  bool at_punctuation = false;  // and between letters, digits, marks and anything else
+  bool operator==(const SplitWords&) const = default;
+};
+struct SplitPunctuation {
+  SplitBehavior behavior = SplitBehavior::kIsolated;
+  bool operator==(const SplitPunctuation&) const = default;
+};
 struct ByteLevelWords {  // always the last step: words are bytes from here on
   bool add_prefix_space = false;
   bool use_regex = true;  // cut by GPT-2's pattern first
@@ -63,7 +89,8 @@ struct MetaspaceWords {
   bool split = true;
   bool operator==(const MetaspaceWords&) const = default;
 };
-using PreTokenizerStep = std::variant<SplitAt, SplitDigits, ByteLevelWords, MetaspaceWords>;
+using PreTokenizerStep = std::variant<SplitAt, SplitDigits, SplitWords, SplitPunctuation,
+                                      ByteLevelWords, MetaspaceWords>;
 
 // Decoders, besides ReplaceText.
 struct DecodeByteLevel {};
@@ -78,8 +105,15 @@ struct DecodeMetaspace {
   bool strip_first =
       true;  // the first token loses its metaspaces instead of turning them to spaces
 };
+struct DecodeWordPiece {  // tokens without the prefix begin a word
+  std::string prefix = "##";
+  bool cleanup = true;  // "do n't stop ." becomes "don't stop."
+};
+struct DecodeWordEnds {  // the suffix ends a word
+  std::string suffix = "</w>";
+};
 using DecoderStep = std::variant<ReplaceText, DecodeByteLevel, DecodeByteFallback, DecodeFuse,
-                                 DecodeStrip, DecodeMetaspace>;
+                                 DecodeStrip, DecodeMetaspace, DecodeWordPiece, DecodeWordEnds>;
 
 struct AddedToken {
   std::string content;
@@ -100,12 +134,24 @@ struct Merge {
   int32_t result = -1;
 };
 
-struct BpeModel {
-  std::vector<std::string> tokens;  // by id; "" is an id without token
-  std::vector<Merge> merges;        // best first; empty when `scores` decide
+enum class ModelKind {
+  kBpe,        // neighbours merge, the best pair first
+  kUnigram,    // the most probable cut (Kudo 2018)
+  kWordPiece,  // the longest token first (Schuster and Nakajima 2012)
+};
+
+struct TokenModel {
+  ModelKind kind = ModelKind::kBpe;
+  std::vector<std::string>
+      tokens;                 // by id; "" is an id without token. Of equal ones the first counts
+  std::vector<Merge> merges;  // best first; empty when `scores` decide
   // SentencePiece vocabularies: neighbours merge into any token, the best score first. The types
   // say which tokens text can become; user-defined ones are found first and never merged.
   std::vector<float> scores;
+  std::vector<double> log_probabilities;  // kUnigram, by id
+  std::string subword_prefix;             // of tokens inside a word
+  std::string word_suffix;                // kBpe: of tokens that end a word
+  int longest_word = 100;                 // kWordPiece: characters; longer words are unknown
   std::vector<TokenType> types;
   int32_t unknown = -1;
   bool fuse_unknown = false;
@@ -117,7 +163,7 @@ struct BpeModel {
 
 struct TokenizerSpec {
   std::string file;  // for messages
-  BpeModel model;
+  TokenModel model;
   std::vector<AddedToken> added;
   std::vector<NormalizerStep> normalizers;
   std::vector<PreTokenizerStep> pre_tokenizers;
@@ -130,6 +176,7 @@ struct TokenizerSpec {
   int32_t unknown = -1;
   int32_t pad = -1;
   std::string chat_template;
+  std::vector<std::string> other_templates;  // names of templates besides, which nobody asks for
 
   bool ByteLevel() const {
     return !pre_tokenizers.empty() && std::holds_alternative<ByteLevelWords>(pre_tokenizers.back());

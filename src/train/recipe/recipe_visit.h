@@ -82,7 +82,7 @@ void Visit(TyingSection& o, Visitor& v) {
 
 template <typename Visitor>
 void Visit(DataSection& o, Visitor& v) {
-  v("files", o.files, "texts or JSONL, plain, .xz or .zst");
+  v("files", o.files, "texts or JSONL, plain or packed (.xz, .zst, .gz, .bz2)");
   v("unit", o.unit, "what a document of a text is: paragraph, heading, line, file");
   v("field", o.field, "field of a JSONL record that holds the document");
   v("cache", o.cache, "folder of packed tokens");

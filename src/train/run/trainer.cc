@@ -6,7 +6,6 @@
 #include <optional>
 #include <utility>
 
-#include "base/byte_source.h"
 #include "base/file.h"
 #include "base/machine.h"
 #include "base/run_log.h"
@@ -15,6 +14,7 @@
 #include "rondo/ffn_width.h"
 #include "rondo/thread_pool.h"
 #include "rondo/tokenizer.h"
+#include "text/unicode/text_source.h"
 #include "train/loss/gate_loss.h"
 #include "train/model/balance.h"
 #include "train/recipe/resolved.h"
@@ -146,7 +146,7 @@ void Run::Prepare() {
   if (ranks_.first()) ranks_.Wait();
   if (!recipe_.valid.text.empty()) {
     // As `rondo eval` reads it: text is data, and control tokens in it are not.
-    valid_ = tokenizer_->Encode(ReadPackedText(recipe_.valid.text),
+    valid_ = tokenizer_->Encode(ReadText(recipe_.valid.text),
                                 {.add_special = true, .parse_special = false});
   }
   if (!needs_teacher) return;
