@@ -1,27 +1,4 @@
-# One function a kind of target, so that the root file reads as the plan of the house.
-find_package(Threads REQUIRED)
-find_package(PkgConfig REQUIRED)
-find_package(nlohmann_json REQUIRED)
-find_package(CLI11 REQUIRED)
-pkg_check_modules(pcre2 REQUIRED IMPORTED_TARGET libpcre2-8)
-pkg_check_modules(utf8proc REQUIRED IMPORTED_TARGET libutf8proc)
-pkg_check_modules(lzma REQUIRED IMPORTED_TARGET liblzma)
-pkg_check_modules(zstd REQUIRED IMPORTED_TARGET libzstd)
-pkg_check_modules(sndfile REQUIRED IMPORTED_TARGET sndfile)
-pkg_check_modules(soxr REQUIRED IMPORTED_TARGET soxr)
-pkg_check_modules(tomlplusplus REQUIRED IMPORTED_TARGET tomlplusplus)
-pkg_check_modules(hwy REQUIRED IMPORTED_TARGET libhwy)
-pkg_check_modules(openblas REQUIRED IMPORTED_TARGET openblas)
-pkg_check_modules(lapacke REQUIRED IMPORTED_TARGET lapacke)
-# Of kissfft only the header in C++; there is nothing to link.
-find_path(KISSFFT_INCLUDE_DIR kissfft.hh PATH_SUFFIXES kissfft REQUIRED)
-add_library(kissfft INTERFACE)
-target_include_directories(kissfft SYSTEM INTERFACE ${KISSFFT_INCLUDE_DIR})
-if(RONDO_TESTS)
-  find_package(GTest REQUIRED)
-  include(GoogleTest)
-  enable_testing()
-endif()
+# One function for each kind of target inside the project: room, program, test tool. The installed library is in install.cmake.
 
 add_library(rondo_flags INTERFACE)
 target_include_directories(rondo_flags INTERFACE ${PROJECT_SOURCE_DIR}/include
@@ -64,11 +41,13 @@ function(rondo_room name)
   endif()
 endfunction()
 
-# rondo_program(NAME room): src/ROOM/main.cc linked with its room.
+# rondo_program(NAME room): src/ROOM/main.cc linked with its room. NAME is also its component of the installation.
 function(rondo_program name room)
   add_executable(${name} ${PROJECT_SOURCE_DIR}/src/${room}/main.cc)
   target_link_libraries(${name} PRIVATE rondo_${room})
-  install(TARGETS ${name})
+  # CMake strips the folders of libraries that no system folder holds, such as LibTorch's, from an installed program.
+  set_target_properties(${name} PROPERTIES INSTALL_RPATH_USE_LINK_PATH ON)
+  install(TARGETS ${name} RUNTIME COMPONENT ${name})
 endfunction()
 
 # rondo_test_tool(NAME "room…" source [library…]): a small program that parity tests drive, or a benchmark.
