@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""The main job on a real model: inspect it, fold it by several plans, set parameters, bytes, perplexity and speed beside
-plain rounding, and compare the text of a model with that of its exact fold."""
+"""The main job on a real model: inspect it, fold it by several plans, show what each costs and gives beside plain
+rounding, and compare the text of the model with that of its exact fold."""
 
 import json
 import lzma
@@ -52,14 +52,14 @@ def make_models():
     say("fold: all neighbours share, residuals of rank 64, from the weights alone")
     run("fold", MODEL, "--out", WORK / "data-free", "--order", "sequence", "--rank", 64)
     say(f"fold: depths 20 to 27 share two by two, fitted to the activations of {CALIBRATION_TOKENS} tokens")
-    print("Few depths and few tokens, so that it takes half a minute; all 30 depths with the default of 16384 tokens take "
-          "minutes.")
+    print("Few depths and few tokens take half a minute; all 30 depths with the default of 16384 tokens take minutes.")
     run("fold", MODEL, "--out", WORK / "calibrated", "--order", "middle-sequence", "--keep-first", 20, "--keep-last", 2,
         "--rank", 64, "--calibrate", CALIBRATION, "--calibrate-tokens", CALIBRATION_TOKENS)
     say("that fold, rounded to 4 bits as well")
     run("quantize", WORK / "calibrated", "--type", "q4_0", "--out", WORK / "calibrated.gguf", "--quiet")
     return [("original, as its file is (q4_1)", MODEL), ("plain rounding, q4_0", WORK / "rounded.gguf"),
-            ("fold, full rank, f32", WORK / "full-rank"), ("fold of all depths, weights alone, f32", WORK / "data-free"),
+            ("fold, full rank, f32", WORK / "full-rank"),
+            ("fold of all depths, weights alone, f32", WORK / "data-free"),
             ("fold of 8 depths, calibrated, f32", WORK / "calibrated"),
             ("fold of 8 depths, calibrated, q4_0", WORK / "calibrated.gguf")]
 
@@ -91,9 +91,9 @@ def verdict(rounded, fold):
     sizes = f"{fold['bytes'] / 1e6:.1f} MB beside {rounded['bytes'] / 1e6:.1f} MB"
     print(f"Both in 4 bits, the calibrated fold beside plain rounding: perplexity {perplexities}, {sizes}.")
     if fold["perplexity"] > rounded["perplexity"]:
-        print("A fold alone costs quality, and plain rounding costs less of it for each byte. A fold is where training starts, "
-              "not a finished model: `rondo train` brings quality back (recipes/uptrain_smollm2.toml). Where nothing can be "
-              "trained, take plain rounding.")
+        print("A fold alone costs quality, and plain rounding costs less of it for each byte. A fold is where training "
+              "starts, not a finished model: `rondo train` brings quality back (recipes/uptrain_smollm2.toml). Where "
+              "nothing can be trained, take plain rounding.")
 
 
 def same_text():
