@@ -11,6 +11,8 @@ export OMP_WAIT_POLICY=passive
 if [ "$group" = fast ]; then
   echo "== C++ tests"
   ctest --test-dir build/release --output-on-failure --parallel "$jobs" || failed=1
+  grep -oE '\[  PASSED  \] [0-9]+' build/release/Testing/Temporary/LastTest.log |
+    awk '{cases += $4} END {print "== " cases " cases passed in these programs"}'
   marker="not slow"
   # A worker for each core, each with one thread of LibTorch; the tests of a file share its models and stay together.
   parallel=(-n "$((jobs < 8 ? jobs : 8))" --dist loadfile)
