@@ -1,61 +1,85 @@
-# The two commands of the README, and what they are made of. Everything is idempotent.
+# The two commands of the README, and what they are made of. Every target installs what it needs (as root or with sudo),
+# says so, and may be run again.
 SHELL := /bin/bash
 BUILD := build/release
 RONDO := $(BUILD)/bin/rondo
 PYTHON := .venv/bin/python
-# CMake may have been asked for by hand with other options; these are the release ones.
+# AUTO: rondo-train is built where LibTorch is found; OFF: everything else, without LibTorch.
 RONDO_TRAIN ?= AUTO
-CMAKE_FLAGS := -G Ninja -DCMAKE_BUILD_TYPE=Release -DRONDO_TRAIN=$(RONDO_TRAIN)
+# Of the tests and the trainer alone; the demonstration does without.
+FULL_PACKAGES := libgtest-dev libgmock-dev libsentencepiece-dev
+# Whose warnings and whose layout count.
+CLANG := clang-14 clang-format-14
 
-.PHONY: demo demo-speech test test-slow test-arm test-avx512 bench build packages python torch oracles models sanitize format clean help
+.PHONY: demo demo-speech test test-slow test-arm test-avx512 bench build program core packages full-packages clang-packages \
+  python torch oracles models slow-models peers sanitize sanitize-inputs \
+  checks downloads check-clang check-format format clean help
 
 help:
-	@echo "make demo       install what is missing, build, get SmolLM2, fold it, show the result"
+	@echo "make demo       install what is missing, build rondo, get SmolLM2, fold it, show the result (five minutes)"
 	@echo "make demo-speech  train a recogniser of spoken digits and let it transcribe a file (minutes)"
-	@echo "make test       the same set-up, then all fast tests"
-	@echo "make test-slow  real models against transformers and llama.cpp (about half an hour)"
+	@echo "make test       everything that the tests need, then all fast tests (20 minutes on a new machine)"
+	@echo "make test-slow  the same set-up and more models, then real models against transformers and llama.cpp (hours)"
 	@echo "make bench      speed beside llama.cpp and transformers (about half an hour)"
 	@echo "make test-arm   rondo for 64-bit ARM: kernels, sound, speech, run under emulation"
 	@echo "make test-avx512  the kernel tests for AVX-512 and its VNNI, run under emulation"
-	@echo "make build      build $(RONDO) and, with the LibTorch of .venv, rondo-train"
-	@echo "make sanitize   the C++ tests under the address and undefined-behaviour sanitizers"
+	@echo "make build      build $(RONDO), the tests and, with the LibTorch of .venv, rondo-train"
+	@echo "make sanitize   all C++ tests under the address and undefined-behaviour sanitizers"
+	@echo "make sanitize-inputs  of these the tests of everything that reads outside files"
+	@echo "make check-clang  compile everything with clang; a warning is an error"
+	@echo "make check-format  fail where clang-format would change a C++ file"
+	@echo "make checks     check-format, check-clang and sanitize-inputs: what CI runs before make test"
 	@echo "make format     clang-format every C++ file"
 
-demo: build models
-	@scripts/demo.sh
+# Downloads run beside the compiler.
+demo:
+	@$(MAKE) --no-print-directory -j2 program models
+	@scripts/demo.py
 
 demo-speech: build
 	@scripts/demo_speech.sh
 
-test: build oracles models
+test:
+	@$(MAKE) --no-print-directory -j2 core oracles models
+	@$(MAKE) --no-print-directory build
 	@scripts/test.sh fast
 
-test-slow: build oracles models
-	@scripts/install_packages.sh espeak-ng
-	@scripts/get_model.sh whisper-base
+test-slow:
+	@$(MAKE) --no-print-directory -j2 core oracles models slow-models
+	@$(MAKE) --no-print-directory build peers
 	@scripts/test.sh slow
 
-bench: build oracles models
+bench: build oracles models peers
 	@scripts/get_model.sh gemma3
-	@scripts/install_python.sh peers
 	@$(PYTHON) benchmarks/peers.py
 
-test-arm: packages
+test-arm:
 	@scripts/test_arm.sh
 
-test-avx512: python
+test-avx512: full-packages python
 	@scripts/test_avx512.sh
 
-build: packages torch
-	@echo "== building $(RONDO)"
-	@cmake -S . -B $(BUILD) $(CMAKE_FLAGS) > $(BUILD).log 2>&1 || (cat $(BUILD).log; exit 1)
-	@cmake --build $(BUILD)
+build: full-packages torch
+	@scripts/build.sh $(RONDO_TRAIN)
+
+# rondo alone: neither tests nor trainer.
+program: packages
+	@scripts/build.sh program
+
+# What can be compiled while LibTorch is still on its way.
+core: full-packages
+	@scripts/build.sh core
 
 packages:
 	@scripts/install_packages.sh
 	@mkdir -p build models
 
-# RONDO_TRAIN=OFF builds without LibTorch: everything but rondo-train.
+full-packages: packages
+	@scripts/install_packages.sh $(FULL_PACKAGES)
+
+clang-packages: full-packages
+	@scripts/install_packages.sh $(CLANG)
+
 torch: python
 	@[ "$(RONDO_TRAIN)" = OFF ] || scripts/install_torch.sh
 
@@ -68,14 +92,37 @@ oracles: python
 models: python
 	@scripts/get_model.sh smollm2
 
-sanitize: packages
-	@cmake -S . -B build/sanitize -G Ninja -DCMAKE_BUILD_TYPE=RelWithDebInfo \
-	  -DRONDO_SANITIZE=address,undefined > /dev/null
-	@cmake --build build/sanitize
-	@ctest --test-dir build/sanitize --output-on-failure
+slow-models: full-packages python
+	@scripts/install_packages.sh espeak-ng
+	@scripts/get_model.sh gemma3
+	@scripts/get_model.sh whisper-base
 
-format:
-	@git ls-files '*.h' '*.cc' | xargs clang-format -i
+peers: oracles
+	@scripts/install_python.sh peers
+
+sanitize: full-packages
+	@scripts/sanitize.sh all
+
+sanitize-inputs: full-packages
+	@scripts/sanitize.sh inputs
+
+# What CI does before the tests; one after another, since each uses all cores.
+checks:
+	@$(MAKE) --no-print-directory check-format
+	@$(MAKE) --no-print-directory check-clang
+	@$(MAKE) --no-print-directory sanitize-inputs
+
+downloads: oracles models
+
+check-clang: clang-packages
+	@scripts/check_clang.sh
+
+check-format: clang-packages
+	@echo "== clang-format"
+	@git ls-files '*.h' '*.cc' | xargs clang-format-14 --dry-run -Werror
+
+format: clang-packages
+	@git ls-files '*.h' '*.cc' | xargs clang-format-14 -i
 
 clean:
 	rm -rf build

@@ -1,38 +1,12 @@
-# One function a kind of target, so that the root file reads as the plan of the house.
-find_package(Threads REQUIRED)
-find_package(PkgConfig REQUIRED)
-find_package(nlohmann_json REQUIRED)
-find_package(CLI11 REQUIRED)
-pkg_check_modules(pcre2 REQUIRED IMPORTED_TARGET libpcre2-8)
-pkg_check_modules(utf8proc REQUIRED IMPORTED_TARGET libutf8proc)
-find_package(ZLIB REQUIRED)
-find_package(BZip2 REQUIRED)
-pkg_check_modules(lzma REQUIRED IMPORTED_TARGET liblzma)
-pkg_check_modules(xxhash REQUIRED IMPORTED_TARGET libxxhash)
-pkg_check_modules(zstd REQUIRED IMPORTED_TARGET libzstd)
-pkg_check_modules(sndfile REQUIRED IMPORTED_TARGET sndfile)
-pkg_check_modules(soxr REQUIRED IMPORTED_TARGET soxr)
-pkg_check_modules(tomlplusplus REQUIRED IMPORTED_TARGET tomlplusplus)
-pkg_check_modules(hwy REQUIRED IMPORTED_TARGET libhwy)
-pkg_check_modules(eigen REQUIRED IMPORTED_TARGET eigen3)
-pkg_check_modules(openblas REQUIRED IMPORTED_TARGET openblas)
-pkg_check_modules(lapacke REQUIRED IMPORTED_TARGET lapacke)
-# Of kissfft only the header in C++; there is nothing to link.
-find_path(KISSFFT_INCLUDE_DIR kissfft.hh PATH_SUFFIXES kissfft REQUIRED)
-add_library(kissfft INTERFACE)
-target_include_directories(kissfft SYSTEM INTERFACE ${KISSFFT_INCLUDE_DIR})
-if(RONDO_TESTS)
-  find_package(GTest REQUIRED)
-  include(GoogleTest)
-  enable_testing()
-endif()
+# One function for each kind of target inside the project: room, program, test tool. The installed library is in install.cmake.
 
+# GCC 12 warns of std::string's own copies (its bugs 105329 and 105651) with the two that are left out.
 add_library(rondo_flags INTERFACE)
 target_include_directories(rondo_flags INTERFACE ${PROJECT_SOURCE_DIR}/include
                                                  ${PROJECT_SOURCE_DIR}/src)
 target_compile_options(rondo_flags INTERFACE -Wall -Wextra -Wshadow -Wno-missing-field-initializers
-                                             -Wno-restrict -fno-math-errno
-                                             -ffp-contract=off)
+                                             -fno-math-errno -ffp-contract=off
+                                             "$<$<CXX_COMPILER_ID:GNU>:-Wno-restrict;-Wno-stringop-overflow>")
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "aarch64|arm64")
   # Highway's NEON level includes AES, and GCC wants to know for code outside its target pragmas.
   target_compile_options(rondo_flags INTERFACE -march=armv8-a+crypto)
@@ -44,42 +18,44 @@ if(RONDO_SANITIZE)
 endif()
 target_link_libraries(rondo_flags INTERFACE Threads::Threads)
 
-# rondo_room(NAME [USES room…] [PRIVATE library…]): src/NAME/**.cc except main.cc, and tests/NAME/**_test.cc. Tests run
-# in the root folder, where tests/data is.
+# rondo_room(NAME [QUICK | OWN_HEADERS] [SHARDS n] [USES room…] [PRIVATE library…]): src/NAME/**.cc except main.cc, and the
+# tests in tests/NAME (see tests.cmake). QUICK rooms read, describe and print: a short build matters more than their
+# speed. OWN_HEADERS: the caller precompiles the headers of the room and of its tests.
 function(rondo_room name)
-  cmake_parse_arguments(ARG "" "" "USES;PRIVATE" ${ARGN})
+  cmake_parse_arguments(ARG "QUICK;OWN_HEADERS" "SHARDS" "USES;PRIVATE" ${ARGN})
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/${name}/*.cc)
   list(FILTER sources EXCLUDE REGEX "/main\\.cc$")
   add_library(rondo_${name} STATIC ${sources})
   list(TRANSFORM ARG_USES PREPEND rondo_)
   target_link_libraries(rondo_${name} PUBLIC rondo_flags ${ARG_USES} PRIVATE ${ARG_PRIVATE})
-
-  file(GLOB_RECURSE tests CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tests/${name}/*_test.cc)
-  if(RONDO_TESTS AND tests)
-    add_executable(rondo_${name}_test ${tests})
-    target_link_libraries(rondo_${name}_test PRIVATE rondo_${name} ${ARG_PRIVATE} GTest::gmock
-                                                     GTest::gtest_main)
-    target_include_directories(rondo_${name}_test PRIVATE ${PROJECT_SOURCE_DIR}/tests)
-    target_precompile_headers(rondo_${name}_test PRIVATE <gmock/gmock.h> <gtest/gtest.h>)
-    target_compile_definitions(rondo_${name}_test PRIVATE
-                               RONDO_TEST_DATA="tests/data")
-    gtest_discover_tests(rondo_${name}_test DISCOVERY_TIMEOUT 60
-                         WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
+  if(ARG_QUICK)
+    rondo_compile(quick "${rondo_quick}" rondo_${name})
+  elseif(NOT ARG_OWN_HEADERS)
+    rondo_compile(full "" rondo_${name})
+  endif()
+  if(RONDO_TESTS)
+    rondo_room_tests(${name} "${ARG_PRIVATE}" "${ARG_SHARDS}" "${ARG_OWN_HEADERS}")
   endif()
 endfunction()
 
-# rondo_program(NAME room): src/ROOM/main.cc linked with its room.
+# rondo_program(NAME room): src/ROOM/main.cc linked with its room. NAME is also its component of the installation.
 function(rondo_program name room)
   add_executable(${name} ${PROJECT_SOURCE_DIR}/src/${room}/main.cc)
   target_link_libraries(${name} PRIVATE rondo_${room})
-  install(TARGETS ${name})
+  target_compile_options(${name} PRIVATE ${rondo_quick})
+  # CMake strips the folders of libraries that no system folder holds, such as LibTorch's, from an installed program.
+  set_target_properties(${name} PROPERTIES INSTALL_RPATH_USE_LINK_PATH ON)
+  install(TARGETS ${name} RUNTIME COMPONENT ${name})
 endfunction()
 
-# rondo_test_tool(NAME "room…" source [library…]): a small program that parity tests drive, or a benchmark.
-function(rondo_test_tool name rooms source)
-  if(RONDO_TESTS)
-    add_executable(${name} ${PROJECT_SOURCE_DIR}/${source})
-    list(TRANSFORM rooms PREPEND rondo_)
-    target_link_libraries(${name} PRIVATE ${rooms} ${ARGN})
+# rondo_benchmark(NAME "room…" source [library…]): measures the library. Built by its own name, or with all benchmarks as
+# rondo_benchmarks.
+function(rondo_benchmark name rooms source)
+  add_executable(${name} EXCLUDE_FROM_ALL ${PROJECT_SOURCE_DIR}/${source})
+  list(TRANSFORM rooms PREPEND rondo_)
+  target_link_libraries(${name} PRIVATE ${rooms} ${ARGN})
+  if(NOT TARGET rondo_benchmarks)
+    add_custom_target(rondo_benchmarks)
   endif()
+  add_dependencies(rondo_benchmarks ${name})
 endfunction()

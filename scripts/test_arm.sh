@@ -5,19 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 build=$PWD/build/arm
-packages=(g++-aarch64-linux-gnu qemu-user-static)
-missing=()
-for package in "${packages[@]}"; do
-  dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
-done
-if [ ${#missing[@]} -gt 0 ]; then
-  echo "== installing Debian packages: ${missing[*]}"
-  sudo=()
-  [ "$(id -u)" -eq 0 ] || sudo=(sudo)
-  "${sudo[@]}" apt-get update -qq
-  "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
-    "${missing[@]}" > /dev/null
-fi
+scripts/install_packages.sh libgtest-dev libgmock-dev g++-aarch64-linux-gnu qemu-user-static
 
 # The libraries of the build for ARM, with all that they need, unpacked beside it; the system stays as it is.
 export RONDO_SYSROOT=$build/sysroot

@@ -10,7 +10,7 @@ if [ "$(uname -m)" != x86_64 ]; then
 fi
 scripts/install_python.sh emulator
 echo "== building the kernel tests"
-cmake -S . -B build/release -G Ninja -DCMAKE_BUILD_TYPE=Release > build/release.log 2>&1 ||
+cmake -S . -B build/release -G Ninja -DCMAKE_BUILD_TYPE=Release -DRONDO_TESTS=ON > build/release.log 2>&1 ||
   { cat build/release.log; exit 1; }
 cmake --build build/release --target rondo_kernels_test
 

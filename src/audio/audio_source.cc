@@ -58,6 +58,8 @@ class ResamplingSource : public AudioSource {
 
 // What libsndfile reads from.
 struct MemoryFile {
+  MemoryFile(std::span<const std::byte> b, std::shared_ptr<const void> o)
+      : bytes(b), owner(std::move(o)) {}
   std::span<const std::byte> bytes;
   std::shared_ptr<const void> owner;
   sf_count_t position = 0;

@@ -7,10 +7,7 @@
 #include "cli/options.h"
 #include "kernels/simd_targets.h"
 #include "rondo/tokenizer.h"
-
-#ifndef RONDO_VERSION
-#error "RONDO_VERSION is set by the build"
-#endif
+#include "rondo/version.h"
 
 namespace rondo::cli {
 namespace {

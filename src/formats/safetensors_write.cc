@@ -104,7 +104,8 @@ void WriteSafetensors(const std::string& path,
                       const std::vector<std::pair<std::string, Tensor>>& tensors) {
   std::vector<TensorSource> sources;
   for (const auto& [name, tensor] : tensors) {
-    sources.push_back({name, tensor.dtype(), tensor.shape(), [&tensor] { return tensor; }});
+    sources.push_back(
+        {name, tensor.dtype(), tensor.shape(), [source = &tensor] { return *source; }});
   }
   WriteFile(path, sources);
 }

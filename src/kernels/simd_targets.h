@@ -1,11 +1,13 @@
 // Instruction sets of the kernels: those that change lane count or add fused multiply-add, as
 // others give no other code. Scalable vectors are left out because tiles keep arrays of vectors.
-// Include before any other Highway header.
+// The portable set has one lane; newer compilers would get Highway's emulated vectors of 128 bits
+// in its place, for which the kernels have no dot product. Include before other Highway headers.
 //
 //   SetKernelTarget("avx2");          // whatever better the CPU has
 //   KernelTarget();                   // "avx2"
 #pragma once
 
+#define HWY_BROKEN_EMU128 1
 #define HWY_DISABLED_TARGETS (HWY_SSSE3 | HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128 | HWY_RVV)
 
 #include <string>
