@@ -1,7 +1,7 @@
 // A model as read from disk: what it is (config), how its layers share (plan), its weights.
 //
 //   Model model = LoadModel("models/smollm2");   // HF directory, native directory or GGUF file
-//   SaveModel(model, "out");                      // native directory, written atomically
+//   SaveModel(model, "out", DType::kF32);         // native directory, written atomically
 //
 // Immutable after loading; may be read from any number of threads.
 #pragma once

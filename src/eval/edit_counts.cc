@@ -2,8 +2,8 @@
 #include <vector>
 
 #include "base/strings.h"
+#include "eval/text_metrics.h"
 #include "eval/text_pieces.h"
-#include "rondo/text_metrics.h"
 
 namespace rondo {
 namespace {
