@@ -4,6 +4,7 @@
 
 #include "base/file.h"
 #include "cli/output.h"
+#include "cli/outputs.h"
 #include "cli/session.h"
 #include "eval/exit_curve.h"
 #include "report/line_plot.h"
@@ -86,14 +87,26 @@ ExitGateFit FitGate(const Model& model, const EngineOptions& engine_options,
 
 // Every tensor in the type that it has.
 void WriteGated(const Model& model, const std::string& path, const CommonOptions& common,
-                ThreadPool& pool) {
+                ThreadPool& pool, const SaveOptions& save) {
   if (!path.ends_with(".gguf")) {
     const DType type = model.weights.Get("embed.weight").dtype();
-    return SaveModel(model, path, IsQuantized(type) ? DType::kF32 : type);
+    return SaveModel(model, path, IsQuantized(type) ? DType::kF32 : type, save);
   }
   TensorTypes types;
   for (const auto& [name, tensor] : model.weights) types[name] = tensor.dtype();
-  SaveNativeGguf(model, path, types, pool, common.quiet);
+  SaveNativeGguf(model, path, types, pool, common.quiet, save);
+}
+
+// Before the tokens are run.
+void CheckTargets(const CalibrateExitOptions& options, const Model& model) {
+  const OutputRules rules = {.inputs = {options.model, options.text.text}, .force = options.force};
+  if (!options.svg.empty()) PrepareFile(options.svg, rules, 0);
+  if (options.fit_gate.empty()) return;
+  if (options.fit_gate.ends_with(".gguf")) {
+    PrepareGguf(options.fit_gate, rules, model.weights.bytes());
+  } else {
+    PrepareDirectory(options.fit_gate, rules, StoredBytes(model.config, model.plan, DType::kF32));
+  }
 }
 
 }  // namespace
@@ -102,6 +115,7 @@ int RunCalibrateExit(const CalibrateExitOptions& options, const CommonOptions& c
   ThreadPool pool(common.threads);
   const EngineOptions engine_options = ToEngineOptions(options.text.type, options.text.kv);
   const Model model = LoadModel(options.model);
+  CheckTargets(options, model);
   std::vector<int32_t> tokens = EncodeFile(*LoadTokenizer(model.path), options.text.text);
   const auto measure = [&](const Model& of, const std::string& rule) {
     const Engine engine(of, engine_options, pool);
@@ -119,7 +133,7 @@ int RunCalibrateExit(const CalibrateExitOptions& options, const CommonOptions& c
   } else {
     rule = Name(ExitRule::kGate);
     const ExitGateFit fit = FitGate(model, engine_options, options, &tokens, common, pool);
-    WriteGated(fit.model, options.fit_gate, common, pool);
+    WriteGated(fit.model, options.fit_gate, common, pool, {.force = options.force});
     curve = measure(fit.model, rule);
     out.Add("written", options.fit_gate);
     out.Add("gate_tokens", fit.tokens);

@@ -3,6 +3,7 @@
 #include "base/strings.h"
 #include "base/with_file.h"
 #include "cli/output.h"
+#include "cli/outputs.h"
 #include "cli/session.h"
 #include "rondo/error.h"
 #include "rondo/export.h"
@@ -22,15 +23,24 @@ int RunExport(const ExportCommandOptions& options, const CommonOptions& common) 
   ThreadPool pool(common.threads);
   const DType type = ParseStoredType("--type", options.type);
   Model model = LoadModel(options.model);
+  const OutputRules rules = {.inputs = {options.model}, .force = options.force};
+  const SaveOptions save = {.force = options.force};
+  const SharingPlan plan = native ? model.plan : IdentityPlan(model.config);
+  const uint64_t bytes = StoredBytes(model.config, plan, type);
+  if (options.format == "gguf") {
+    PrepareGguf(options.out, rules, bytes);
+  } else {
+    PrepareDirectory(options.out, rules, bytes);
+  }
   if (!native) model = Unroll(model, pool);
   model = WithFile(
       {}, [&] { return CutFfn(model, options.ffn_width); }, "--ffn-width");
   if (native) {
-    SaveModel(model, options.out, type);
+    SaveModel(model, options.out, type, save);
   } else if (options.format == "hf") {
-    ExportHf(model, options.out, type);
+    ExportHf(model, options.out, type, save);
   } else {
-    ExportGguf(model, options.out, UniformTypes(model, type), pool);
+    ExportGguf(model, options.out, UniformTypes(model, type), pool, common.quiet, save);
   }
   Output out;
   out.Add("written", options.out);

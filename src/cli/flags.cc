@@ -189,6 +189,11 @@ struct AllOptions {
   ReportCommandOptions report;
 };
 
+void AddForce(CLI::App* command, bool* force) {
+  command->add_flag("--force", *force,
+                    "replace --out even where it holds files that rondo did not write; says which");
+}
+
 void AddInspect(CLI::App& app, AllOptions& all, std::function<int()>* run) {
   CLI::App* command = app.add_subcommand("inspect", "layers, ties, parameters, bytes");
   AddModel(command, &all.inspect.model);
@@ -209,6 +214,7 @@ void AddFold(CLI::App& app, AllOptions& all, std::function<int()>* run) {
   FoldCommandOptions& fold = all.fold;
   AddModel(command, &fold.model);
   command->add_option("--out,-o", fold.out, "directory to write")->required();
+  AddForce(command, &fold.force);
   AddPlan(command, &fold.plan);
   CLI::Option* calibrate =
       command->add_option("--calibrate", fold.calibrate,
@@ -270,6 +276,7 @@ void AddCalibrateExit(CLI::App& app, AllOptions& all, std::function<int()>* run)
                    "comma-separated; default: every tenth of the tokens leaves first")
       ->delimiter(',');
   command->add_option("--svg", options.svg, "picture of the curve to write");
+  AddForce(command, &options.force);
   command->add_option("--fit-gate", options.fit_gate,
                       "write the model with an exit gate learned from the first four fifths of the "
                       "text, to a directory or a .gguf file; the curve is the gate's on the last "
@@ -310,6 +317,7 @@ void AddQuantize(CLI::App& app, AllOptions& all, std::function<int()>* run) {
       ->required();
   command->add_option("--out,-o", quantize.out, "GGUF file to write; of a speech model a directory")
       ->required();
+  AddForce(command, &quantize.force);
   command->add_option("--residual-type", quantize.residual_type, "factors of residuals, any type")
       ->capture_default_str();
   command->add_option("--embed-type", quantize.embed_type, "embedding, any type")
@@ -358,6 +366,7 @@ void AddExport(CLI::App& app, AllOptions& all, std::function<int()>* run) {
       ->capture_default_str();
   command->add_option("--type", all.export_model.type, "type of matrices: f32, bf16 or f16")
       ->capture_default_str();
+  AddForce(command, &all.export_model.force);
   AddCommon(command, &all.common);
   command->callback(
       [&all, run] { *run = [&all] { return RunExport(all.export_model, all.common); }; });

@@ -2,9 +2,11 @@
 #include <exception>
 #include <new>
 
+#include "base/signals.h"
 #include "cli/flags.h"
 
 int main(int argc, char** argv) {
+  rondo::HandleSignals("rondo");
   try {
     return rondo::cli::ParseAndRun(argc, argv);
   } catch (const std::bad_alloc&) {

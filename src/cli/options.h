@@ -42,6 +42,7 @@ struct InspectOptions {
 
 struct FoldCommandOptions {
   std::string model;
+  bool force = false;  // replace what rondo did not write
   std::string out;
   PlanFlags plan;
   std::string calibrate;  // text file; manifest for a speech model
@@ -99,6 +100,7 @@ struct CompareOptions {
 
 struct CalibrateExitOptions {
   std::string model;
+  bool force = false;  // replace what rondo did not write
   TextOptions text;
   std::string rule = "confidence";
   int min_loops = 1;
@@ -144,6 +146,7 @@ struct ChatCommandOptions {
 
 struct ExportCommandOptions {
   std::string model;
+  bool force = false;  // replace what rondo did not write
   std::string format = "hf";
   double ffn_width = 1;  // share of the feed-forward's width
   std::string out;
@@ -152,6 +155,7 @@ struct ExportCommandOptions {
 
 struct QuantizeCommandOptions {
   std::string model;
+  bool force = false;  // replace what rondo did not write
   std::string out;
   std::string type = "q4_0";           // linears
   std::string residual_type = "q8_0";  // factors of residuals
