@@ -3,8 +3,8 @@
 # Code inside librondo.a calls these, so whoever links it needs them too: the installed CMake package and rondo.pc repeat
 # both lists.
 # NAME=MODULE: found with pkg-config, as PkgConfig::NAME.
-set(rondo_linked pcre2=libpcre2-8 utf8proc=libutf8proc lzma=liblzma zstd=libzstd sndfile=sndfile soxr=soxr hwy=libhwy
-                 openblas=openblas lapacke=lapacke)
+set(rondo_linked pcre2=libpcre2-8 utf8proc=libutf8proc lzma=liblzma zstd=libzstd xxhash=libxxhash sndfile=sndfile
+                 soxr=soxr hwy=libhwy openblas=openblas lapacke=lapacke)
 # PACKAGE=FLAG: found with find_package, as PACKAGE::PACKAGE; a linker takes FLAG.
 set(rondo_packages Threads=-pthread)
 
@@ -26,6 +26,7 @@ endforeach()
 
 # Headers only: nothing to link.
 find_package(nlohmann_json REQUIRED)
+pkg_check_modules(eigen REQUIRED IMPORTED_TARGET eigen3)
 find_path(KISSFFT_INCLUDE_DIR kissfft.hh PATH_SUFFIXES kissfft REQUIRED)
 add_library(rondo_kissfft INTERFACE)
 target_include_directories(rondo_kissfft SYSTEM INTERFACE ${KISSFFT_INCLUDE_DIR})

@@ -26,9 +26,9 @@ int64_t SysfsCacheBytes(int level) {
   }
 }
 
-// A line "Name:  123 kB" of the process's status.
-int64_t StatusBytes(const std::string& name) {
-  std::ifstream status("/proc/self/status");
+// A line "Name:  123 kB" of a file of the system's.
+int64_t BytesIn(const char* file, const std::string& name) {
+  std::ifstream status(file);
   for (std::string line; std::getline(status, line);) {
     if (!line.starts_with(name + ":")) continue;
     long long kibibytes = 0;
@@ -37,6 +37,8 @@ int64_t StatusBytes(const std::string& name) {
   }
   return 0;
 }
+
+int64_t StatusBytes(const char* name) { return BytesIn("/proc/self/status", name); }
 
 }  // namespace
 
@@ -56,5 +58,9 @@ int64_t PeakMemoryBytes() {
 }
 
 int64_t ResidentMemoryBytes() { return StatusBytes("VmRSS"); }
+
+int64_t DataMemoryBytes() { return StatusBytes("VmData"); }
+
+int64_t AvailableMemoryBytes() { return BytesIn("/proc/meminfo", "MemAvailable"); }
 
 }  // namespace rondo

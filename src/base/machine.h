@@ -13,5 +13,9 @@ int64_t DataCacheBytes(int level);
 int64_t PeakMemoryBytes();
 // The resident set now.
 int64_t ResidentMemoryBytes();
+// Memory of its own that this process may write: heap, buffers, data. Mapped files are not in it.
+int64_t DataMemoryBytes();
+// What the machine can give without swapping, by the system's estimate; 0 where it does not tell.
+int64_t AvailableMemoryBytes();
 
 }  // namespace rondo

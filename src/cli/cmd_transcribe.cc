@@ -1,12 +1,14 @@
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
+#include <memory>
 #include <new>
 #include <string>
 #include <utility>
 
 #include "base/machine.h"
-#include "base/memory_arena.h"
+#include "base/memory_limit.h"
 #include "base/stopwatch.h"
 #include "base/strings.h"
 #include "cli/output.h"
@@ -126,18 +128,61 @@ Output TranscribeOne(const std::string& audio, const TranscribeCommandOptions& o
   return out;
 }
 
-[[noreturn]] void FailFull(const TranscribeCommandOptions& options, const std::string& audio) {
-  throw Error({.function = "RunTranscribe",
-               .problem = "the " + std::to_string(options.memory_mib) + " MiB are full",
-               .expected = "more",
-               .file = audio,
-               .field = "--memory"});
+constexpr uint64_t kMiB = uint64_t{1} << 20;
+
+// The first minute of another source.
+class FirstMinute : public AudioSource {
+ public:
+  explicit FirstMinute(std::unique_ptr<AudioSource> source)
+      : source_(std::move(source)),
+        left_(size_t{60} * static_cast<size_t>(source_->sample_rate())) {}
+  int sample_rate() const override { return source_->sample_rate(); }
+  size_t Read(std::span<float> out) override {
+    if (left_ == 0) return 0;
+    const size_t got = source_->Read(out.first(std::min(left_, out.size())));
+    left_ -= got;
+    return got;
+  }
+
+ private:
+  std::unique_ptr<AudioSource> source_;
+  size_t left_;
+};
+
+// Peak of the first minute's memory, which must leave half of what the machine has for others.
+// What has been read from a pipe cannot be read again.
+uint64_t MeasureMemory(const std::string& audio, Transcriber& transcriber, MemoryLimit& limit) {
+  const uint64_t before = limit.bytes();
+  if (audio != "-") {
+    limit.Set(std::max(before, static_cast<uint64_t>(AvailableMemoryBytes()) / 2));
+    try {
+      AudioStore store;
+      FirstMinute source(store.Open(audio, transcriber.sample_rate()));
+      transcriber.Run(source, {});
+    } catch (const std::exception&) {
+      // What it is about was said the first time; the peak says whether it was memory.
+    }
+  }
+  const uint64_t peak = limit.peak();
+  limit.Set(before);
+  return peak;
+}
+
+[[noreturn]] void FailFull(const MemoryLimit& limit, const std::string& audio, uint64_t needed) {
+  const uint64_t given = limit.bytes() / kMiB;
+  throw Error(
+      {.function = "RunTranscribe",
+       .problem = "the " + std::to_string(given) + " MiB do not suffice",
+       .expected = needed > limit.bytes() ? std::to_string(needed / kMiB + 1) + " or more" : "more",
+       .file = audio,
+       .field = "--memory"});
 }
 
 }  // namespace
 
 int RunTranscribe(const TranscribeCommandOptions& options, const CommonOptions& common) {
   const TranscribeOptions transcribe = ToOptions(options);
+  UseOneHeap();
   ThreadPool pool(common.threads);
   const Stopwatch loading;
   Transcriber transcriber(LoadSpeechModel(options.model), transcribe, pool);
@@ -146,14 +191,23 @@ int RunTranscribe(const TranscribeCommandOptions& options, const CommonOptions& 
   Totals totals;
   std::vector<Output> files;
   const bool name_them = options.audio.size() > 1 && !common.json;
-  MemoryArena& arena = MemoryArena::Create(static_cast<uint64_t>(options.memory_mib) << 20);
-  for (const std::string& audio : options.audio) {
-    const ArenaScope scope(arena);
-    try {
-      files.push_back(TranscribeOne(audio, options, transcriber, printer, name_them, totals));
-    } catch (const std::bad_alloc&) {
-      FailFull(options, audio);
+  const uint64_t most = static_cast<uint64_t>(options.memory_mib) * kMiB;
+  uint64_t peak = 0;
+  {
+    MemoryLimit limit(most);
+    for (const std::string& audio : options.audio) {
+      try {
+        files.push_back(TranscribeOne(audio, options, transcriber, printer, name_them, totals));
+      } catch (const std::bad_alloc&) {
+        FailFull(limit, audio, MeasureMemory(audio, transcriber, limit));
+      } catch (const Error&) {
+        // A buffer's, or a sound library's that got no memory; anything else is what it says.
+        const uint64_t needed = MeasureMemory(audio, transcriber, limit);
+        if (needed <= limit.bytes()) throw;
+        FailFull(limit, audio, needed);
+      }
     }
+    peak = limit.peak();
   }
   Output out;
   out.AddJson("files", JsonArray(files));
@@ -163,10 +217,9 @@ int RunTranscribe(const TranscribeCommandOptions& options, const CommonOptions& 
   out.Add("real_time_factor", totals.audio > 0 ? totals.work / totals.audio : 0.0);
   out.Add("load_seconds", load_seconds);
   out.Add("weight_bytes", static_cast<int64_t>(transcriber.weight_bytes()));
-  // What working takes beside weights and code: one region of this size, and how much of it was
-  // used.
-  out.Add("arena_bytes", static_cast<int64_t>(arena.bytes()));
-  out.Add("arena_peak_bytes", static_cast<int64_t>(arena.peak()));
+  // What working may take beside weights and code, and how much it took.
+  out.Add("arena_bytes", static_cast<int64_t>(most));
+  out.Add("arena_peak_bytes", static_cast<int64_t>(peak));
   out.Add("peak_memory_bytes", PeakMemoryBytes());
   if (!common.json) std::printf("\n");
   out.Print(common.json);

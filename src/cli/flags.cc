@@ -443,7 +443,7 @@ void AddTranscribe(CLI::App& app, AllOptions& all, std::function<int()>* run) {
       ->capture_default_str();
   command
       ->add_option("--memory", o.memory_mib,
-                   "MiB of the one region that all work beside the weights takes its memory from")
+                   "MiB that reading and computing may take beside the weights; more is an error")
       ->check(CLI::Range(1, 1 << 20))
       ->capture_default_str();
   AddCommon(command, &all.common);

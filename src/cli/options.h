@@ -197,7 +197,7 @@ struct TranscribeCommandOptions {
   bool no_timestamps = false;
   std::string search = "auto";
   int beam = 1;
-  int memory_mib = 256;  // the arena that all work takes its memory from
+  int memory_mib = 256;  // that work may take beside the weights
 };
 
 struct ReportCommandOptions {

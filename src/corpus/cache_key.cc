@@ -16,7 +16,7 @@ namespace {
 
 constexpr size_t kSample = size_t{64} << 10;
 // Raise it when the same file and options begin to give other tokens.
-constexpr uint64_t kPackingVersion = 1;
+constexpr uint64_t kPackingVersion = 2;
 
 uint64_t OptionsKey(const CorpusOptions& options, bool jsonl) {
   uint64_t key = CombineHash(kPackingVersion, jsonl ? 1 : 0);

@@ -152,7 +152,7 @@ void RowSampler::Restore(const SamplerState& state) {
   if (state.data != data_key_) {
     throw Error({.function = "RowSampler::Restore",
                  .problem = "the state belongs to other data, or to another length, kind of rows, "
-                            "seed or tokenizer",
+                            "seed or tokenizer, or is older than the hash of texts in use",
                  .expected = "the data and options of the run that is resumed"});
   }
   next_row_ = state.next_row;

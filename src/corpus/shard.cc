@@ -18,7 +18,7 @@ static_assert(std::endian::native == std::endian::little, "shards are little-end
 using Magic = std::array<char, 8>;
 constexpr Magic kTokenMagic = {'R', 'O', 'N', 'D', 'O', 'T', 'O', 'K'};
 constexpr Magic kDocumentMagic = {'R', 'O', 'N', 'D', 'O', 'D', 'O', 'C'};
-constexpr uint32_t kVersion = 1;
+constexpr uint32_t kVersion = 2;  // 1: documents hashed by another function
 constexpr const char* kRemedy = "; delete the shard and it is packed anew";
 
 // The first bytes of both files.

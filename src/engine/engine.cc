@@ -187,7 +187,7 @@ void Engine::Embed(std::span<const int32_t> tokens, std::span<const int> positio
   const int64_t d = config.d_model;
   std::vector<float> position_row(learned ? static_cast<size_t>(d) : 0);
   for (size_t i = 0; i < tokens.size(); ++i, hidden += d) {
-    RowToF32(impl_->weights.embedding(), tokens[i], hidden);
+    impl_->weights.EmbedRow(tokens[i], hidden);
     if (config.embed_scale != 1) Scale(hidden, config.embed_scale, d);
     if (!learned) continue;
     RowToF32(impl_->weights.positions(), positions[i], position_row.data());

@@ -1,10 +1,10 @@
 #include "engine/exit_check.h"
 
-#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <string>
 
+#include "kernels/log_softmax.h"
 #include "rondo/error.h"
 
 namespace rondo {
@@ -86,17 +86,6 @@ bool ShouldExit(const ExitOptions& exit, size_t token, const ExitLook& look) {
   }
   const double score = ExitScore(exit.rule, look);
   return LeavesAbove(exit.rule) ? score >= exit.threshold : score <= exit.threshold;
-}
-
-Certainty CertaintyOf(std::span<const float> logits) {
-  const double max = *std::ranges::max_element(logits);
-  double total = 0, weighted = 0;
-  for (const float logit : logits) {
-    const double shifted = logit - max, weight = std::exp(shifted);
-    total += weight;
-    weighted += weight * shifted;
-  }
-  return {.confidence = 1 / total, .entropy = std::log(total) - weighted / total};
 }
 
 double RelativeChange(std::span<const float> before, std::span<const float> after) {

@@ -32,13 +32,6 @@ bool LeavesAbove(ExitRule rule);
 // `token` counts the drawn tokens.
 bool ShouldExit(const ExitOptions& exit, size_t token, const ExitLook& look);
 
-// Largest probability and entropy (nats) of softmax(logits).
-struct Certainty {
-  double confidence;
-  double entropy;
-};
-Certainty CertaintyOf(std::span<const float> logits);
-
 // ‖after − before‖ / ‖before‖.
 double RelativeChange(std::span<const float> before, std::span<const float> after);
 

@@ -1,11 +1,11 @@
 #include "engine/layer.h"
 
 #include <algorithm>
-#include <cmath>
 #include <initializer_list>
 #include <vector>
 
 #include "engine/rows.h"
+#include "kernels/depthwise_conv.h"
 #include "kernels/row_ops.h"
 
 namespace rondo {
@@ -285,23 +285,6 @@ void FfnBranch(const LayerContext& c, const Batch& batch, const FfnModules& ffn,
   Linears(c, batch, inner, width, {{ffn.down, out}});
 }
 
-// y[rows, d] = the depthwise convolution of x, whose last kernel − 1 rows become the history.
-void DepthwiseConv(const NormUse& kernel, int size, int64_t rows, int64_t d, const float* x,
-                   float* history, float* y) {
-  std::vector<float> joined(static_cast<size_t>((rows + size - 1) * d));
-  std::copy_n(history, (size - 1) * d, joined.begin());
-  std::copy_n(x, rows * d, joined.begin() + (size - 1) * d);
-  for (int64_t r = 0; r < rows; ++r) {
-    const float* seen = joined.data() + r * d;
-    for (int64_t i = 0; i < d; ++i) {
-      float sum = kernel.bias[i];
-      for (int64_t k = 0; k < size; ++k) sum += kernel.gain[i * size + k] * seen[k * d + i];
-      y[r * d + i] = sum;
-    }
-  }
-  std::copy_n(joined.end() - (size - 1) * d, (size - 1) * d, history);
-}
-
 // out[rows, d_model] = conv_out(silu(norm(depthwise(a ⊙ sigmoid(b))))) with a | b = conv_in x. The
 // convolution sees a position and those before it, so that it can run on a stream.
 void ConvBranch(const LayerContext& c, const Batch& batch, const float* x, float* out) {
@@ -312,12 +295,17 @@ void ConvBranch(const LayerContext& c, const Batch& batch, const float* x, float
   Linears(c, batch, x, d, {{Module::kConvIn, inner}});
   ForRows(c.pool, batch.rows, 2 * d, [&](int64_t r) {
     const float* row = inner + r * 2 * d;
-    for (int64_t i = 0; i < d; ++i) gated[r * d + i] = row[i] / (1 + std::exp(-row[d + i]));
+    GateSigmoid(row, row + d, d, gated + r * d);
   });
   int64_t row = 0;
   for (const LayerSpan& span : batch.spans) {
-    DepthwiseConv(span.layer->norm(Module::kConvDepth), c.config.conv_kernel, span.count, d,
-                  gated + row * d, span.conv_history, mixed + row * d);
+    const NormUse& depthwise = span.layer->norm(Module::kConvDepth);
+    const DepthwiseKernel kernel{depthwise.gain, depthwise.bias, c.config.conv_kernel, d};
+    const float* entering = gated + row * d;
+    ForRows(c.pool, span.count, kernel.size * d, [&](int64_t r) {
+      DepthwiseConv(kernel, span.conv_history, entering, r, r + 1, mixed + row * d);
+    });
+    KeepHistory(kernel, entering, span.count, span.conv_history);
     row += span.count;
   }
   Norm(c, batch, Module::kConvMidNorm, mixed, 1, d, mixed);

@@ -16,6 +16,7 @@ struct Flight {
   int first_position = 0;
   int count = 0;
   std::vector<float> hidden;  // [count, d_model]
+  bool landed = false;        // its rows are gone; whoever owns it forgets it
 
   int end() const { return first_position + count; }
   // Takes over rows that wait directly in front of this one's first position.

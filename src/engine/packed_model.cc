@@ -1,5 +1,7 @@
 #include "engine/packed_model.h"
 
+#include <utility>
+
 #include "engine/packed_type.h"
 #include "kernels/panel_memory.h"
 #include "rondo/thread_pool.h"
@@ -12,9 +14,13 @@ PackedModel::PackedModel(const Model& model, std::optional<DType> type, ThreadPo
   model.plan.Validate(config);
   CheckWeights(config, model.plan, model.weights, model.path);
 
-  if (config.vocab > 0) embedding_ = model.weights.Get("embed.weight");
   if (const Tensor* positions = model.weights.Find("positions.weight")) positions_ = *positions;
   PackBlocks(model, type, pool);
+  if (config.vocab > 0) {
+    const Tensor& embedding = model.weights.Get("embed.weight");
+    // Tied, and packed without loss: rows are read out of the head.
+    if (!config.tied_embeddings || !head_.Holds(embedding.dtype())) embedding_ = embedding;
+  }
   layers_.resize(static_cast<size_t>(config.layers));
   for (int depth = 0; model.plan.prefix > 0 && depth < config.layers; ++depth) {
     prefixes_.emplace_back(config, model.plan, model.weights, depth);
@@ -100,7 +106,10 @@ LinearUse PackedModel::ResolveLinear(const Model& model, Module m, int depth) {
 NormUse PackedModel::ResolveNorm(const Model& model, Module m, int depth) {
   const int block = model.plan[m].blocks[static_cast<size_t>(depth)];
   if (block == kAbsorbed) return {};
-  return {.gain = Vector(model.weights, BlockTensor(block, m)), .bias = Bias(model, m, depth)};
+  const std::string name = BlockTensor(block, m);
+  const float* bias = Bias(model, m, depth);
+  if (m == Module::kConvDepth) return {.gain = Columns(model.weights, name), .bias = bias};
+  return {.gain = Vector(model.weights, name), .bias = bias};
 }
 
 const float* PackedModel::Bias(const Model& model, Module m, int depth) {
@@ -115,6 +124,23 @@ const float* PackedModel::Vector(const Weights& weights, const std::string& name
   const auto found = vectors_.find(name);
   if (found != vectors_.end()) return found->second.data();
   return vectors_.emplace(name, ToF32(weights.Get(name))).first->second.data();
+}
+
+const float* PackedModel::Columns(const Weights& weights, const std::string& name) {
+  const auto found = vectors_.find(name);
+  if (found != vectors_.end()) return found->second.data();
+  const Tensor& stored = weights.Get(name);
+  const std::vector<float> rows = ToF32(stored);
+  const auto height = static_cast<size_t>(stored.rows()),
+             width = static_cast<size_t>(stored.cols());
+  std::vector<float> columns(rows.size());
+  for (size_t i = 0; i < rows.size(); ++i) columns[i % width * height + i / width] = rows[i];
+  return vectors_.emplace(name, std::move(columns)).first->second.data();
+}
+
+void PackedModel::EmbedRow(int64_t token, float* out) const {
+  if (embedding_.empty()) return head_.RowToF32(token, out);
+  RowToF32(embedding_, token, out);
 }
 
 uint64_t PackedModel::bytes() const {

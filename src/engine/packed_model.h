@@ -31,7 +31,8 @@ struct GateUse {
   const float* bias;    // [1]
 };
 
-// Null gain: ones (absorbed, or no such module); null bias: zeros.
+// Null gain: ones (absorbed, or no such module); null bias: zeros. The gain of a depthwise
+// convolution is its kernel, [conv_kernel, d_model].
 struct NormUse {
   const float* gain = nullptr;
   const float* bias = nullptr;
@@ -55,7 +56,8 @@ class PackedModel {
   PackedModel& operator=(const PackedModel&) = delete;
 
   const LayerUse& layer(int depth) const { return layers_[static_cast<size_t>(depth)]; }
-  const Tensor& embedding() const { return embedding_; }
+  // The embedding of a token, before any scaling: out[d_model].
+  void EmbedRow(int64_t token, float* out) const;
   const Tensor& positions() const { return positions_; }  // empty without learned positions
   const NormUse& final_norm() const { return final_norm_; }
   const LinearUse& head() const { return head_use_; }
@@ -72,13 +74,15 @@ class PackedModel {
   const float* Bias(const Model& model, Module m, int depth);
   // The tensor decoded to f32, once.
   const float* Vector(const Weights& weights, const std::string& name);
+  // The same of a matrix's transpose.
+  const float* Columns(const Weights& weights, const std::string& name);
 
   std::vector<LayerUse> layers_;
   std::array<std::vector<PackedMatrix>, kLinearCount> blocks_;                  // [module][block]
   std::array<std::vector<std::unique_ptr<Residual>>, kLinearCount> residuals_;  // [module][depth]
   std::vector<PrefixVectors> prefixes_;                                         // [depth], or empty
   std::map<std::string, std::vector<float>> vectors_;
-  Tensor embedding_;
+  Tensor embedding_;  // empty where the head holds it
   Tensor positions_;
   PackedMatrix head_;
   LinearUse head_use_;

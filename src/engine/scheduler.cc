@@ -79,9 +79,8 @@ struct Scheduler::Impl {
   Visit VisitOf(Sequence& sequence, const Flight& flight) const;
   void TakeStops(const std::vector<Stop>& stops);
   void TakeStop(const Stop& stop, std::span<const float> logits);
-  void NextToken(Sequence& sequence, std::span<const float> logits);
   void Continue(Sequence& sequence);
-  void LeaveEarly(Sequence& sequence);
+  void LeaveEarly(Sequence& sequence, Flight& flight);
   void Retire();
   void Keep(Sequence& sequence);
 
@@ -248,7 +247,11 @@ void Scheduler::Impl::EnterPrompt(Sequence& sequence, int64_t& budget) {
   if (left == 0 || (!decoding && budget == 0)) return;
   const int count = decoding ? left : static_cast<int>(std::min<int64_t>(left, budget));
   if (!decoding) budget -= count;
-  sequence.flights.push_back({&*sequence.cache, 0, sequence.entered, count, {}});
+  sequence.flights.push_back({.cache = &*sequence.cache,
+                              .loop = 0,
+                              .first_position = sequence.entered,
+                              .count = count,
+                              .hidden = {}});
   sequence.entered += count;
 }
 
@@ -339,6 +342,7 @@ void Scheduler::Impl::TakeStops(const std::vector<Stop>& stops) {
     row += count;
   }
   for (const SequencePtr& sequence : running) {
+    std::erase_if(sequence->flights, [](const Flight& flight) { return flight.landed; });
     if (!sequence->done()) Continue(*sequence);
   }
 }
@@ -346,12 +350,10 @@ void Scheduler::Impl::TakeStops(const std::vector<Stop>& stops) {
 void Scheduler::Impl::TakeStop(const Stop& stop, std::span<const float> logits) {
   Sequence& sequence = *stop.sequence;
   Flight& flight = *stop.leaving.flight;
-  const auto drop = [&] {
-    std::erase_if(sequence.flights, [&](const Flight& other) { return &other == &flight; });
-  };
   switch (stop.visit) {
     case Visit::kPass:
-      return drop();
+      flight.landed = true;
+      return;
     case Visit::kCheck:
       if (!ShouldExit(sequence.options().exit, sequence.generation().tokens.size(),
                       {.engine = engine,
@@ -364,11 +366,8 @@ void Scheduler::Impl::TakeStop(const Stop& stop, std::span<const float> logits) 
       [[fallthrough]];
     case Visit::kNext: {
       const int loops = flight.loop;
-      if (loops < sequence.loops()) {
-        LeaveEarly(sequence);
-      } else {
-        drop();
-      }
+      if (loops < sequence.loops()) LeaveEarly(sequence, flight);
+      flight.landed = true;
       const int32_t token = sequence.sampler().Sample(logits);
       sequence.Accept(token, loops);
       return;
@@ -377,12 +376,12 @@ void Scheduler::Impl::TakeStop(const Stop& stop, std::span<const float> logits) 
       TokenDistribution distribution = sequence.sampler().Distribute(logits);
       const int32_t token = sequence.sampler().Draw(distribution);
       sequence.left_behind[static_cast<size_t>(flight.loop)].Append(std::move(flight));
-      sequence.flights.clear();
+      for (Flight& other : sequence.flights) other.landed = true;
       sequence.Draft(token, std::move(distribution));
       return;
     }
     case Visit::kVerify:
-      drop();
+      flight.landed = true;
       return sequence.Verify(logits);
   }
 }
@@ -395,9 +394,8 @@ void Scheduler::Impl::Continue(Sequence& sequence) {
   }
 }
 
-void Scheduler::Impl::LeaveEarly(Sequence& sequence) {
-  Flight flight = std::move(sequence.flights.back());
-  sequence.flights.pop_back();
+// Takes the rows out of the flight.
+void Scheduler::Impl::LeaveEarly(Sequence& sequence, Flight& flight) {
   const SkippedKv policy = sequence.options().exit.skipped_kv;
   if (policy == SkippedKv::kDeferred) {
     sequence.left_behind[static_cast<size_t>(flight.loop)].Append(std::move(flight));

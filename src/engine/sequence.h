@@ -44,9 +44,11 @@ class Sequence {
   void Finish(StopReason reason, std::string error = {});
 
   std::optional<KvCache> cache;
-  int entered = 0;                  // positions that entered the first loop
-  int exact;                        // leading positions whose keys and values no exit approximated
-  std::vector<Flight> flights;      // deepest first
+  int entered = 0;  // positions that entered the first loop
+  int exact;        // leading positions whose keys and values no exit approximated
+  // Deepest first. Those that landed are removed at the end of a step, when nothing points into
+  // the vector any more.
+  std::vector<Flight> flights;
   std::vector<float> before_loop;   // its newest row before the last loop; for kHiddenChange only
   std::vector<Flight> left_behind;  // [loop] rows that wait for a later token to enter that loop
   size_t drafts() const { return drafts_.size(); }

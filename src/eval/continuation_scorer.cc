@@ -6,6 +6,8 @@
 #include <utility>
 
 #include "eval/logits.h"
+#include "kernels/kv_pages.h"
+#include "kernels/log_softmax.h"
 #include "rondo/error.h"
 #include "rondo/thread_pool.h"
 
@@ -13,9 +15,8 @@ namespace rondo {
 namespace {
 
 constexpr int kPassRows = 512;  // of one pass through the layers, as in Engine::Prefill
-constexpr int64_t kPage = 64;   // positions of a page of keys and values
 
-int64_t Pages(size_t positions) { return (static_cast<int64_t>(positions) + kPage - 1) / kPage; }
+int64_t Pages(size_t positions) { return PagesFor(static_cast<int64_t>(positions)); }
 
 size_t CommonPrefix(const TokenRows& rows) {
   size_t common = rows.front().input.size();
@@ -110,11 +111,11 @@ void ContinuationScorer::Reserve(std::span<const TokenRows> examples) {
     pages += Pages(common);
     for (const TokenRow& row : rows) {
       if (row.input.size() > common) {
-        pages += Pages(row.input.size()) - static_cast<int64_t>(common) / kPage;
+        pages += Pages(row.input.size()) - static_cast<int64_t>(common) / kPagePositions;
       }
     }
   }
-  const int64_t positions = pages * static_cast<int64_t>(CacheCount()) * kPage;
+  const int64_t positions = pages * static_cast<int64_t>(CacheCount()) * kPagePositions;
   if (!pages_ || pages_->positions() < positions) pages_ = engine_.NewPool(positions);
 }
 

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "eval/logits.h"
+#include "kernels/log_softmax.h"
 
 namespace rondo {
 namespace {

@@ -10,6 +10,7 @@
 #include "eval/divergence.h"
 #include "eval/logits.h"
 #include "eval/windows.h"
+#include "kernels/log_softmax.h"
 #include "rondo/error.h"
 
 namespace rondo {

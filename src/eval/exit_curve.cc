@@ -11,6 +11,7 @@
 #include "engine/text_run.h"
 #include "eval/logits.h"
 #include "eval/windows.h"
+#include "kernels/log_softmax.h"
 #include "rondo/error.h"
 
 namespace rondo {

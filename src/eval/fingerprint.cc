@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstdio>
 
+#include "base/hash.h"
+
 namespace rondo {
 namespace {
 
@@ -10,11 +12,7 @@ constexpr size_t kEnd = 4096;  // bytes of either end of a tensor
 
 }  // namespace
 
-void Fingerprint::Add(std::span<const std::byte> bytes) {
-  for (const std::byte byte : bytes) {
-    hash_ = (hash_ ^ std::to_integer<uint64_t>(byte)) * 0x100000001b3u;
-  }
-}
+void Fingerprint::Add(std::span<const std::byte> bytes) { hash_ = HashBytes(bytes, hash_); }
 
 std::string Fingerprint::Hex() const {
   char text[17];

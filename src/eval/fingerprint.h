@@ -10,7 +10,7 @@
 
 namespace rondo {
 
-// FNV-1a, 64 bits (Fowler, Noll, Vo; public domain).
+// What was added, in its order and its pieces.
 class Fingerprint {
  public:
   void Add(std::span<const std::byte> bytes);
@@ -19,7 +19,7 @@ class Fingerprint {
   std::string Hex() const;  // 16 digits
 
  private:
-  uint64_t hash_ = 0xcbf29ce484222325u;
+  uint64_t hash_ = 0;
 };
 
 // Hashes configuration, plan and the ends of every tensor. Another checkpoint of the same training

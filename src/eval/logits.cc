@@ -1,17 +1,9 @@
 #include "eval/logits.h"
 
 #include <algorithm>
-#include <cmath>
 #include <vector>
 
 namespace rondo {
-
-double LogSumExp(std::span<const float> logits) {
-  const float top = *std::max_element(logits.begin(), logits.end());
-  double sum = 0;
-  for (const float logit : logits) sum += std::exp(logit - top);
-  return static_cast<double>(top) + std::log(sum);
-}
 
 void ForEachLogits(const Engine& engine, KvCache& cache, std::span<const int32_t> ids,
                    const std::function<void(int64_t, std::span<const float>)>& visit) {

@@ -11,9 +11,6 @@ namespace rondo {
 
 inline constexpr int kLogitRows = 128;  // rows per step: 25 MB of logits at a vocabulary of 49152
 
-// log Σ exp(logits), summed in double.
-double LogSumExp(std::span<const float> logits);
-
 // Appends `ids` to the cache and calls visit(position within ids, logits [vocab]) for each, in
 // order.
 void ForEachLogits(const Engine& engine, KvCache& cache, std::span<const int32_t> ids,

@@ -4,6 +4,7 @@
 #include "base/progress.h"
 #include "eval/logits.h"
 #include "eval/windows.h"
+#include "kernels/log_softmax.h"
 #include "rondo/eval.h"
 
 namespace rondo {

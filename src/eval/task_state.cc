@@ -17,7 +17,7 @@ namespace {
 
 using nlohmann::json;
 
-constexpr int kFormat = 1;
+constexpr int kFormat = 2;  // 1: other fingerprints
 
 std::string Reason(const char* action) {
   return std::string("cannot ") + action + ": " + std::generic_category().message(errno);

@@ -11,6 +11,7 @@
 #include "fold/calibrate_statistics.h"
 #include "fold/calibrate_tied.h"
 #include "fold/drift.h"
+#include "fold/require_plain.h"
 #include "fold/shared_init.h"
 #include "rondo/error.h"
 #include "rondo/thread_pool.h"
@@ -233,6 +234,7 @@ std::vector<DepthStatistics> MeasureTied(const Model& model, const SharingPlan& 
 
 void CheckPlan(const Model& model, const SharingPlan& plan, const FoldOptions& fold) {
   model.config.Validate();
+  RequirePlain(model, "FoldCalibrated");
   plan.Validate(model.config);
   for (const ModulePlan& module : plan.modules) CheckCalibrated(module.residual);
   if (fold.residual_start == ResidualStart::kZero) {

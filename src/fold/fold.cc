@@ -10,6 +10,7 @@
 #include "base/progress.h"
 #include "base/rng.h"
 #include "fold/absorb.h"
+#include "fold/require_plain.h"
 #include "fold/residual.h"
 #include "fold/shared_init.h"
 #include "model/residual_start.h"
@@ -212,31 +213,12 @@ class Folder {
   Weights weights_;
 };
 
-void RequirePlain(const SharingPlan& plan) {
-  if (plan.prefix > 0) {
-    throw Error({.function = "Fold",
-                 .problem = "the model has prefix vectors",
-                 .expected = "a plain model",
-                 .field = "prefix"});
-  }
-  for (const ModulePlan& module : plan.modules) {
-    bool plain = module.residual == ResidualKind::kNone && !module.own_bias;
-    for (size_t d = 0; d < module.blocks.size(); ++d) {
-      plain = plain && module.blocks[d] == static_cast<int>(d);
-    }
-    if (plain) continue;
-    throw Error({.function = "Fold",
-                 .problem = "the model is folded already (" + plan.order + ")",
-                 .expected = "a plain model; unroll this one first"});
-  }
-}
-
 }  // namespace
 
 Model Fold(const Model& model, const SharingPlan& plan, const FoldOptions& options,
            ThreadPool& pool, bool quiet) {
   model.config.Validate();
-  RequirePlain(model.plan);
+  RequirePlain(model, "Fold");
   plan.Validate(model.config);
   CheckAbsorption(model.config, plan);
   CheckWeights(model.config, model.plan, model.weights, model.path);

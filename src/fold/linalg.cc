@@ -3,8 +3,12 @@
 #include <cblas.h>
 #include <lapacke.h>
 
+// Eigen's own products know the instruction set of the compiler's flags only; OpenBLAS chooses at
+// run time.
+#define EIGEN_USE_BLAS
+#include <Eigen/Cholesky>
+#include <Eigen/Core>
 #include <algorithm>
-#include <cmath>
 #include <optional>
 #include <string>
 
@@ -13,6 +17,21 @@
 
 namespace rondo {
 namespace {
+
+template <class T>
+using RowMajor = Eigen::Matrix<T, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+
+template <class T>
+Eigen::Map<RowMajor<T>> View(Matrix<T>& m) {
+  return {m.data(), m.rows(), m.cols()};
+}
+template <class T>
+Eigen::Map<const RowMajor<T>> View(const Matrix<T>& m) {
+  return {m.data(), m.rows(), m.cols()};
+}
+Eigen::Map<const RowMajor<float>, 0, Eigen::OuterStride<>> View(const StridedRows& rows) {
+  return {rows.data, rows.rows, rows.cols, Eigen::OuterStride<>(rows.stride)};
+}
 
 // OpenBLAS has one setting for the whole process; parallel work is over matrices, not inside them.
 void UseOneBlasThread() {
@@ -42,51 +61,57 @@ void RequireSameSize(const MatrixF64& a, const MatrixF64& b, const char* functio
 }
 
 void RequireFinite(const MatrixF64& m, const char* function) {
-  const bool finite = std::all_of(m.values().begin(), m.values().end(),
-                                  [](double value) { return std::isfinite(value); });
-  Require(finite, function, "a value that is not a number or infinite", "finite weights");
+  Require(View(m).allFinite(), function, "a value that is not a number or infinite",
+          "finite weights");
 }
 
-CBLAS_TRANSPOSE Cblas(Op op) { return op == Op::kPlain ? CblasNoTrans : CblasTrans; }
-
-struct GemmSizes {
-  blasint m, n, k, lda, ldb, ldc;
-};
+// c = alpha · a · b + beta · c of views, transposed or not.
+template <class A, class B, class T>
+void Product(T alpha, const A& a, const B& b, T beta, Matrix<T>& c) {
+  UseOneBlasThread();
+  Require(a.cols() == b.rows() && c.rows() == a.rows() && c.cols() == b.cols(), "Gemm",
+          Size(a.rows(), a.cols()) + " · " + Size(b.rows(), b.cols()) + " into " +
+              Size(c.rows(), c.cols()),
+          "sizes that agree");
+  auto out = View(c);
+  if (beta == 0) {
+    out.noalias() = alpha * a * b;
+    return;
+  }
+  if (beta != 1) out *= beta;
+  out.noalias() += alpha * a * b;
+}
 
 template <class T>
-GemmSizes CheckGemm(Op op_a, Op op_b, const Matrix<T>& a, const Matrix<T>& b, const Matrix<T>& c) {
-  const bool plain_a = op_a == Op::kPlain, plain_b = op_b == Op::kPlain;
-  const int64_t m = plain_a ? a.rows() : a.cols(), k = plain_a ? a.cols() : a.rows();
-  const int64_t k_b = plain_b ? b.rows() : b.cols(), n = plain_b ? b.cols() : b.rows();
-  Require(k == k_b && c.rows() == m && c.cols() == n, "Gemm",
-          Size(m, k) + " · " + Size(k_b, n) + " into " + Size(c.rows(), c.cols()),
-          "sizes that agree");
-  const auto stride = [](const Matrix<T>& x) {
-    return CheckedCast<blasint>(std::max<int64_t>(x.cols(), 1));
-  };
-  return {CheckedCast<blasint>(m),
-          CheckedCast<blasint>(n),
-          CheckedCast<blasint>(k),
-          stride(a),
-          stride(b),
-          stride(c)};
+void GemmOf(Op op_a, Op op_b, T alpha, const Matrix<T>& a, const Matrix<T>& b, T beta,
+            Matrix<T>& c) {
+  const auto left = View(a), right = View(b);
+  if (op_a == Op::kPlain) {
+    if (op_b == Op::kPlain) return Product(alpha, left, right, beta, c);
+    return Product(alpha, left, right.transpose(), beta, c);
+  }
+  if (op_b == Op::kPlain) return Product(alpha, left.transpose(), right, beta, c);
+  return Product(alpha, left.transpose(), right.transpose(), beta, c);
 }
+
+// The spectrum is LAPACK's: Eigen's solver finds all vectors, by another method, and takes three to
+// five times as long at the sizes of a model.
 
 // Eigenvectors come back as columns of a column-major matrix, which are rows of ours, smallest
 // eigenvalue first; a symmetric matrix reads the same in both orders.
-Eigen Descending(const std::vector<double>& values, const double* vectors, int64_t n,
-                 int64_t count) {
-  Eigen eigen{{values.end() - count, values.end()}, MatrixF64(count, n)};
-  std::reverse(eigen.values.begin(), eigen.values.end());
+Spectrum Descending(const std::vector<double>& values, const double* vectors, int64_t n,
+                    int64_t count) {
+  Spectrum top{{values.end() - count, values.end()}, MatrixF64(count, n)};
+  std::reverse(top.values.begin(), top.values.end());
   for (int64_t i = 0; i < count; ++i) {
     const double* source = vectors + (static_cast<int64_t>(values.size()) - 1 - i) * n;
-    std::copy(source, source + n, eigen.vectors.row(i));
+    std::copy(source, source + n, top.vectors.row(i));
   }
-  return eigen;
+  return top;
 }
 
 // Only the wanted vectors; nothing when inverse iteration did not converge.
-std::optional<Eigen> EigenSubset(MatrixF64 symmetric, int64_t count) {
+std::optional<Spectrum> TopOfSpectrum(MatrixF64 symmetric, int64_t count) {
   const auto n = CheckedCast<lapack_int>(symmetric.rows());
   std::vector<double> values(static_cast<size_t>(n));
   std::vector<lapack_int> support(static_cast<size_t>(2 * n));
@@ -100,7 +125,7 @@ std::optional<Eigen> EigenSubset(MatrixF64 symmetric, int64_t count) {
   return Descending(values, vectors.data(), n, count);
 }
 
-Eigen EigenAll(MatrixF64 symmetric, int64_t count) {
+Spectrum WholeSpectrum(MatrixF64 symmetric, int64_t count) {
   const auto n = CheckedCast<lapack_int>(symmetric.rows());
   std::vector<double> values(static_cast<size_t>(n));
   const lapack_int info =
@@ -113,15 +138,15 @@ Eigen EigenAll(MatrixF64 symmetric, int64_t count) {
 // Normalises the rows of `a`, moving their lengths (the singular values) into the columns of `b`.
 void MoveLengths(LowRank& fit) {
   for (int64_t i = 0; i < fit.a.rows(); ++i) {
-    double* row = fit.a.row(i);
-    const double length = cblas_dnrm2(static_cast<blasint>(fit.a.cols()), row, 1);
+    auto row = View(fit.a).row(i);
+    const double length = row.norm();
     fit.singular_values.push_back(length);
     if (length > 0) {
-      for (int64_t j = 0; j < fit.a.cols(); ++j) row[j] /= length;
+      row /= length;
     } else {
-      row[i % fit.a.cols()] = 1;
+      row(i % fit.a.cols()) = 1;
     }
-    for (int64_t j = 0; j < fit.b.rows(); ++j) fit.b(j, i) *= length;
+    View(fit.b).col(i) *= length;
   }
 }
 
@@ -140,47 +165,39 @@ std::vector<float> Narrow(const MatrixF64& matrix) {
 MatrixF64 Transpose(const MatrixF64& matrix) {
   constexpr int64_t kTile = 32;  // keeps both sides of the copy in the first cache level
   MatrixF64 out(matrix.cols(), matrix.rows());
-  for (int64_t i0 = 0; i0 < matrix.rows(); i0 += kTile) {
-    for (int64_t j0 = 0; j0 < matrix.cols(); j0 += kTile) {
-      for (int64_t i = i0; i < std::min(i0 + kTile, matrix.rows()); ++i) {
-        for (int64_t j = j0; j < std::min(j0 + kTile, matrix.cols()); ++j) out(j, i) = matrix(i, j);
-      }
+  const auto from = View(matrix);
+  auto to = View(out);
+  for (int64_t i = 0; i < matrix.rows(); i += kTile) {
+    const int64_t height = std::min(kTile, matrix.rows() - i);
+    for (int64_t j = 0; j < matrix.cols(); j += kTile) {
+      const int64_t width = std::min(kTile, matrix.cols() - j);
+      to.block(j, i, width, height) = from.block(i, j, height, width).transpose();
     }
   }
   return out;
 }
 
-double FrobeniusNorm(const MatrixF64& matrix) {
-  double sum = 0;
-  for (const double value : matrix.values()) sum += value * value;
-  return std::sqrt(sum);
-}
+double FrobeniusNorm(const MatrixF64& matrix) { return View(matrix).norm(); }
 
 void AddTo(MatrixF64& sum, const MatrixF64& b) {
   RequireSameSize(sum, b, "AddTo");
-  for (int64_t i = 0; i < b.rows() * b.cols(); ++i) sum.data()[i] += b.data()[i];
+  View(sum) += View(b);
 }
 
 MatrixF64 Minus(MatrixF64 a, const MatrixF64& b) {
   RequireSameSize(a, b, "Minus");
-  for (int64_t i = 0; i < b.rows() * b.cols(); ++i) a.data()[i] -= b.data()[i];
+  View(a) -= View(b);
   return a;
 }
 
 void Gemm(Op op_a, Op op_b, double alpha, const MatrixF64& a, const MatrixF64& b, double beta,
           MatrixF64& c) {
-  UseOneBlasThread();
-  const GemmSizes s = CheckGemm(op_a, op_b, a, b, c);
-  cblas_dgemm(CblasRowMajor, Cblas(op_a), Cblas(op_b), s.m, s.n, s.k, alpha, a.data(), s.lda,
-              b.data(), s.ldb, beta, c.data(), s.ldc);
+  GemmOf(op_a, op_b, alpha, a, b, beta, c);
 }
 
 void Gemm(Op op_a, Op op_b, float alpha, const MatrixF32& a, const MatrixF32& b, float beta,
           MatrixF32& c) {
-  UseOneBlasThread();
-  const GemmSizes s = CheckGemm(op_a, op_b, a, b, c);
-  cblas_sgemm(CblasRowMajor, Cblas(op_a), Cblas(op_b), s.m, s.n, s.k, alpha, a.data(), s.lda,
-              b.data(), s.ldb, beta, c.data(), s.ldc);
+  GemmOf(op_a, op_b, alpha, a, b, beta, c);
 }
 
 MatrixF64 Multiply(Op op_a, const MatrixF64& a, Op op_b, const MatrixF64& b) {
@@ -190,14 +207,7 @@ MatrixF64 Multiply(Op op_a, const MatrixF64& a, Op op_b, const MatrixF64& b) {
 }
 
 void CrossProduct(const StridedRows& a, const StridedRows& b, MatrixF32& c) {
-  UseOneBlasThread();
-  Require(a.rows == b.rows && c.rows() == a.cols && c.cols() == b.cols, "CrossProduct",
-          Size(a.cols, a.rows) + " · " + Size(b.rows, b.cols) + " into " + Size(c.rows(), c.cols()),
-          "sizes that agree");
-  cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, CheckedCast<blasint>(a.cols),
-              CheckedCast<blasint>(b.cols), CheckedCast<blasint>(a.rows), 1, a.data,
-              CheckedCast<blasint>(a.stride), b.data, CheckedCast<blasint>(b.stride), 0, c.data(),
-              CheckedCast<blasint>(std::max<int64_t>(c.cols(), 1)));
+  Product(1.0f, View(a).transpose(), View(b), 0.0f, c);
 }
 
 void AddGram(double alpha, const MatrixF64& x, MatrixF64& gram) {
@@ -205,15 +215,12 @@ void AddGram(double alpha, const MatrixF64& x, MatrixF64& gram) {
   RequireSquare(gram, "AddGram");
   Require(gram.cols() == x.cols(), "AddGram", "rows of " + std::to_string(x.cols()),
           "rows as wide as the Gram matrix");
-  const auto d = CheckedCast<blasint>(x.cols()), n = CheckedCast<blasint>(x.rows());
-  cblas_dsyrk(CblasRowMajor, CblasLower, CblasTrans, d, n, alpha, x.data(), std::max(d, 1), 1,
-              gram.data(), std::max(d, 1));
-  for (int64_t i = 0; i < gram.rows(); ++i) {
-    for (int64_t j = i + 1; j < gram.cols(); ++j) gram(i, j) = gram(j, i);
-  }
+  auto out = View(gram);
+  out.selfadjointView<Eigen::Lower>().rankUpdate(View(x).transpose(), alpha);
+  out.triangularView<Eigen::StrictlyUpper>() = out.transpose();
 }
 
-Eigen SymmetricEigen(MatrixF64 symmetric, int64_t count) {
+Spectrum SymmetricEigen(MatrixF64 symmetric, int64_t count) {
   UseOneBlasThread();
   RequireSquare(symmetric, "SymmetricEigen");
   const int64_t n = symmetric.rows();
@@ -223,9 +230,9 @@ Eigen SymmetricEigen(MatrixF64 symmetric, int64_t count) {
   if (count == 0) return {{}, MatrixF64(0, n)};
   // Bisection and inverse iteration win for a few vectors, divide and conquer for many.
   if (count * 3 <= n) {
-    if (std::optional<Eigen> top = EigenSubset(symmetric, count)) return *std::move(top);
+    if (std::optional<Spectrum> top = TopOfSpectrum(symmetric, count)) return *std::move(top);
   }
-  return EigenAll(std::move(symmetric), count);
+  return WholeSpectrum(std::move(symmetric), count);
 }
 
 LowRank TruncatedSvd(const MatrixF64& r, int64_t rank) {
@@ -238,11 +245,7 @@ LowRank TruncatedSvd(const MatrixF64& r, int64_t rank) {
     AddGram(1, r, gram);
     fit.a = SymmetricEigen(std::move(gram), rank).vectors;
     fit.b = Multiply(Op::kPlain, r, Op::kTranspose, fit.a);
-    for (int64_t i = 0; i < rank; ++i) {
-      fit.singular_values.push_back(cblas_dnrm2(static_cast<blasint>(fit.b.rows()),
-                                                fit.b.data() + i,
-                                                static_cast<blasint>(fit.b.cols())));
-    }
+    for (int64_t i = 0; i < rank; ++i) fit.singular_values.push_back(View(fit.b).col(i).norm());
     return fit;
   }
   AddGram(1, Transpose(r), gram);
@@ -257,13 +260,11 @@ MatrixF64 Cholesky(MatrixF64 symmetric) {
   UseOneBlasThread();
   RequireSquare(symmetric, "Cholesky");
   RequireFinite(symmetric, "Cholesky");
-  const auto n = CheckedCast<lapack_int>(symmetric.rows());
-  // The upper triangle of the column-major view is the lower one of ours.
-  const lapack_int info =
-      LAPACKE_dpotrf(LAPACK_COL_MAJOR, 'U', n, symmetric.data(), std::max(n, 1));
-  Require(info == 0, "Cholesky", "leading minor " + std::to_string(info) + " is not positive",
+  auto factor = View(symmetric);
+  const Eigen::LLT<Eigen::Ref<RowMajor<double>>, Eigen::Lower> llt(factor);
+  Require(llt.info() == Eigen::Success, "Cholesky", "a leading minor is not positive",
           "a positive definite matrix");
-  for (int64_t i = 0; i < n; ++i) std::fill(symmetric.row(i) + i + 1, symmetric.row(i) + n, 0.0);
+  factor.triangularView<Eigen::StrictlyUpper>().setZero();
   return symmetric;
 }
 
@@ -272,9 +273,10 @@ void TriangularSolve(Op op, const MatrixF64& factor, MatrixF64& b) {
   RequireSquare(factor, "TriangularSolve");
   Require(factor.rows() == b.rows(), "TriangularSolve", Size(b.rows(), b.cols()),
           "as many rows as the factor");
-  const auto n = CheckedCast<blasint>(b.rows()), m = CheckedCast<blasint>(b.cols());
-  cblas_dtrsm(CblasRowMajor, CblasLeft, CblasLower, Cblas(op), CblasNonUnit, n, m, 1, factor.data(),
-              std::max(n, 1), b.data(), std::max(m, 1));
+  const auto lower = View(factor);
+  auto x = View(b);
+  if (op == Op::kPlain) return lower.triangularView<Eigen::Lower>().solveInPlace(x);
+  lower.transpose().triangularView<Eigen::Upper>().solveInPlace(x);
 }
 
 void CholeskySolve(const MatrixF64& factor, MatrixF64& b) {

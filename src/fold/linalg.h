@@ -1,5 +1,5 @@
 // Dense linear algebra of the fold room: row-major matrices, products, the top of a symmetric
-// spectrum, truncated SVD, Cholesky. OpenBLAS and LAPACK stay behind this header.
+// spectrum, truncated SVD, Cholesky. Eigen, OpenBLAS and LAPACK stay behind this header.
 //
 //   MatrixF64 r = Widen(weights, out, in);
 //   LowRank fit = TruncatedSvd(r, 64);               // fit.b · fit.a is the best rank-64 matrix
@@ -79,13 +79,13 @@ void CrossProduct(const StridedRows& a, const StridedRows& b, MatrixF32& c);
 // gram += alpha · xᵀx for the rows of x [n, d] (both triangles are filled); gram is [d, d].
 void AddGram(double alpha, const MatrixF64& x, MatrixF64& gram);
 
-struct Eigen {
+struct Spectrum {
   std::vector<double> values;  // [count], largest first
   MatrixF64 vectors;           // [count, n], one orthonormal eigenvector a row
 };
 // The `count` largest eigenvalues of a symmetric matrix [n, n] and their vectors; reads one
 // triangle.
-Eigen SymmetricEigen(MatrixF64 symmetric, int64_t count);
+Spectrum SymmetricEigen(MatrixF64 symmetric, int64_t count);
 
 struct LowRank {
   MatrixF64 b;                          // [out, rank], U_r Σ_r

@@ -4,19 +4,11 @@
 #include <cmath>
 
 #include "fold/moments.h"
+#include "kernels/log_softmax.h"
 #include "rondo/thread_pool.h"
 
 namespace rondo {
 namespace {
-
-// logits := log softmax, one row.
-void LogSoftmax(float* logits, int64_t count) {
-  const float largest = *std::max_element(logits, logits + count);
-  double sum = 0;
-  for (int64_t i = 0; i < count; ++i) sum += std::exp(double{logits[i]} - largest);
-  const auto shift = static_cast<float>(largest + std::log(sum));
-  for (int64_t i = 0; i < count; ++i) logits[i] -= shift;
-}
 
 double RowDivergence(const float* p, const float* q, int64_t count) {
   double sum = 0;
@@ -69,8 +61,10 @@ TieProbe::TieProbe(const Model& model, const Engine& engine, std::span<const int
   }
   log_probs_.resize(static_cast<size_t>(runner_.rows()) * static_cast<size_t>(vocab_));
   engine_.Head(inputs_.back().data(), runner_.rows(), log_probs_.data());
-  pool.ParallelFor(runner_.rows(),
-                   [&](int64_t r) { LogSoftmax(log_probs_.data() + r * vocab_, vocab_); });
+  const auto width = static_cast<size_t>(vocab_);
+  pool.ParallelFor(runner_.rows(), [&](int64_t r) {
+    LogSoftmax(std::span(log_probs_).subspan(static_cast<size_t>(r) * width, width), vocab_);
+  });
 }
 
 void TieProbe::RunDepth(int depth, std::vector<float>& hidden) {
@@ -123,7 +117,7 @@ double TieProbe::Divergence(const std::vector<float>& hidden) const {
   std::vector<double> losses(static_cast<size_t>(rows));
   pool_.ParallelFor(rows, [&](int64_t r) {
     float* row = logits.data() + r * vocab_;
-    LogSoftmax(row, vocab_);
+    LogSoftmax({row, static_cast<size_t>(vocab_)}, vocab_);
     losses[static_cast<size_t>(r)] = RowDivergence(log_probs_.data() + r * vocab_, row, vocab_);
   });
   double sum = 0;

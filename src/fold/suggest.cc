@@ -7,8 +7,10 @@
 
 #include "base/progress.h"
 #include "fold/calibrate_statistics.h"
+#include "fold/require_plain.h"
 #include "fold/similarity.h"
 #include "fold/suggest_pairs.h"
+#include "kernels/log_softmax.h"
 #include "rondo/calibrate.h"
 #include "rondo/error.h"
 #include "rondo/thread_pool.h"
@@ -30,10 +32,7 @@ double HeldOutPerplexity(const Model& model, Tokens tokens, int context, ThreadP
     const std::vector<float> logits = engine.Prefill(cache, part, /*all_logits=*/true);
     for (size_t i = 0; i + 1 < part.size(); ++i, ++count) {
       const float* row = logits.data() + i * vocab;
-      const float largest = *std::max_element(row, row + vocab);
-      double sum = 0;
-      for (size_t v = 0; v < vocab; ++v) sum += std::exp(double{row[v]} - largest);
-      nll += largest + std::log(sum) - row[part[i + 1]];
+      nll += LogSumExp({row, vocab}) - row[part[i + 1]];
     }
   }
   return std::exp(nll / static_cast<double>(count));
@@ -52,6 +51,7 @@ class Suggester {
   Suggester(const Model& model, const FoldOptions& fold, Tokens tokens,
             const SuggestOptions& options, ThreadPool& pool, bool quiet)
       : model_(model), fold_(fold), options_(options), pool_(pool), quiet_(quiet) {
+    RequirePlain(model, "Suggest");
     if (model.config.layers < 2) Refuse("a model of one layer", "at least two layers");
     if (options.points < 1 || options.tie_tokens < 2 || options.evaluation_tokens < 2) {
       Refuse("too few points or tokens", "at least 1 point and 2 tokens");

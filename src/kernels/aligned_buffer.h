@@ -1,16 +1,14 @@
-// Zeroed, cache-line aligned memory, from the arena in use where there is one. Elsewhere pages of
-// large buffers are committed on first touch, so a cache with spare capacity costs address space
-// only.
+// Zeroed, cache-line aligned memory. Pages of large buffers are committed on first touch, so a
+// cache with spare capacity costs address space only.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
 #include <memory>
-#include <new>
 #include <string>
 #include <utility>
 
-#include "base/memory_arena.h"
 #include "rondo/error.h"
 
 namespace rondo {
@@ -20,11 +18,9 @@ class AlignedBuffer {
   static constexpr size_t kAlignment = 64;
 
   AlignedBuffer() = default;
-  // Throws rondo::Error when there is no memory; std::bad_alloc, as all that takes from it, when
-  // there is none in the arena in use.
+  // Throws rondo::Error when there is no memory.
   explicit AlignedBuffer(uint64_t bytes) : bytes_(bytes) {
-    if (bytes > SIZE_MAX - kAlignment || !(memory_ = Memory(AllocateZeroed(bytes + kAlignment)))) {
-      if (MemoryArena::Active() != nullptr) throw std::bad_alloc();
+    if (bytes > SIZE_MAX - kAlignment || !(memory_ = Memory(std::calloc(bytes + kAlignment, 1)))) {
       throw Error({.function = "AlignedBuffer",
                    .problem = "no memory for " + std::to_string(bytes) + " bytes"});
     }
@@ -52,7 +48,7 @@ class AlignedBuffer {
 
  private:
   struct Free {
-    void operator()(void* memory) const { FreeZeroed(memory); }
+    void operator()(void* memory) const { std::free(memory); }
   };
   using Memory = std::unique_ptr<void, Free>;
   Memory memory_;

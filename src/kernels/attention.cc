@@ -140,8 +140,8 @@ void RunTile(const AttentionJob& job, int64_t first_query, int64_t rows,
   const int64_t group = shape.heads / shape.kv_heads;
   const int64_t row_width = int64_t{shape.heads} * shape.head_dim;
   const int64_t padded_dim = PanelCount(shape.head_dim) * kPanelWidth;
-  const auto position = [&](int64_t query) { return span.first_position + query / group; };
-  const auto offset = [&](int64_t query) {
+  const auto position = [&](int64_t query) HWY_ATTR { return span.first_position + query / group; };
+  const auto offset = [&](int64_t query) HWY_ATTR {
     return query / group * row_width + (job.kv_head * group + query % group) * shape.head_dim;
   };
   // Union of what the rows see, from a panel border on.

@@ -44,6 +44,11 @@ class PackedMatrix {
   int64_t in() const { return in_; }
   DType type() const { return type_; }
   uint64_t bytes() const { return bytes_; }
+
+  // Whether the values of a tensor of type `stored` are in here as they were.
+  bool Holds(DType stored) const;
+  // One row's values in out[in()]; where Holds(), bit for bit those of the tensor.
+  void RowToF32(int64_t row, float* out) const;
   const std::byte* panels() const { return panels_.get(); }
   int64_t panel_bytes() const { return panel_bytes_; }
 

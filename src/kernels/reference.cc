@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <numbers>
 
 namespace rondo::reference {
@@ -62,6 +63,29 @@ double Activate(Activation kind, double x) {
       return std::max(x, 0.0);
   }
   return x;
+}
+
+double LogSumExp(std::span<const float> x) {
+  long double top = -std::numeric_limits<long double>::infinity(), sum = 0;
+  for (const float value : x) top = std::max<long double>(top, value);
+  if (std::isinf(top)) return static_cast<double>(top);
+  for (const float value : x) sum += std::exp(value - top);
+  return static_cast<double>(top + std::log(sum));
+}
+
+std::vector<double> DepthwiseConv(std::span<const float> weight, std::span<const float> bias,
+                                  std::span<const float> history, std::span<const float> x) {
+  std::vector<float> seen(history.begin(), history.end());
+  seen.insert(seen.end(), x.begin(), x.end());
+  std::vector<double> y;
+  for (size_t i = 0; i < x.size(); ++i) {
+    double sum = bias[i % bias.size()];
+    for (size_t k = 0; k < weight.size() / bias.size(); ++k) {
+      sum += double{weight[k * bias.size() + i % bias.size()]} * seen[i + k * bias.size()];
+    }
+    y.push_back(sum);
+  }
+  return y;
 }
 
 std::vector<double> Attention(const AttentionShape& shape, int position, std::span<const float> q,

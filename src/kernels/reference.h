@@ -19,6 +19,11 @@ std::vector<double> LayerNorm(std::span<const float> x, std::span<const float> g
                               std::span<const float> bias, float eps);
 double Activate(Activation kind, double x);
 
+double LogSumExp(std::span<const float> x);
+// y[rows, width] of x[rows, width] behind history[size − 1, width], with weight[size, width].
+std::vector<double> DepthwiseConv(std::span<const float> weight, std::span<const float> bias,
+                                  std::span<const float> history, std::span<const float> x);
+
 // One query [heads * head_dim] at `position` over keys and values [positions, kv_heads * head_dim],
 // of which the first `prefix` stand before position 0 and are seen by all.
 std::vector<double> Attention(const AttentionShape& shape, int position, std::span<const float> q,

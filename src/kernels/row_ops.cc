@@ -113,6 +113,12 @@ void ActivateRow(Activation kind, float* x, const float* up, int64_t count) {
   }
 }
 
+void GateSigmoidRow(const float* a, const float* gate, int64_t count, float* y) {
+  Map(gate, count, y, [=](PanelVec v, int64_t i, int valid) HWY_ATTR {
+    return hn::Mul(LoadSome(a + i, valid), Sigmoid(v));
+  });
+}
+
 void AddToRow(float* a, const float* b, int64_t count) {
   Map(a, count, a, [=](PanelVec v, int64_t i, int valid) HWY_ATTR {
     return hn::Add(v, LoadSome(b + i, valid));
@@ -136,6 +142,7 @@ namespace rondo {
 HWY_EXPORT(RmsNormRow);
 HWY_EXPORT(LayerNormRow);
 HWY_EXPORT(ActivateRow);
+HWY_EXPORT(GateSigmoidRow);
 HWY_EXPORT(AddToRow);
 HWY_EXPORT(ScaleRow);
 HWY_EXPORT(SoftCapRow);
@@ -155,6 +162,10 @@ void Activate(Activation kind, float* x, int64_t count) {
 
 void ActivateGated(Activation kind, float* gate, const float* up, int64_t count) {
   HWY_DYNAMIC_DISPATCH(ActivateRow)(kind, gate, up, count);
+}
+
+void GateSigmoid(const float* a, const float* gate, int64_t count, float* y) {
+  HWY_DYNAMIC_DISPATCH(GateSigmoidRow)(a, gate, count, y);
 }
 
 void AddTo(float* a, const float* b, int64_t count) { HWY_DYNAMIC_DISPATCH(AddToRow)(a, b, count); }

@@ -20,6 +20,9 @@ void Activate(Activation kind, float* x, int64_t count);
 // gate = act(gate) ⊙ up, in place.
 void ActivateGated(Activation kind, float* gate, const float* up, int64_t count);
 
+// y = a · sigmoid(gate) (gated linear unit: Dauphin et al. 2017). y may be a or gate.
+void GateSigmoid(const float* a, const float* gate, int64_t count, float* y);
+
 // a += b, a *= scale, x = cap · tanh(x / cap).
 void AddTo(float* a, const float* b, int64_t count);
 void Scale(float* a, float scale, int64_t count);

@@ -38,6 +38,13 @@ HWY_INLINE PanelVec Silu(PanelVec x) {
   return hn::Div(x, hn::Add(hn::Set(d, 1.0f), exp));
 }
 
+// 1 / (1 + e^-x), clamped alike.
+HWY_INLINE PanelVec Sigmoid(PanelVec x) {
+  const PanelTag d;
+  const PanelVec one = hn::Set(d, 1.0f);
+  return hn::Div(one, hn::Add(one, hn::Exp(d, hn::Min(hn::Neg(x), hn::Set(d, 88.0f)))));
+}
+
 // x/2 · (1 + tanh(√(2/π) (x + 0.044715 x³))).
 HWY_INLINE PanelVec GeluTanh(PanelVec x) {
   const PanelTag d;

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "speech/heads.h"
+#include "kernels/log_softmax.h"
 
 namespace rondo {
 namespace {

@@ -1,20 +1,15 @@
 #include "speech/ctc_search.h"
 
 #include <algorithm>
-#include <cmath>
 #include <limits>
 
+#include "kernels/log_softmax.h"
 #include "rondo/speech_model.h"
 
 namespace rondo {
 namespace {
 
 constexpr double kNever = -std::numeric_limits<double>::infinity();
-
-double LogAdd(double a, double b) {
-  if (a < b) std::swap(a, b);
-  return b == kNever ? a : a + std::log1p(std::exp(b - a));
-}
 
 }  // namespace
 

@@ -110,7 +110,7 @@ void SpeechDecoder::Embed(int32_t token, int position, float* out) const {
     fail("position " + std::to_string(position), config_.max_positions);
   }
   const int64_t d = config_.d_model;
-  RowToF32(weights_.embedding(), token, out);
+  weights_.EmbedRow(token, out);
   if (config_.positions == PositionKind::kSinusoidal) {
     AddTo(out, SinusoidalPositions(position, 1, d).data(), d);
   } else if (config_.positions == PositionKind::kLearned) {

@@ -5,21 +5,10 @@
 #include <string>
 
 #include "engine/packed_type.h"
+#include "kernels/log_softmax.h"
 #include "kernels/row_ops.h"
 
 namespace rondo {
-
-void LogSoftmax(std::span<float> logits, int64_t width) {
-  const auto step = static_cast<size_t>(width);
-  for (size_t at = 0; at < logits.size(); at += step) {
-    const std::span<float> row = logits.subspan(at, step);
-    const float max = *std::ranges::max_element(row);
-    double sum = 0;
-    for (const float value : row) sum += std::exp(static_cast<double>(value) - max);
-    const float total = max + static_cast<float>(std::log(sum));
-    for (float& value : row) value -= total;
-  }
-}
 
 SpeechHeads::SpeechHeads(const SpeechModel& model, std::optional<DType> type, ThreadPool& pool)
     : pool_(pool), units_(model.config.units.count) {

@@ -49,7 +49,4 @@ class SpeechHeads {
   std::vector<float> embed_;  // [context, units, width]
 };
 
-// In place: logits[rows, width] become log-probabilities.
-void LogSoftmax(std::span<float> logits, int64_t width);
-
 }  // namespace rondo

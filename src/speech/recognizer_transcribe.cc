@@ -59,6 +59,9 @@ class RecognizerMethod : public Transcriber::Method {
     std::vector<float> block(kBlock);
     int64_t heard = 0, reported = 0;
     begin_ = 0;
+    // An error may have ended the run before.
+    utterance_.clear();
+    if (stream_ != nullptr) stream_->Reset();
     FbankStream frames(fbank_);
     while (const size_t count = Fill(source, block)) {
       heard += static_cast<int64_t>(count);

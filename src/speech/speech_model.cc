@@ -65,7 +65,8 @@ std::string ConfigPath(const std::string& directory) {
   return (fs::path(directory) / "config.json").string();
 }
 
-bool IsVector(const Shape& shape) { return shape.size() != 2; }
+// Everything else (vectors, convolutions) is f32 in memory and on disk.
+bool IsMatrix(const Shape& shape) { return shape.size() == 2; }
 
 std::string QuantizedPath(const std::string& directory) {
   return (fs::path(directory) / "model.gguf").string();
@@ -239,7 +240,7 @@ SpeechModel LoadSpeechModel(const std::string& path, LoadParts parts) {
   if (parts == LoadParts::kConfig) return model;
   Weights weights;
   for (auto& [name, tensor] : ReadTensors(path)) {
-    weights.Set(name, IsVector(tensor.shape()) ? Cast(tensor, DType::kF32) : tensor);
+    weights.Set(name, IsMatrix(tensor.shape()) ? tensor : Cast(tensor, DType::kF32));
   }
   model = SplitWeights(model, weights);
   CheckSpeechModel(model);
@@ -250,7 +251,7 @@ void SaveSpeechModel(const SpeechModel& model, const std::string& directory, DTy
                      const SaveOptions& options) {
   TensorTypes types;
   for (const auto& [name, tensor] : JoinWeights(model)) {
-    if (!IsVector(tensor.shape())) types[name] = store;
+    if (IsMatrix(tensor.shape())) types[name] = store;
   }
   SaveSpeechModel(model, directory, types, options);
 }

@@ -1,18 +1,13 @@
 #include "speech/transducer_search.h"
 
 #include <algorithm>
-#include <cmath>
 #include <map>
 
+#include "kernels/log_softmax.h"
 #include "rondo/speech_model.h"
 
 namespace rondo {
 namespace {
-
-double LogAdd(double a, double b) {
-  if (a < b) std::swap(a, b);
-  return a + std::log1p(std::exp(b - a));
-}
 
 void KeepBest(std::vector<Prefix>& prefixes, int beam) {
   std::ranges::stable_sort(prefixes, std::greater<>(), &Prefix::log_p);

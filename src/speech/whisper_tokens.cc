@@ -1,9 +1,9 @@
 #include "speech/whisper_tokens.h"
 
 #include <algorithm>
-#include <cmath>
 #include <limits>
 
+#include "kernels/log_softmax.h"
 #include "rondo/error.h"
 
 namespace rondo {
@@ -15,15 +15,6 @@ constexpr int32_t kLatestFirst = 50;  // 1 s
 void Forbid(std::span<float> logits, int64_t first, int64_t end) {
   end = std::min<int64_t>(end, std::ssize(logits));
   if (first < end) std::fill(logits.begin() + first, logits.begin() + end, kNever);
-}
-
-// log Σ exp.
-double LogSum(std::span<const float> logits) {
-  const float top = *std::ranges::max_element(logits);
-  if (top == kNever) return kNever;
-  double sum = 0;
-  for (const float x : logits) sum += std::exp(double{x} - top);
-  return top + std::log(sum);
 }
 
 void ForbidUnpaired(const WhisperTokens& t, std::span<const int32_t> text,
@@ -79,7 +70,7 @@ void ApplyWhisperRules(const WhisperTokens& t, const WhisperConfig& config,
   }
   const auto first = static_cast<size_t>(t.first_timestamp);
   if (first >= logits.size()) return;
-  if (LogSum(logits.subspan(first)) > *std::ranges::max_element(logits.first(first))) {
+  if (LogSumExp(logits.subspan(first)) > *std::ranges::max_element(logits.first(first))) {
     Forbid(logits, 0, t.first_timestamp);
   }
 }

@@ -3,12 +3,12 @@
 #include <iterator>
 
 #include "base/strings.h"
+#include "kernels/log_softmax.h"
 #include "rondo/audio_features.h"
 #include "rondo/error.h"
 #include "rondo/tokenizer.h"
 #include "speech/decoder.h"
 #include "speech/encoder.h"
-#include "speech/heads.h"
 #include "speech/transcribe_method.h"
 #include "speech/whisper_segments.h"
 #include "speech/whisper_tokens.h"

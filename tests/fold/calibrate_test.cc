@@ -139,6 +139,24 @@ TEST(FoldCalibrated, LeavesAnUntouchedPrefixAlone) {
   EXPECT_EQ(MaxAbsDifference(ToF32(folded.weights.Get(first)), ToF32(model.weights.Get(first))), 0);
 }
 
+// Before it reads a token: there are none here.
+TEST(FoldCalibrated, RefusesAFoldedModelAtOnceAndNamesTheRemedy) {
+  ThreadPool pool(1);
+  const FoldOptions fold = Options("cycle", 2);
+  const Model model = RandomModel(LlamaConfig(4), 2);
+  const SharingPlan plan = MakePlan(model.config, fold);
+  Model folded = Fold(model, plan, fold, pool);
+  folded.path = "a/model";
+  try {
+    FoldCalibrated(folded, plan, fold, {}, Small(), pool);
+    ADD_FAILURE() << "accepted";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.info().file, "a/model");
+    EXPECT_NE(error.info().problem.find("folded already"), std::string::npos) << error.what();
+    EXPECT_NE(error.info().expected.find("rondo export"), std::string::npos) << error.what();
+  }
+}
+
 TEST(FoldCalibrated, RefusesWhatItCannotDo) {
   ThreadPool pool(1);
   const Model model = RandomModel(LlamaConfig(4), 2);

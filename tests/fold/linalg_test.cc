@@ -80,7 +80,7 @@ TEST(LinalgTest, EigenvectorsOfFewAndManyAgreeWithTheDefinition) {
   AddGram(0.5, x, gram);
   const double scale = FrobeniusNorm(gram);
   for (const int64_t count : {1, 10, 11, 30}) {  // 10 is the last served by inverse iteration
-    const Eigen eigen = SymmetricEigen(gram, count);
+    const Spectrum eigen = SymmetricEigen(gram, count);
     ASSERT_EQ(eigen.vectors.rows(), count);
     const MatrixF64 image = Multiply(eigen.vectors, gram);
     const MatrixF64 angles = Multiply(Op::kPlain, eigen.vectors, Op::kTranspose, eigen.vectors);

@@ -101,6 +101,21 @@ TEST(Suggest, TieLossDoesNotDependOnTheHeldOutLength) {
   EXPECT_EQ(tie_loss(4), tie_loss(64));
 }
 
+TEST(Suggest, RefusesAFoldedModelAtOnceAndNamesTheRemedy) {
+  ThreadPool pool(1);
+  const Model model = RandomModel(LlamaConfig(4), 2);
+  FoldOptions fold;
+  fold.rank = 1;
+  const Model folded = Fold(model, MakePlan(model.config, fold), fold, pool);
+  try {
+    Suggest(folded, fold, {}, {}, pool);
+    ADD_FAILURE() << "accepted";
+  } catch (const Error& error) {
+    EXPECT_NE(error.info().problem.find("folded already"), std::string::npos) << error.what();
+    EXPECT_NE(error.info().expected.find("rondo export"), std::string::npos) << error.what();
+  }
+}
+
 TEST(Suggest, RefusesTooLittleTextAndUselessRanks) {
   ThreadPool pool(1);
   const Model model = RandomModel(LlamaConfig(3), 2);

@@ -3,10 +3,10 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 
 #include "kernels/kernel_testing.h"
 #include "kernels/matmul.h"
+#include "kernels/quant_testing.h"
 #include "kernels/reference.h"
 #include "rondo/thread_pool.h"
 #include "tensor/float_convert.h"
@@ -16,24 +16,6 @@ namespace {
 
 constexpr DType kTypes[] = {DType::kQ8_0, DType::kQ4_0, DType::kQ4_1, DType::kQ5_0,
                             DType::kQ5_1, DType::kQ4_K, DType::kQ5_K, DType::kQ6_K};
-
-// Any bytes are codes; the halves among them become small numbers of either sign.
-Tensor RandomBlocks(DType type, int64_t out, int64_t in, uint64_t seed) {
-  Rng rng(seed);
-  const DTypeInfo& info = Info(type);
-  std::vector<std::byte> bytes(StorageBytes(type, {out, in}));
-  for (std::byte& b : bytes) b = std::byte(rng.Next() & 255);
-  const auto half = [&](size_t at) {
-    const auto bits = static_cast<uint16_t>((rng.Next() & 0x8fff) + 0x1400);  // 2^-10 … 2^-6
-    std::memcpy(bytes.data() + at, &bits, 2);
-  };
-  const bool min = type != DType::kQ8_0 && type != DType::kQ4_0 && type != DType::kQ5_0;
-  for (size_t at = 0; at < bytes.size(); at += static_cast<size_t>(info.block_bytes)) {
-    half(type == DType::kQ6_K ? at + 208 : at);
-    if (min && type != DType::kQ6_K) half(at + 2);
-  }
-  return Tensor::FromBytes(type, {out, in}, std::move(bytes));
-}
 
 // The activations as the kernels see them, written plainly.
 std::vector<float> Rounded(std::span<const float> x) {

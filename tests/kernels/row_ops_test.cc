@@ -80,6 +80,21 @@ TEST_P(RowOpsTest, Activations) {
   }
 }
 
+TEST_P(RowOpsTest, GateSigmoid) {
+  const std::vector<float> gate = ActivationInputs();
+  const auto count = static_cast<int64_t>(gate.size());
+  const std::vector<float> a = RandomFloats(count, 5);
+  std::vector<float> y(gate.size());
+  GateSigmoid(a.data(), gate.data(), count, y.data());
+  for (size_t i = 0; i < gate.size(); ++i) {
+    EXPECT_NEAR(y[i], a[i] / (1 + std::exp(-double{gate[i]})), 10 * kEps * std::abs(a[i]))
+        << gate[i];
+    float alone = 0;
+    GateSigmoid(&a[i], &gate[i], 1, &alone);
+    EXPECT_EQ(alone, y[i]);
+  }
+}
+
 // An element's value does not depend on where in the row it stands.
 TEST_P(RowOpsTest, TailsUseTheSameArithmetic) {
   const std::vector<float> x = ActivationInputs();

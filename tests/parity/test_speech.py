@@ -1,6 +1,7 @@
 """The commands on speech models: published sizes, training from a recipe, error rates as jiwer counts them."""
 
 import math
+import re
 
 import gguf
 import jiwer
@@ -116,6 +117,10 @@ def test_memory_that_does_not_suffice_is_named(rondo, trained, tmp_path):
     assert enough[0].returncode == 1 and enough[-1].returncode == 0
     for answer in enough:
         assert answer.returncode == 0 or (answer.returncode == 1 and "--memory" in answer.stderr), answer.stderr
+    suffices = re.search(r"expected (\d+) or more", enough[0].stderr)
+    assert suffices, enough[0].stderr
+    report = rondo.json("transcribe", model, tmp_path / "a.wav", "--memory", suffices[1])
+    assert 1 << 20 < report["arena_peak_bytes"] <= report["arena_bytes"] == int(suffices[1]) << 20
 
 
 def test_quantised_models_are_directories_too(rondo, trained, tmp_path):

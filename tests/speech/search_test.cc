@@ -4,6 +4,7 @@
 #include <functional>
 #include <map>
 
+#include "kernels/log_softmax.h"
 #include "rondo/error.h"
 #include "rondo/recognizer.h"
 #include "rondo/thread_pool.h"

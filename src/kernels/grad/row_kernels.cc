@@ -224,15 +224,16 @@ void Drop(const float* x, int64_t count, uint64_t seed, int64_t first, float rat
   const auto low = static_cast<uint32_t>(seed), high = static_cast<uint32_t>(seed >> 32);
   const auto limit = hn::Set(IntTag(), static_cast<int32_t>(std::ldexp(double{rate}, 31)));
   const PanelVec scale = Constant(1 / (1 - rate));
-  const auto dropped = [&](PanelVec value, int64_t i) {
+  const auto dropped = [&](PanelVec value, int64_t i) HWY_ATTR {
     const BitsVec number = hn::Iota(bits, static_cast<uint32_t>(first + i) + low);
     const BitsVec drawn = MixBits(hn::Xor(MixBits(number), hn::Set(bits, high)));
     const auto gone = hn::Lt(hn::BitCast(IntTag(), hn::ShiftRight<1>(drawn)), limit);
     return hn::IfThenZeroElse(hn::RebindMask(PanelTag(), gone), hn::Mul(value, scale));
   };
   ForVectors(
-      count, [&](int64_t i) { Store(dropped(Load(x + i), i), y + i); },
-      [&](int64_t i, int valid) { StorePart(dropped(LoadPart(x + i, valid), i), y + i, valid); });
+      count, [&](int64_t i) HWY_ATTR { Store(dropped(Load(x + i), i), y + i); },
+      [&](int64_t i, int valid)
+          HWY_ATTR { StorePart(dropped(LoadPart(x + i, valid), i), y + i, valid); });
 }
 
 void ActForward(Activation kind, bool gated, const float* x, int64_t rows, int64_t width,

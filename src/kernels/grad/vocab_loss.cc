@@ -1,80 +1,21 @@
-// Losses over the vocabulary, one position at a time while its logits are in the cache.
+#include "kernels/grad/vocab_loss.h"
+
 #include <algorithm>
 #include <cmath>
-#include <limits>
 
-#include "kernels/grad/row_kernels.h"
 #include "kernels/simd_targets.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/grad/vocab_loss.cc"
 #include "hwy/foreach_target.h"  // IWYU pragma: keep
 #include "hwy/highway.h"
-#include "kernels/vector_math-inl.h"
+#include "kernels/softmax-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace rondo::HWY_NAMESPACE {
 
 HWY_INLINE PanelVec Load(const float* p) { return hn::LoadU(PanelTag(), p); }
 HWY_INLINE PanelVec Constant(float value) { return hn::Set(PanelTag(), value); }
-
-// Runs `body(i)` for full vectors and `tail(i)` for the elements left, in blocks whose partial sums
-// (kept in a vector and a scalar by the caller's functor) go to double: thousands of terms lose
-// nothing.
-struct BlockSum {
-  PanelVec lanes;
-  double total = 0;
-
-  HWY_INLINE BlockSum() : lanes(hn::Zero(PanelTag())) {}
-  HWY_INLINE void Add(PanelVec v) { lanes = hn::Add(lanes, v); }
-  HWY_INLINE void AddOne(float v) { total += v; }
-  HWY_INLINE void Flush() {
-    total += hn::GetLane(hn::SumOfLanes(PanelTag(), lanes));
-    lanes = hn::Zero(PanelTag());
-  }
-};
-
-template <typename Body, typename Tail, typename Flush>
-HWY_INLINE void InBlocks(int64_t count, const Body& body, const Tail& tail, const Flush& flush) {
-  constexpr int64_t kBlock = 2048;
-  int64_t i = 0;
-  while (i + kPanelLanes <= count) {
-    const int64_t end = std::min(i + kBlock, count - kPanelLanes + 1);
-    for (; i < end; i += kPanelLanes) body(i);
-    flush();
-  }
-  for (; i < count; ++i) tail(i);
-}
-
-HWY_INLINE float Largest(const float* x, int64_t count) {
-  PanelVec best = Constant(-std::numeric_limits<float>::infinity());
-  int64_t i = 0;
-  for (; i + kPanelLanes <= count; i += kPanelLanes) best = hn::Max(best, Load(x + i));
-  float largest = hn::GetLane(hn::MaxOfLanes(PanelTag(), best));
-  for (; i < count; ++i) largest = std::max(largest, x[i]);
-  return largest;
-}
-
-// x = exp((x − largest) / temperature); returns the sum.
-HWY_INLINE double Exponentials(float* x, int64_t count, float largest, float temperature) {
-  const PanelTag d;
-  const float inverse = 1 / temperature;
-  BlockSum sum;
-  InBlocks(
-      count,
-      [&](int64_t i) HWY_ATTR {
-        const PanelVec e =
-            hn::Exp(d, hn::Mul(hn::Sub(Load(x + i), Constant(largest)), Constant(inverse)));
-        hn::StoreU(e, d, x + i);
-        sum.Add(e);
-      },
-      [&](int64_t i) HWY_ATTR {
-        x[i] = std::exp((x[i] - largest) * inverse);
-        sum.AddOne(x[i]);
-      },
-      [&]() HWY_ATTR { sum.Flush(); });
-  return sum.total;
-}
 
 // x *= factor.
 HWY_INLINE void ScaleBy(float* x, int64_t count, double factor) {
@@ -197,7 +138,8 @@ HWY_INLINE double DivergenceGradient(KdKind kind, float lambda, const float* s, 
     value.Flush();
   };
   InBlocks(
-      whole, [&](int64_t i) HWY_ATTR { sweep(s + i, t + i, out + i); }, [](int64_t) {}, flush);
+      whole, [&](int64_t i) HWY_ATTR { sweep(s + i, t + i, out + i); }, [](int64_t) HWY_ATTR {},
+      flush);
   if (whole < count) {
     sweep(tail_s, tail_t, tail_slope);
     flush();

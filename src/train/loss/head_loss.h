@@ -7,7 +7,7 @@
 #include <span>
 #include <vector>
 
-#include "kernels/grad/row_kernels.h"
+#include "kernels/grad/vocab_loss.h"
 #include "train/model/forward.h"
 #include "train/model/params.h"
 #include "train/model/teacher.h"

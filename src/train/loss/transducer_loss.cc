@@ -4,6 +4,8 @@
 #include <limits>
 #include <vector>
 
+#include "kernels/log_softmax.h"
+
 namespace rondo {
 namespace {
 
@@ -12,12 +14,6 @@ using torch::autograd::Variable;
 using torch::autograd::variable_list;
 
 constexpr double kNever = -std::numeric_limits<double>::infinity();
-
-double LogAdd(double a, double b) {
-  if (a == kNever) return b;
-  if (b == kNever) return a;
-  return std::max(a, b) + std::log1p(std::exp(-std::abs(a - b)));
-}
 
 // One row's grid: log-probabilities of reaching and of finishing from every point.
 class Grid {

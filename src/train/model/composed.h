@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <span>
 
-#include "kernels/grad/row_kernels.h"
+#include "kernels/grad/vocab_loss.h"
 #include "train/model/fused.h"
 #include "train/model/torch.h"
 

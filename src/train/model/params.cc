@@ -43,6 +43,11 @@ at::Tensor ToTorch(const Tensor& tensor) {
 }
 
 Tensor FromTorch(const at::Tensor& tensor) {
+  at::Tensor here = tensor.detach().cpu().contiguous();
+  return ViewTorch(here.is_alias_of(tensor) ? here.clone() : here);
+}
+
+Tensor ViewTorch(const at::Tensor& tensor) {
   auto owner = std::make_shared<const at::Tensor>(tensor.detach().cpu().contiguous());
   const auto* data = reinterpret_cast<const std::byte*>(owner->const_data_ptr<float>());
   const Shape shape(tensor.sizes().begin(), tensor.sizes().end());

@@ -119,9 +119,11 @@ class Params {
   int64_t trained_elements_ = 0;
 };
 
-// f32 copy of a tensor of any type, and a tensor that shares the memory of an f32 one on the CPU or
-// is a copy of one that is elsewhere.
+// f32 copies of a tensor of any type, and of an f32 one wherever it is.
 at::Tensor ToTorch(const Tensor& tensor);
 Tensor FromTorch(const at::Tensor& tensor);
+// The same without a copy of what is on the CPU: it changes as `tensor` changes, so it is for
+// writing at once only.
+Tensor ViewTorch(const at::Tensor& tensor);
 
 }  // namespace rondo

@@ -131,12 +131,12 @@ void SaveCheckpoint(const std::string& folder, const RunState& state, const Para
   fs::create_directories(folder);
   const std::string base = (fs::path(folder) / NameOf(state)).string();
   if (fs::exists(base)) return;
-  std::vector<std::pair<std::string, Tensor>> tensors = {{"m", FromTorch(optimizer.m)},
-                                                         {"v", FromTorch(optimizer.v)}};
-  if (optimizer.average.defined()) tensors.emplace_back("average", FromTorch(optimizer.average));
+  std::vector<std::pair<std::string, Tensor>> tensors = {{"m", ViewTorch(optimizer.m)},
+                                                         {"v", ViewTorch(optimizer.v)}};
+  if (optimizer.average.defined()) tensors.emplace_back("average", ViewTorch(optimizer.average));
   for (const Param* param : params.List()) {
     if (!IsCopy(param->name)) continue;
-    tensors.emplace_back(param->name, FromTorch(Params::Part(params.flat(), *param)));
+    tensors.emplace_back(param->name, ViewTorch(Params::Part(params.flat(), *param)));
   }
   nlohmann::json json = ToJson(state);
   json["updates"] = optimizer.updates;

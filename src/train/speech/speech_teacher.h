@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <span>
 
-#include "kernels/grad/row_kernels.h"
+#include "kernels/grad/vocab_loss.h"
 #include "rondo/audio_features.h"
 #include "rondo/speech_model.h"
 #include "train/model/params.h"

@@ -206,7 +206,8 @@ TrainResult SpeechRun::Go() {
     state_ = found->state;
     if (state_.sampler.data != data) {
       throw Error({.function = "TrainSpeech",
-                   .problem = "other utterances, texts or units than the run began with",
+                   .problem = "other utterances, texts or units than the run began with, or a "
+                              "checkpoint older than the hash of texts in use",
                    .expected = "the same, or another run.out",
                    .file = speech_.train});
     }

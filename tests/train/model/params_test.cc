@@ -78,6 +78,14 @@ TEST(Params, SavedModelHoldsEveryTensorOnceAndRunsAsTrained) {
   }
 }
 
+TEST(Params, ASavedModelIsNotWhatTrainingGoesOnWith) {
+  Params params = AllTrained(FoldedModel());
+  const Model saved = params.ToModel();
+  const std::vector<float> before = ToF32(saved.weights.Get("blocks.0.q.weight"));
+  params.flat().mul_(2);
+  EXPECT_EQ(ToF32(saved.weights.Get("blocks.0.q.weight")), before);
+}
+
 TEST(Params, GroupsFreezeAndScale) {
   const Model model = FoldedModel();
   const TrainGroup groups[] = {{"residual.*.q.*", 0}, {"residual.*", 2}, {"blocks.*.q.weight", 1}};

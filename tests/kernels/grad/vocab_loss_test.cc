@@ -1,4 +1,6 @@
 // The fused losses over the vocabulary beside their definitions in double precision.
+#include "kernels/grad/vocab_loss.h"
+
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -7,10 +9,12 @@
 #include <vector>
 
 #include "base/rng.h"
-#include "kernels/grad/row_kernels.h"
+#include "kernels/kernel_testing.h"
 
 namespace rondo {
 namespace {
+
+class VocabLossTest : public KernelTest {};
 
 using Vec = std::vector<double>;
 
@@ -107,7 +111,7 @@ void ExpectMatches(const VocabLoss& loss, int vocab, int target) {
   }
 }
 
-TEST(VocabLoss, EqualsTheDefinitions) {
+TEST_P(VocabLossTest, EqualsTheDefinitions) {
   for (const KdKind kind : kKinds) {
     for (const float temperature : {1.0f, 2.5f}) {
       for (const float softcap : {0.0f, 5.0f}) {
@@ -129,7 +133,7 @@ TEST(VocabLoss, EqualsTheDefinitions) {
 }
 
 // Beyond one block of the sums, and an extreme teacher: nothing overflows or becomes NaN.
-TEST(VocabLoss, StaysFiniteAtExtremeLogits) {
+TEST_P(VocabLossTest, StaysFiniteAtExtremeLogits) {
   for (const KdKind kind : kKinds) {
     constexpr int kVocab = 5000;
     std::vector<float> z(kVocab, -300.0f), t(kVocab, 0.0f), scratch(2 * kVocab);
@@ -145,7 +149,7 @@ TEST(VocabLoss, StaysFiniteAtExtremeLogits) {
   }
 }
 
-TEST(VocabLoss, CrossEntropyAlone) {
+TEST_P(VocabLossTest, CrossEntropyAlone) {
   std::vector<float> z = {1, 2, 3}, copy = z, scratch(6);
   const double expected = std::log(std::exp(-2.0) + std::exp(-1.0) + 1);
   EXPECT_NEAR(CrossEntropyRow(copy.data(), 3, 2, 0), expected, 1e-6);
@@ -186,7 +190,7 @@ double TopDivergence(const KnownTokens& known, const Vec& z) {
   return value + (1 - taught) * std::log((1 - taught) / (1 - student));
 }
 
-TEST(TopLoss, MatchesItsDefinition) {
+TEST_P(VocabLossTest, OfKnownTokensMatchesItsDefinition) {
   constexpr int kVocab = 37;
   for (const float cap : {0.0f, 4.0f}) {
     for (const int target : {-1, 3, 36}) {
@@ -218,7 +222,7 @@ TEST(TopLoss, MatchesItsDefinition) {
 }
 
 // With every token known it is the whole divergence.
-TEST(TopLoss, OfAllTokensIsForwardKl) {
+TEST_P(VocabLossTest, OfAllTokensIsForwardKl) {
   constexpr int kVocab = 50;
   Rng rng(8);
   std::vector<float> z, t, scratch(2 * kVocab);
@@ -235,6 +239,8 @@ TEST(TopLoss, OfAllTokensIsForwardKl) {
   EXPECT_NEAR(a.ce, b.ce, 1e-6);
   for (int i = 0; i < kVocab; ++i) EXPECT_NEAR(top[i], z[i], 1e-6);
 }
+
+RONDO_KERNEL_TEST(VocabLossTest);
 
 }  // namespace
 }  // namespace rondo
