@@ -1,16 +1,22 @@
 # The libraries of other projects. Rooms name the ones they use; see CMakeLists.txt.
 #
-# NAME=MODULE: found with pkg-config as PkgConfig::NAME. Code inside librondo.a calls these, so whoever links it needs
-# them too: the installed CMake package and rondo.pc repeat this list.
-set(rondo_linked pcre2=libpcre2-8 utf8proc=libutf8proc lzma=liblzma zstd=libzstd sndfile=sndfile soxr=soxr hwy=libhwy
-                 openblas=openblas lapacke=lapacke)
+# Code inside librondo.a calls these, so whoever links it needs them too: the installed CMake package and rondo.pc repeat
+# both lists.
+# NAME=MODULE: found with pkg-config, as PkgConfig::NAME.
+set(rondo_linked pcre2=libpcre2-8 utf8proc=libutf8proc lzma=liblzma zstd=libzstd xxhash=libxxhash sndfile=sndfile
+                 soxr=soxr hwy=libhwy openblas=openblas lapacke=lapacke)
+# PACKAGE=FLAG: found with find_package, as PACKAGE::PACKAGE; a linker takes FLAG.
+set(rondo_packages Threads=-pthread ZLIB=-lz BZip2=-lbz2)
 
+# A project that adds rondo as a folder links these too, so its own folders must see the targets.
+foreach(entry ${rondo_packages})
+  string(REGEX REPLACE "=.*$" "" package ${entry})
+  if(NOT TARGET ${package}::${package})
+    find_package(${package} REQUIRED)
+    set_target_properties(${package}::${package} PROPERTIES IMPORTED_GLOBAL TRUE)
+  endif()
+endforeach()
 find_package(PkgConfig REQUIRED)
-# A project that adds rondo as a folder links these too: its folders must see the targets.
-if(NOT TARGET Threads::Threads)
-  find_package(Threads REQUIRED)
-  set_target_properties(Threads::Threads PROPERTIES IMPORTED_GLOBAL TRUE)
-endif()
 foreach(entry ${rondo_linked})
   string(REPLACE "=" ";" entry ${entry})
   list(GET entry 0 name)
@@ -20,6 +26,7 @@ endforeach()
 
 # Headers only: nothing to link.
 find_package(nlohmann_json REQUIRED)
+pkg_check_modules(eigen REQUIRED IMPORTED_TARGET eigen3)
 find_path(KISSFFT_INCLUDE_DIR kissfft.hh PATH_SUFFIXES kissfft REQUIRED)
 add_library(rondo_kissfft INTERFACE)
 target_include_directories(rondo_kissfft SYSTEM INTERFACE ${KISSFFT_INCLUDE_DIR})

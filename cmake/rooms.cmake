@@ -43,7 +43,7 @@ function(rondo_program name room)
   add_executable(${name} ${PROJECT_SOURCE_DIR}/src/${room}/main.cc)
   target_link_libraries(${name} PRIVATE rondo_${room})
   target_compile_options(${name} PRIVATE ${rondo_quick})
-  # CMake strips the folders of libraries that no system folder holds, such as LibTorch's, from an installed program.
+  # An installed program finds libraries where the linker found them, in system folders or not.
   set_target_properties(${name} PROPERTIES INSTALL_RPATH_USE_LINK_PATH ON)
   install(TARGETS ${name} RUNTIME COMPONENT ${name})
 endfunction()

@@ -30,7 +30,8 @@ if(RONDO_TRAIN_FOUND)
   # LibTorch's headers share loops among threads only where the compiler knows OpenMP. Its packages bring the library;
   # a second one beside it would have threads of its own.
   find_package(OpenMP REQUIRED COMPONENTS CXX)
-  get_filename_component(rondo_torch_lib ${RONDO_TORCH_CPU} DIRECTORY)
+  get_filename_component(rondo_torch_lib ${RONDO_TORCH_CPU} REALPATH)
+  get_filename_component(rondo_torch_lib ${rondo_torch_lib} DIRECTORY)
   file(GLOB rondo_torch_openmp ${rondo_torch_lib}/libgomp*.so*)
   target_compile_options(torch INTERFACE ${OpenMP_CXX_FLAGS})
   if(rondo_torch_openmp)

@@ -6,13 +6,15 @@
 // An audio is named by the path of a file, or by "archive.tar:member". WAV, AIFF, FLAC, Ogg Vorbis,
 // Opus and MP3 are read through libsndfile and resampled through soxr. Channels are averaged.
 // What to compute from samples: audio_features.h.
+//
+// Any number of threads may use a store and call the functions; a source or a resampler belongs to
+// one thread.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <map>
 #include <memory>
-#include <mutex>
 #include <span>
 #include <string>
 #include <string_view>
@@ -74,10 +76,7 @@ std::unique_ptr<AudioSource> DecodeAudio(std::span<const std::byte> bytes,
 std::unique_ptr<AudioSource> OpenPcm(int descriptor, const std::string& name, int pcm_rate,
                                      int sample_rate);
 
-class TarIndex;
-
-// Opens audio by name and keeps archives mapped, so that members are read in place. Any number of
-// threads may use it.
+// Opens audio by name and keeps archives mapped, so that members are read in place.
 class AudioStore {
  public:
   AudioStore();
@@ -90,9 +89,8 @@ class AudioStore {
   std::map<std::string, std::string> MembersByStem(const std::string& archive);
 
  private:
-  std::shared_ptr<const TarIndex> Archive(const std::string& path);
-  std::mutex mutex_;
-  std::map<std::string, std::shared_ptr<const TarIndex>> archives_;
+  struct Archives;
+  std::unique_ptr<Archives> archives_;
 };
 
 }  // namespace rondo

@@ -3,13 +3,16 @@
 //   const Fbank fbank({.mel_bins = 80});
 //   Features features = fbank.Compute(clip.samples);      // [frames, 80]
 //   NormalizeUtterance({}, &features);
-//   SpecAugment({}, seed, &features);
+//   SpecAugment({}, /*seed=*/1, &features);
 //
 // A live stream gives the same frames bit for bit, whatever its pieces:
 //
 //   FbankStream stream(fbank);
 //   stream.Push(samples, &features);                      // appends frames as they are complete
 //   stream.Finish(&features);
+//
+// Fbank and WhisperFeatures are immutable: any number of threads may use one. A stream belongs to
+// one thread.
 #pragma once
 
 #include <cstdint>
@@ -65,7 +68,6 @@ struct FbankOptions {
   bool operator==(const FbankOptions&) const = default;
 };
 
-// Immutable; any number of threads may use it.
 class Fbank {
  public:
   explicit Fbank(const FbankOptions& options);

@@ -1,13 +1,16 @@
 // Folding fitted to real text instead of to the weights alone, and plans suggested by measurement.
 //
-//   CalibrateOptions calibrate;
+//   FoldOptions fold;
 //   SharingPlan plan = MakePlan(model.config, fold);
-//   Model folded = FoldCalibrated(model, plan, fold, tokens, calibrate, pool);
+//   Model folded = FoldCalibrated(model, plan, fold, tokens, {}, pool);
 //
 //   SuggestReport report = Suggest(model, fold, tokens, {}, pool);
-//   for (const Suggestion& s : report.suggestions) …   // s.plan at s.non_embedding_parameters
+//   for (const Suggestion& s : report.suggestions) {
+//     std::cout << s.non_embedding_parameters << ' ' << s.perplexity << '\n';   // of s.plan
+//   }
 //
 // The functions are deterministic: the same input gives the same bytes whatever the thread count.
+// Any number of threads may call the functions at once; those that share a pool take turns.
 #pragma once
 
 #include <cstdint>

@@ -21,10 +21,9 @@
 
 #include "rondo/kv_type.h"
 #include "rondo/model.h"
+#include "rondo/thread_pool.h"
 
 namespace rondo {
-
-class ThreadPool;
 
 struct EngineOptions {
   // Type of the packed linears; unset: each tensor's own type in the file (f16 becomes f32). Sums

@@ -1,4 +1,4 @@
-// The one exception type of rondo.
+// The one exception type of rondo: a plain value, which may be copied to any thread.
 //
 //   throw Error({.function = "ReadGguf", .problem = "tensor count 9223372036854775807",
 //                .expected = "at most 65536", .file = path, .field = "tensor_count"});

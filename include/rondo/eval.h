@@ -5,7 +5,8 @@
 //
 // Both score windows of `context` tokens that advance by `stride`; in every window only the tokens
 // no earlier window scored count, as in Hugging Face's guide to perplexity of fixed-length models.
-// The first token of a window has no prediction.
+// The first token of a window has no prediction. Any number of threads may call the functions at
+// once; engines that share a pool take turns.
 #pragma once
 
 #include <cstdint>

@@ -7,7 +7,8 @@
 // in Zhu et al., "Scaling Latent Reasoning via Looped Language Models" (Ouro, 2025). A look costs
 // d_model multiplications, against a pass through the head for confidence and entropy. Here it is
 // fitted to a model that is already trained: a logistic regression on real text, whose answer is
-// whether the most likely token after this loop is that of the last one.
+// whether the most likely token after this loop is that of the last one. Any number of threads may
+// call FitExitGate at once; those that share a pool take turns.
 #pragma once
 
 #include <cstdint>
@@ -16,10 +17,9 @@
 
 #include "rondo/engine.h"
 #include "rondo/model.h"
+#include "rondo/thread_pool.h"
 
 namespace rondo {
-
-class ThreadPool;
 
 struct ExitGateOptions {
   int context = 512;           // tokens of a sequence

@@ -1,13 +1,13 @@
 // Writes models in the formats that other programs read, and in one GGUF file of rondo's own.
 //
-//   const Model plain = Unroll(folded, pool);
 //   ExportHf(plain, "out", DType::kF32);                      // from_pretrained("out")
 //   ExportGguf(plain, "out.gguf", UniformTypes(plain, DType::kF32), pool);     // llama.cpp
 //   SaveNativeGguf(folded, "folded.gguf", types, pool);       // LoadModel("folded.gguf")
 //
-// The tokenizer is taken from model.path. All writes are atomic, and tensors are converted one at a
-// time. A GGUF file that rondo did not write is replaced with SaveOptions::force only. Throws
-// rondo::Error.
+// A plain model shares nothing: Unroll() of fold.h makes one of any model. The tokenizer is taken
+// from model.path. All writes are atomic, and tensors are converted one at a time. A GGUF file that
+// rondo did not write is replaced with SaveOptions::force only. Throws rondo::Error. Any number of
+// threads may write at once, each to a place of its own.
 #pragma once
 
 #include <map>
@@ -15,10 +15,9 @@
 #include <string_view>
 
 #include "rondo/model.h"
+#include "rondo/thread_pool.h"
 
 namespace rondo {
-
-class ThreadPool;
 
 // Type in which each tensor of a model is stored, by canonical name (weights.h).
 using TensorTypes = std::map<std::string, DType, std::less<>>;

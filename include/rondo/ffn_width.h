@@ -1,9 +1,10 @@
 // Nested feed-forward widths (MatFormer, Devvrit et al. 2024): the first h of the d_ff channels are
-// a feed-forward of their own,
+// a feed-forward of their own.
 //
-//   y = down[:, :h] (act(gate[:h] x) ⊙ up[:h] x)
+//   Model half = CutFfn(model, 0.5);      // y = down[:, :h] (act(gate[:h] x) ⊙ up[:h] x)
 //
 // Training with a stage's `widths` makes them good; CutFfn makes an ordinary smaller model of them.
+// Any number of threads may call the functions at once.
 #pragma once
 
 #include "rondo/model.h"

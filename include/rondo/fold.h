@@ -8,6 +8,7 @@
 //
 // Methods: Bae et al., "Relaxed Recursive Transformers", ICLR 2025, section 2; shared/residual
 // kinds as in sharing_plan.h.
+// Any number of threads may call the functions at once; those that share a pool take turns.
 #pragma once
 
 #include <array>
@@ -19,10 +20,9 @@
 #include <vector>
 
 #include "rondo/model.h"
+#include "rondo/thread_pool.h"
 
 namespace rondo {
-
-class ThreadPool;
 
 // How depths map to blocks. With n tied depths (all, or the middle of middle-*) and B loops there
 // are K = ceil(n / B) blocks. An uneven division leaves the end short: the last loop of a cycle

@@ -5,7 +5,8 @@
 //   Generation out = Generate(engine, *tokenizer, tokenizer->Encode("Once upon"), options,
 //                             [](std::string_view text) { std::cout << text; return true; });
 //
-// The same seed, options and model give the same text. A Sampler belongs to one thread.
+// The same seed, options and model give the same text. Generate() may run in any number of threads
+// on one engine; a Sampler or a StopMatcher belongs to one.
 #pragma once
 
 #include <cstdint>

@@ -1,4 +1,7 @@
-// How keys and values are kept between steps.
+// How keys and values are kept between steps. Plain values; the functions are thread-safe.
+//
+//   KvType type = KvTypeFromName("int8");
+//   std::cout << Name(type);
 #pragma once
 
 #include <string_view>

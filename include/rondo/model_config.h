@@ -5,6 +5,14 @@
 // Loaders bring every family into one canonical form: linears are [out, in] and separate (no fused
 // QKV), rotary embedding pairs element i with i + rotary_dim/2 (Hugging Face order), norm gains are
 // the factor itself (Gemma's "1 + weight" is added up at load), so that the engine has one path.
+//
+//   ModelConfig config;
+//   config.family = "llama";
+//   config.layers = 12;                             // and so on
+//   config.Validate();                              // names the first field that makes no sense
+//   Shape shape = config.ModuleShape(Module::kUp);  // [d_ff, d_model]
+//
+// A plain value: threads may read one at once, or copy it.
 #pragma once
 
 #include <cstdint>

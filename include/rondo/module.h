@@ -1,6 +1,13 @@
 // The modules of a transformer layer that a sharing plan can tie: linears, norms and the
 // Conformer's depthwise convolution. Those behind kPostFfnNorm and kDown are in speech models
 // alone.
+//
+//   for (const Module m : kAllModules) {
+//     if (IsLinear(m)) std::cout << Name(m) << '\n';
+//   }
+//   Module up = ModuleFromName("up");
+//
+// Constants and functions without state; any thread may use them.
 #pragma once
 
 #include <array>

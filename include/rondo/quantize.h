@@ -8,6 +8,7 @@
 //   SaveNativeGguf(fitted, "fitted.gguf", types.types, pool);             // loop-aware
 //
 // Models that share nothing may be written by ExportGguf() instead, for llama.cpp.
+// Any number of threads may call the functions at once; those that share a pool take turns.
 #pragma once
 
 #include <cstdint>
@@ -17,10 +18,9 @@
 
 #include "rondo/export.h"
 #include "rondo/model.h"
+#include "rondo/thread_pool.h"
 
 namespace rondo {
-
-class ThreadPool;
 
 struct QuantizeOptions {
   DType type = DType::kQ4_0;       // linears

@@ -5,8 +5,10 @@
 //   Recognition r = recognizer.Recognize(features, {});             // features [frames, mel_bins]
 //
 //   RecognizerStream stream(recognizer, {});                        // CTC and transducer
-//   stream.Push(some_frames);  stream.Result().text;                // so far; the end may change
-//   stream.Finish();           stream.Result().text;                // as Recognize gives it
+//   stream.Push(features);                                          // as many frames as there are
+//   std::cout << stream.Result().text;                              // so far; the end may change
+//   stream.Finish();
+//   std::cout << stream.Result().text;                              // as Recognize gives it
 //
 // Features are those of the model's front end (audio_features.h), not normalised. A Recognizer is
 // immutable and may be used by any number of threads; a stream belongs to one.
@@ -22,10 +24,9 @@
 
 #include "rondo/speech_model.h"
 #include "rondo/speech_units.h"
+#include "rondo/thread_pool.h"
 
 namespace rondo {
-
-class ThreadPool;
 
 enum class SearchKind {
   kAuto,  // the first that the model has of transducer, CTC, attention
@@ -58,10 +59,6 @@ struct Recognition {
   double audio_seconds = 0;  // of the features
 };
 
-class SpeechEncoder;
-class SpeechHeads;
-class SpeechDecoder;
-
 class Recognizer {
  public:
   // `type` as in EngineOptions; `pool` outlives the recognizer. Throws rondo::Error.
@@ -74,9 +71,7 @@ class Recognizer {
   Recognition Recognize(std::span<const float> features, const SearchOptions& options) const;
 
   const SpeechConfig& config() const;
-  const SpeechUnits& units() const { return *units_; }
-  const SpeechEncoder& encoder() const { return *encoder_; }
-  const SpeechHeads& heads() const { return *heads_; }
+  const SpeechUnits& units() const;
   // Seconds between two positions of the encoder.
   double SecondsPerPosition() const;
   uint64_t bytes() const;  // of packed weights
@@ -84,11 +79,9 @@ class Recognizer {
   SearchKind Resolve(const SearchOptions& options) const;
 
  private:
-  Recognition Search(std::span<const float> hidden, const SearchOptions& options) const;
-  std::shared_ptr<const SpeechUnits> units_;
-  std::unique_ptr<SpeechEncoder> encoder_;
-  std::unique_ptr<SpeechHeads> heads_;
-  std::unique_ptr<SpeechDecoder> decoder_;  // null: the model has none
+  friend class RecognizerStream;
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
 };
 
 class RecognizerStream {

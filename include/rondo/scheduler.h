@@ -1,8 +1,11 @@
 // Many texts written at once by one model: continuous depth-wise batching.
 //
 //   Scheduler scheduler(engine, *tokenizer, {.max_sequences = 16});
-//   scheduler.Submit({.prompt = ids, .options = options, .on_done = [](const Generation& g) {}});
-//   while (scheduler.Step()) {}
+//   scheduler.Submit({.prompt = tokenizer->Encode("Once upon"),
+//                     .options = {.max_new_tokens = 64},
+//                     .on_done = [](const Generation& g) { std::cout << g.text << '\n'; }});
+//   while (scheduler.Step()) {
+//   }
 //
 // Each step is one pass through the looped blocks of the model, with the rows of all sequences,
 // each at its own loop: a block's weights are read once for tokens at different depths, a token

@@ -1,13 +1,14 @@
 // The sharing plan: which depth uses which stored tensors, and what each depth adds of its own.
 //
-//   y = S[tau(depth, module)] · x + R[depth, module](x)
+//     y = S[tau(depth, module)] · x + R[depth, module](x)
 //
 //   SharingPlan plan = IdentityPlan(config);          // nothing shared
-//   plan = MakePlan(config, fold_options);            // others: fold.h
+//   plan[Module::kUp].blocks = {0, 1, 0, 1};          // depths 2 and 3 return to 0 and 1
 //   plan.Validate(config);                            // names field, value and what is expected
 //
 // Plain data without pointers; stored as JSON under the key "rondo" of config.json. Strategies are
-// functions that produce a plan; nothing downstream knows which one did.
+// functions that produce a plan (MakePlan() of fold.h); nothing downstream knows which one did.
+// Threads may read one at once, or copy it.
 #pragma once
 
 #include <array>

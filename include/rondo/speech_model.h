@@ -9,17 +9,20 @@
 // attention sees, the units of text and the heads. Whisper fits too: two convolutions of strides 1
 // and 2, learned positions, no head but the decoder.
 //
-//   features [frames, mel_bins] → (x − shift) · scale → convolutions → encoder [positions, d_model]
-//     → ctc: units at every position · transducer: units between positions · decoder: a text
+//     features [frames, mel_bins] → (x − shift) · scale → convolutions
+//       → encoder [positions, d_model]
+//       → ctc: units at every position · transducer: units between positions · decoder: a text
 //
 // Tensors on disk and in training; those of encoder and decoder as in weights.h behind a prefix:
-//   encoder.*, decoder.*
-//   front.shift, front.scale [mel_bins]           of feature normalisation, where `normalize`
-//   front.<i>.weight [d_model, in, 3], .bias      convolution i; in: mel_bins, then d_model
-//   ctc.weight [units, d_model], .bias
-//   predictor.embed.weight [context, units, width]    transducer: h = relu(Σ_i embed[i][y_{u−i}])
-//   joiner.encoder.weight [width, d_model], .bias     z = out · tanh(encoder · x_t + h)
-//   joiner.out.weight [units, width], .bias
+//
+//     encoder.*, decoder.*
+//     front.shift, front.scale [mel_bins]           of feature normalisation, where `normalize`
+//     front.<i>.weight [d_model, in, 3], .bias      convolution i; in: mel_bins, then d_model
+//     ctc.weight [units, d_model], .bias
+//     predictor.embed.weight [context, units, width]    transducer: h = relu(Σ_i embed[i][y_{u−i}])
+//     joiner.encoder.weight [width, d_model], .bias     z = out · tanh(encoder · x_t + h)
+//     joiner.out.weight [units, width], .bias
+//
 // Immutable after loading; may be read from any number of threads.
 #pragma once
 

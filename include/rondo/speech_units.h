@@ -1,8 +1,9 @@
 // Text to the units of a speech model and back.
 //
+//   SpeechModel model = LoadSpeechModel("models/digits");
 //   auto units = LoadSpeechUnits(model);
 //   std::vector<int32_t> ids = units->Encode("Seven, please.");
-//   units->Decode(ids);
+//   std::cout << units->Decode(ids);
 //
 // Immutable; any number of threads may use it.
 #pragma once

@@ -18,7 +18,7 @@
 
 namespace rondo {
 
-class ThreadPool;
+class ThreadPool;  // thread_pool.h
 
 // The quantised types have the block layouts of GGUF; their last dimension is a multiple of the
 // block's length.

@@ -1,8 +1,11 @@
 // A fixed set of threads, passed as an argument and never global.
 //
 //   ThreadPool pool(2);
-//   pool.ParallelFor(rows, [&](int64_t row) { … });           // items handed out one at a time
-//   pool.ParallelRanges(rows, 1, [&](int64_t begin, int64_t end) { … });   // one range per thread
+//   std::vector<float> squares(1000);
+//   pool.ParallelFor(1000, [&](int64_t i) { squares[i] = i * i; });      // items one at a time
+//   pool.ParallelRanges(1000, 1, [&](int64_t begin, int64_t end) {       // one range per thread
+//     for (int64_t i = begin; i < end; ++i) squares[i] = i * i;
+//   });
 //
 // Calls from inside a running item execute inline on the calling thread, so nesting is safe. One
 // ParallelFor runs at a time; concurrent callers wait. The caller gets the first exception.

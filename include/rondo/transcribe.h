@@ -1,8 +1,9 @@
 // Speech to text as it comes: files of any length, or a microphone, with times of words.
 //
+//   ThreadPool pool;
 //   Transcriber transcriber(LoadSpeechModel("models/whisper-base"), {}, pool);
 //   auto source = AudioStore().Open("talk.mp3", transcriber.sample_rate());
-//   transcriber.Run(*source, {.segment = [](const Segment& s) { Print(s); }});
+//   transcriber.Run(*source, {.segment = [](const Segment& s) { std::cout << s.text << '\n'; }});
 //
 // Whisper reads windows of 30 s, the next of which begins where its timestamps say that the last
 // segment ended (Radford et al. 2022, section 4.5, greedily and without a fallback to higher
@@ -21,10 +22,9 @@
 #include "rondo/audio.h"
 #include "rondo/recognizer.h"
 #include "rondo/speech_model.h"
+#include "rondo/thread_pool.h"
 
 namespace rondo {
-
-class ThreadPool;
 
 struct Word {
   std::string text;           // with its punctuation

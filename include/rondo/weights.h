@@ -1,13 +1,21 @@
 // The unique tensors of a model by canonical name, each stored once.
 //
-//   embed.weight [vocab, d_model] (decoders)
-//   positions.weight [max_positions, d_model] (GPT-2)
-//   blocks.<k>.<module>.weight / .bias   residual.<depth>.<module>.<a|b|diag|scale|magnitude|bias>
-//   final_norm.weight / .bias            head.weight / .bias (absent when tied to the embedding)
-//   exit_gate.<loop>.weight / .bias      for each loop but the last, where the plan has gates
-//   residual.<depth>.prefix.k / .v       [prefix, kv_heads · head_dim], with a prefix in the plan:
+//   Weights weights;
+//   weights.Set(BlockTensor(0, Module::kQ), Tensor::FromF32({8, 8}, std::vector<float>(64)));
+//   const Tensor& query = weights.Get("blocks.0.q.weight");
+//
+//     embed.weight [vocab, d_model] (decoders)
+//     positions.weight [max_positions, d_model] (GPT-2)
+//     blocks.<k>.<module>.weight / .bias
+//     residual.<depth>.<module>.<a|b|diag|scale|magnitude|bias>
+//     final_norm.weight / .bias
+//     head.weight / .bias                absent when tied to the embedding
+//     exit_gate.<loop>.weight / .bias    for each loop but the last, where the plan has gates
+//     residual.<depth>.prefix.k / .v     [prefix, kv_heads · head_dim], with a prefix in the plan:
 //                                        keys and values as attention reads them (no norm, no
 //                                        rotary embedding)
+//
+// Copies share the tensors' storage. Threads may read one object at once.
 #pragma once
 
 #include <cstdint>

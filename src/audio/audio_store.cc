@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <filesystem>
+#include <mutex>
 #include <utility>
 
 #include "audio/tar.h"
@@ -17,15 +18,20 @@ constexpr size_t kMaxSamples = size_t{24} * 3600 * 16000;
 
 }  // namespace
 
-AudioStore::AudioStore() = default;
-AudioStore::~AudioStore() = default;
+struct AudioStore::Archives {
+  std::shared_ptr<const TarIndex> Get(const std::string& path) {
+    const std::lock_guard lock(mutex);
+    std::shared_ptr<const TarIndex>& archive = by_path[path];
+    if (archive == nullptr) archive = TarIndex::Open(path);
+    return archive;
+  }
 
-std::shared_ptr<const TarIndex> AudioStore::Archive(const std::string& path) {
-  const std::lock_guard lock(mutex_);
-  std::shared_ptr<const TarIndex>& archive = archives_[path];
-  if (archive == nullptr) archive = TarIndex::Open(path);
-  return archive;
-}
+  std::mutex mutex;
+  std::map<std::string, std::shared_ptr<const TarIndex>> by_path;
+};
+
+AudioStore::AudioStore() : archives_(std::make_unique<Archives>()) {}
+AudioStore::~AudioStore() = default;
 
 std::unique_ptr<AudioSource> AudioStore::Open(const std::string& audio, int sample_rate) {
   const size_t colon = audio.find(kTarMember);
@@ -34,7 +40,7 @@ std::unique_ptr<AudioSource> AudioStore::Open(const std::string& audio, int samp
     return DecodeAudio(file->bytes(), file, audio, sample_rate);
   }
   const size_t member = colon + kTarMember.size();
-  const std::shared_ptr<const TarIndex> archive = Archive(audio.substr(0, member - 1));
+  const std::shared_ptr<const TarIndex> archive = archives_->Get(audio.substr(0, member - 1));
   return DecodeAudio(archive->Get(audio.substr(member)), archive, audio, sample_rate);
 }
 
@@ -56,7 +62,7 @@ AudioClip AudioStore::Read(const std::string& audio, int sample_rate) {
 
 std::map<std::string, std::string> AudioStore::MembersByStem(const std::string& archive) {
   std::map<std::string, std::string> names;
-  const std::shared_ptr<const TarIndex> index = Archive(archive);
+  const std::shared_ptr<const TarIndex> index = archives_->Get(archive);
   for (const auto& [member, bytes] : index->members()) {
     const std::string stem = std::filesystem::path(member).stem().string();
     const auto [at, added] = names.emplace(stem, archive + ":" + member);

@@ -3,9 +3,9 @@
 #include <map>
 #include <vector>
 
+#include "eval/text_metrics.h"
 #include "eval/text_pieces.h"
 #include "rondo/error.h"
-#include "rondo/text_metrics.h"
 
 namespace rondo {
 namespace {

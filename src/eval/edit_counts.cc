@@ -1,8 +1,8 @@
 #include <algorithm>
 #include <vector>
 
+#include "eval/text_metrics.h"
 #include "eval/text_pieces.h"
-#include "rondo/text_metrics.h"
 
 namespace rondo {
 namespace {

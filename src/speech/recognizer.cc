@@ -33,36 +33,51 @@ SearchKind SearchKindFromName(std::string_view name) {
   return ChoiceFromName<SearchKind>(kSearchNames, name, "SearchKindFromName");
 }
 
+struct Recognizer::Impl {
+  Impl(const SpeechModel& model, std::optional<DType> type, ThreadPool& pool)
+      : units(LoadSpeechUnits(model)), encoder(model, type, pool), heads(model, type, pool) {
+    if (model.decoder) decoder.emplace(model, type, pool);
+  }
+
+  Recognition Search(std::span<const float> hidden, SearchKind kind,
+                     const SearchOptions& options) const;
+
+  std::shared_ptr<const SpeechUnits> units;
+  SpeechEncoder encoder;
+  SpeechHeads heads;
+  std::optional<SpeechDecoder> decoder;
+};
+
 Recognizer::Recognizer(const SpeechModel& model, std::optional<DType> type, ThreadPool& pool)
-    : units_(LoadSpeechUnits(model)),
-      encoder_(std::make_unique<SpeechEncoder>(model, type, pool)),
-      heads_(std::make_unique<SpeechHeads>(model, type, pool)) {
-  if (model.decoder) decoder_ = std::make_unique<SpeechDecoder>(model, type, pool);
-}
+    : impl_(std::make_unique<Impl>(model, type, pool)) {}
 
 Recognizer::~Recognizer() = default;
 
-const SpeechConfig& Recognizer::config() const { return encoder_->speech(); }
+const SpeechConfig& Recognizer::config() const { return impl_->encoder.speech(); }
+
+const SpeechUnits& Recognizer::units() const { return *impl_->units; }
 
 double Recognizer::SecondsPerPosition() const { return kFrameSeconds * config().Subsampling(); }
 
 uint64_t Recognizer::bytes() const {
-  return encoder_->bytes() + heads_->bytes() + (decoder_ ? decoder_->bytes() : 0);
+  return impl_->encoder.bytes() + impl_->heads.bytes() +
+         (impl_->decoder ? impl_->decoder->bytes() : 0);
 }
 
 SearchKind Recognizer::Resolve(const SearchOptions& options) const {
+  const SpeechHeads& heads = impl_->heads;
   SearchKind kind = options.kind;
   if (kind == SearchKind::kAuto) {
     const bool spoken = !options.translate;
-    kind = spoken && heads_->has_transducer() ? SearchKind::kTransducer
-           : spoken && heads_->has_ctc()      ? SearchKind::kCtc
-                                              : SearchKind::kAttention;
+    kind = spoken && heads.has_transducer() ? SearchKind::kTransducer
+           : spoken && heads.has_ctc()      ? SearchKind::kCtc
+                                            : SearchKind::kAttention;
   }
   const bool decoder = kind == SearchKind::kAttention || kind == SearchKind::kJoint;
   const bool ctc = kind == SearchKind::kCtc || kind == SearchKind::kJoint;
-  if (decoder && decoder_ == nullptr) Fail("the model has no attention decoder", "another search");
-  if (ctc && !heads_->has_ctc()) Fail("the model has no CTC head", "another search");
-  if (kind == SearchKind::kTransducer && !heads_->has_transducer()) {
+  if (decoder && !impl_->decoder) Fail("the model has no attention decoder", "another search");
+  if (ctc && !heads.has_ctc()) Fail("the model has no CTC head", "another search");
+  if (kind == SearchKind::kTransducer && !heads.has_transducer()) {
     Fail("the model has no transducer", "another search");
   }
   if (options.translate && kind != SearchKind::kAttention) {
@@ -72,31 +87,31 @@ SearchKind Recognizer::Resolve(const SearchOptions& options) const {
   return kind;
 }
 
-Recognition Recognizer::Search(std::span<const float> hidden, const SearchOptions& options) const {
-  const SearchKind kind = Resolve(options);
+Recognition Recognizer::Impl::Search(std::span<const float> hidden, SearchKind kind,
+                                     const SearchOptions& options) const {
   std::vector<Prefix> best;
   if (kind == SearchKind::kTransducer) {
-    TransducerSearch search(*heads_, options.beam, options.max_units_at_once);
+    TransducerSearch search(heads, options.beam, options.max_units_at_once);
     search.Push(hidden);
     best = search.Best();
   } else if (kind == SearchKind::kAttention) {
     const int32_t first = options.translate ? kTranslateUnit : kTranscribeUnit;
-    best = {SearchAttention(*decoder_, decoder_->Remember(hidden), first, options)};
+    best = {SearchAttention(*decoder, decoder->Remember(hidden), first, options)};
   } else {
-    CtcSearch search(options.beam, heads_->units());
-    search.Push(heads_->Ctc(hidden));
+    CtcSearch search(options.beam, heads.units());
+    search.Push(heads.Ctc(hidden));
     best = search.Best();
   }
   if (kind == SearchKind::kJoint) {
-    const DecoderMemory memory = decoder_->Remember(hidden);
+    const DecoderMemory memory = decoder->Remember(hidden);
     for (Prefix& prefix : best) {
-      const double decoded = ScoreText(*decoder_, memory, kTranscribeUnit, prefix.units);
+      const double decoded = ScoreText(*decoder, memory, kTranscribeUnit, prefix.units);
       prefix.log_p = options.ctc_weight * prefix.log_p + (1 - options.ctc_weight) * decoded;
     }
     std::ranges::stable_sort(best, std::greater<>(), &Prefix::log_p);
   }
   Prefix& first = best.front();
-  return {.text = units_->Decode(first.units),
+  return {.text = units->Decode(first.units),
           .units = std::move(first.units),
           .positions = std::move(first.positions),
           .log_p = first.log_p};
@@ -105,22 +120,22 @@ Recognition Recognizer::Search(std::span<const float> hidden, const SearchOption
 Recognition Recognizer::Recognize(std::span<const float> features,
                                   const SearchOptions& options) const {
   const AttentionContext context = options.context.value_or(config().attention);
-  Resolve(options);
+  const SearchKind kind = Resolve(options);
   const auto frames = static_cast<double>(features.size()) / config().front.mel_bins;
   if (features.empty()) return {};
-  Recognition result = Search(encoder_->Run(features, context), options);
+  Recognition result = impl_->Search(impl_->encoder.Run(features, context), kind, options);
   result.audio_seconds = frames * kFrameSeconds;
   return result;
 }
 
 struct RecognizerStream::State {
-  State(const Recognizer& r, const SearchOptions& options, SearchKind k)
+  State(const Recognizer::Impl& r, const SearchOptions& options, SearchKind k)
       : recognizer(r),
         kind(k),
-        encoder(r.encoder(), options.context.value_or(r.config().attention)),
-        ctc(options.beam, r.heads().units()) {
+        encoder(r.encoder, options.context.value_or(r.encoder.speech().attention)),
+        ctc(options.beam, r.heads.units()) {
     if (kind == SearchKind::kTransducer) {
-      transducer.emplace(r.heads(), options.beam, options.max_units_at_once);
+      transducer.emplace(r.heads, options.beam, options.max_units_at_once);
     }
   }
 
@@ -128,12 +143,12 @@ struct RecognizerStream::State {
     if (kind == SearchKind::kTransducer) {
       transducer->Push(hidden);
     } else {
-      ctc.Push(recognizer.heads().Ctc(hidden));
+      ctc.Push(recognizer.heads.Ctc(hidden));
     }
     hidden.clear();
   }
 
-  const Recognizer& recognizer;
+  const Recognizer::Impl& recognizer;
   SearchKind kind;
   EncoderStream encoder;
   CtcSearch ctc;
@@ -147,14 +162,14 @@ RecognizerStream::RecognizerStream(const Recognizer& recognizer, const SearchOpt
   if (kind != SearchKind::kCtc && kind != SearchKind::kTransducer) {
     Fail(std::string(Name(kind)) + " on a stream", "ctc or transducer");
   }
-  state_ = std::make_unique<State>(recognizer, options, kind);
+  state_ = std::make_unique<State>(*recognizer.impl_, options, kind);
 }
 
 RecognizerStream::~RecognizerStream() = default;
 
 void RecognizerStream::Push(std::span<const float> features) {
   state_->frames +=
-      static_cast<int64_t>(features.size()) / state_->recognizer.config().front.mel_bins;
+      static_cast<int64_t>(features.size()) / state_->recognizer.encoder.speech().front.mel_bins;
   state_->encoder.Push(features, &state_->hidden);
   state_->Search();
 }
@@ -167,7 +182,7 @@ void RecognizerStream::Finish() {
 Recognition RecognizerStream::Result() const {
   std::vector<Prefix> best = state_->transducer ? state_->transducer->Best() : state_->ctc.Best();
   Prefix& first = best.front();
-  return {.text = state_->recognizer.units().Decode(first.units),
+  return {.text = state_->recognizer.units->Decode(first.units),
           .units = std::move(first.units),
           .positions = std::move(first.positions),
           .log_p = first.log_p,

@@ -10,9 +10,9 @@
 #include <string>
 #include <vector>
 
+#include "eval/text_metrics.h"
 #include "rondo/audio.h"
 #include "rondo/recognizer.h"
-#include "rondo/text_metrics.h"
 #include "rondo/transcribe.h"
 #include "speech/manifest.h"
 

@@ -1,4 +1,4 @@
-#include "rondo/text_metrics.h"
+#include "eval/text_metrics.h"
 
 #include <gtest/gtest.h>
 

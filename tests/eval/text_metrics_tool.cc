@@ -5,7 +5,7 @@
 
 #include "base/file.h"
 #include "base/strings.h"
-#include "rondo/text_metrics.h"
+#include "eval/text_metrics.h"
 
 int main(int argc, char** argv) {
   if (argc != 2) return 1;
