@@ -112,6 +112,8 @@ std::vector<float> Llama3Factors(const RopeScaling& scaling, int rotary_dim, flo
   return factors;
 }
 
+float YarnAttentionFactor(float factor) { return factor <= 1 ? 1 : 1 + 0.1f * std::log(factor); }
+
 std::optional<RopeScaling> RecoverLlama3(std::span<const float> factors, int rotary_dim,
                                          float theta, int original_max_positions) {
   if (factors.size() != static_cast<size_t>(rotary_dim / 2) || factors.empty()) return std::nullopt;
