@@ -101,7 +101,7 @@ void WriteGated(const Model& model, const std::string& path, const CommonOptions
 int RunCalibrateExit(const CalibrateExitOptions& options, const CommonOptions& common) {
   ThreadPool pool(common.threads);
   const EngineOptions engine_options = ToEngineOptions(options.text.type, options.text.kv);
-  const Model model = LoadModel(options.model);
+  const Model model = LoadAdapted(options.model, common, pool);
   std::vector<int32_t> tokens = EncodeFile(*LoadTokenizer(model.path), options.text.text);
   const auto measure = [&](const Model& of, const std::string& rule) {
     const Engine engine(of, engine_options, pool);

@@ -11,10 +11,11 @@
 namespace rondo::cli {
 
 struct CommonOptions {
-  bool json = false;          // print one JSON object instead of text
-  bool quiet = false;         // no progress on standard error
-  int threads = 0;            // 0: one per CPU
-  std::string simd = "auto";  // instruction set of the kernels
+  bool json = false;                  // print one JSON object instead of text
+  bool quiet = false;                 // no progress on standard error
+  int threads = 0;                    // 0: one per CPU
+  std::string simd = "auto";          // instruction set of the kernels
+  std::vector<std::string> adapters;  // merged into the model, in this order
 };
 
 // How to share; text forms are parsed by plan_flags.cc.
