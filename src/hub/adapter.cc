@@ -135,13 +135,12 @@ void MergeAdapter(const std::string& path, Model* model, ThreadPool& pool) {
          "the model before it was folded: fold it with --adapter");
   }
   if (!fs::exists(path)) Fail(path, "", "no such adapter", "a PEFT directory or a GGUF file");
+  const bool gguf = fs::is_regular_file(path) && ContentOf(path).kind == FileKind::kGguf;
   const std::string directory = AdapterDirectory(path);
-  if (directory.empty() && fs::is_directory(path)) {
-    Fail(path, "", std::string("no ") + kConfig + " in it", "a PEFT directory or a GGUF file");
-  }
-  const bool gguf = directory.empty() && ContentOf(path).kind == FileKind::kGguf;
-  if (directory.empty() && !gguf) {
-    Fail(path, "", "not an adapter", "a PEFT directory or a GGUF file");
+  if (!gguf && directory.empty()) {
+    Fail(path, "",
+         fs::is_directory(path) ? std::string("no ") + kConfig + " in it" : "not an adapter",
+         "a PEFT directory or a GGUF file");
   }
   const Adapter adapter =
       gguf ? ReadGgufAdapter(path, model->config) : ReadPeftAdapter(directory, model->config);

@@ -3,12 +3,12 @@
 #include <gtest/gtest.h>
 
 #include <functional>
-#include <map>
 #include <string>
 #include <vector>
 
 #include "base/temp_dir.h"
 #include "formats/gguf.h"
+#include "hub/gguf_contents.h"
 #include "hub/gguf_model.h"
 #include "hub/gguf_test_models.h"
 #include "rondo/error.h"
@@ -19,56 +19,24 @@ namespace {
 
 using testing::HasSubstr;
 
-// The contents of a small valid file, to be changed and written again.
-struct Contents {
-  std::map<std::string, GgufValue, std::less<>> metadata;
-  std::map<std::string, Tensor, std::less<>> tensors;
-};
-
-Contents ValidLlama(const TempDir& dir) {
-  WriteUniformGguf(RandomGgufModel(SmallGgufConfig("llama")), dir.File("valid.gguf"), DType::kF32);
-  const GgufFile file = GgufFile::Open(dir.File("valid.gguf"));
-  return {file.metadata(), file.tensors()};
-}
-
-void Write(const Contents& contents, const std::string& path) {
-  GgufWriter writer;
-  for (const auto& [key, value] : contents.metadata) {
-    if (const auto* text = std::get_if<std::string>(&value)) writer.SetString(key, *text);
-    if (const auto* flag = std::get_if<bool>(&value)) writer.SetBool(key, *flag);
-    if (const auto* number = std::get_if<int64_t>(&value)) {
-      writer.SetI32(key, static_cast<int32_t>(*number));
-    }
-    if (const auto* number = std::get_if<uint64_t>(&value)) {
-      writer.SetU32(key, static_cast<uint32_t>(*number));
-    }
-    if (const auto* number = std::get_if<double>(&value)) {
-      writer.SetF32(key, static_cast<float>(*number));
-    }
-    if (const auto* numbers = std::get_if<std::vector<int64_t>>(&value)) {
-      writer.SetI32s(key, std::vector<int32_t>(numbers->begin(), numbers->end()));
-    }
-  }
-  for (const auto& [name, tensor] : contents.tensors) writer.AddTensor(name, tensor);
-  writer.Write(path);
-}
-
 Tensor Ones(Shape shape) {
   return Tensor::FromF32(shape, std::vector<float>(static_cast<size_t>(ElementCount(shape)), 1));
 }
 
 struct Refused {
   const char* name;
-  std::function<void(Contents&)> change;
+  std::function<void(GgufContents&)> change;
   std::string field;
   std::string words;
 };
 
 std::vector<Refused> KeyCases() {
   const auto set = [](const char* key, GgufValue value) {
-    return [=](Contents& c) { c.metadata[key] = value; };
+    return [=](GgufContents& c) { c.metadata[key] = value; };
   };
-  const auto erase = [](const char* key) { return [=](Contents& c) { c.metadata.erase(key); }; };
+  const auto erase = [](const char* key) {
+    return [=](GgufContents& c) { c.metadata.erase(key); };
+  };
   return {
       {"NoArchitecture", erase("general.architecture"), "general.architecture", "missing"},
       {"UnknownArchitecture", set("general.architecture", "mamba2"), "general.architecture",
@@ -114,9 +82,11 @@ std::vector<Refused> KeyCases() {
 
 std::vector<Refused> TensorCases() {
   const auto set = [](const char* name, const Tensor& tensor) {
-    return [=](Contents& c) { c.tensors[name] = tensor; };
+    return [=](GgufContents& c) { c.tensors[name] = tensor; };
   };
-  const auto erase = [](const char* name) { return [=](Contents& c) { c.tensors.erase(name); }; };
+  const auto erase = [](const char* name) {
+    return [=](GgufContents& c) { c.tensors.erase(name); };
+  };
   return {
       {"NoEmbedding", erase("token_embd.weight"), "token_embd.weight", "missing tensor"},
       {"NoFinalNorm", erase("output_norm.weight"), "output_norm.weight", "missing tensor"},
@@ -141,7 +111,7 @@ void ExpectRefused(const std::vector<Refused>& cases) {
   TempDir dir;
   for (const Refused& refused : cases) {
     SCOPED_TRACE(refused.name);
-    Contents contents = ValidLlama(dir);
+    GgufContents contents = ContentsOf(SmallGgufConfig("llama"), dir);
     refused.change(contents);
     const std::string path = dir.File(std::string(refused.name) + ".gguf");
     Write(contents, path);
@@ -161,7 +131,7 @@ TEST(GgufRefusedTest, TensorsThatDoNotFit) { ExpectRefused(TensorCases()); }
 
 TEST(GgufRefusedTest, KeysOfNeutralValueAreAccepted) {
   TempDir dir;
-  Contents contents = ValidLlama(dir);
+  GgufContents contents = ContentsOf(SmallGgufConfig("llama"), dir);
   contents.metadata["llama.expert_count"] = uint64_t{0};
   contents.metadata["llama.attention.causal"] = true;
   contents.metadata["llama.rope.scaling.type"] = std::string("none");
