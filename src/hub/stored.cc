@@ -40,7 +40,8 @@ uint64_t StoredBytes(const std::string& path) {
   uint64_t bytes = 0;
   for (const auto& entry : fs::directory_iterator(path)) {
     const fs::path& file = entry.path();
-    const bool weights = file.extension() == ".safetensors" || file.extension() == ".gguf";
+    const bool weights = file.extension() == ".safetensors" || file.extension() == ".gguf" ||
+                         file.filename() == "model.bin";  // CTranslate2's
     const bool adapter = file.filename().string().starts_with("adapter_");
     if (weights && !adapter && entry.is_regular_file()) bytes += entry.file_size();
   }
