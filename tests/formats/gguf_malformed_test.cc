@@ -222,6 +222,20 @@ TEST(GgufMalformedTest, TheValidFormsOfTheseFilesAreAccepted) {
   }
 }
 
+TEST(GgufMalformedTest, DoublesBecomeFloats) {
+  TempDir dir;
+  constexpr uint32_t kTensorF64 = 28;
+  Bytes out = Header(1, 0);
+  PutTensor(out, {.dims = {2}, .type = kTensorF64});
+  out.PadTo(32).Put(2.5).Put(-0.1);
+  std::ofstream(dir.File("m"), std::ios::binary) << out.text();
+  const GgufFile file = GgufFile::Open(dir.File("m"));
+  const Tensor& tensor = file.tensors().find("the.tensor")->second;
+  EXPECT_EQ(tensor.dtype(), DType::kF32);
+  EXPECT_EQ(tensor.f32()[0], 2.5f);
+  EXPECT_EQ(tensor.f32()[1], -0.1f);
+}
+
 TEST(GgufMalformedTest, Header) { ExpectErrors(HeaderCases()); }
 TEST(GgufMalformedTest, Metadata) { ExpectErrors(MetadataCases()); }
 TEST(GgufMalformedTest, Tensors) { ExpectErrors(TensorCases()); }

@@ -102,7 +102,8 @@ TEST(HfRope, UnderBothNames) {
 }
 
 TEST(HfRope, ScalingWorksBesideSlidingWindows) {
-  const ModelConfig c = ReadWith({{"sliding_window", 64}, {"rope_scaling", Yarn()}}, "mistral");
+  const ModelConfig c = ReadWith(
+      {{"sliding_window", 64}, {"num_key_value_heads", 2}, {"rope_scaling", Yarn()}}, "mistral");
   EXPECT_EQ(c.rope_scaling.kind, RopeScalingKind::kYarn);
   EXPECT_TRUE(c.IsLocal(0));
 }

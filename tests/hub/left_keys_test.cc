@@ -27,7 +27,7 @@ TEST(LeftKeys, NullIsAsGoodAsAbsentForEveryKey) {
                       {"rope_parameters", nullptr},
                       {"some_future_key", nullptr},
                       {"head_dim", nullptr}}),
-            ReadWith({}));
+            ReadWith(json::object()));
 }
 
 TEST(LeftKeys, Llama1ByItsFirstConverter) {
@@ -47,7 +47,7 @@ TEST(LeftKeys, WhatConcernsTrainingAndImplementations) {
                       {"resid_pdrop", 0.1},
                       {"_attn_implementation", "sdpa"},
                       {"tokenizer_model_max_length", 2048}}),
-            ReadWith({}));
+            ReadWith(json::object()));
 }
 
 TEST(LeftKeys, ASwitchedOffWindowInAFamilyWithoutWindows) {
@@ -55,7 +55,7 @@ TEST(LeftKeys, ASwitchedOffWindowInAFamilyWithoutWindows) {
                       {"sliding_window", 4096},
                       {"max_window_layers", 28},
                       {"layer_types", {"full_attention", "full_attention"}}}),
-            ReadWith({}));
+            ReadWith(json::object()));
 }
 
 }  // namespace
