@@ -45,6 +45,9 @@ class KvCache {
   int capacity() const;
   int pages() const;          // of 64 positions, shared ones included
   void Truncate(int length);  // forgets later positions
+  // Says before the first position how long the text will be, at least. Matters only to models
+  // whose rotary frequencies depend on it (RopeScaling::DependsOnLength); Engine::Prefill does it.
+  void ExpectLength(int length);
   // Another sequence with the same first positions. Pages are shared until either writes to them.
   KvCache Fork(int length) const;
   // Depth `to` takes over what depth `from` holds for positions [first, first + count).

@@ -29,7 +29,9 @@ enum class NormKind { kRms, kLayer };  // RMSNorm (gain), LayerNorm (gain and bi
 // stored.
 enum class PositionKind { kRope, kLearned, kSinusoidal };
 enum class Activation { kSilu, kGelu, kGeluTanh, kRelu };  // kGelu is the exact erf form
-enum class RopeScalingKind { kNone, kLinear, kLlama3 };
+// How rotary frequencies are changed for texts longer than those of pretraining; the formulas are
+// those of transformers. kDynamic and kLongRope depend on the length of the text.
+enum class RopeScalingKind { kNone, kLinear, kLlama3, kYarn, kDynamic, kLongRope };
 
 struct RopeScaling {
   RopeScalingKind kind = RopeScalingKind::kNone;
@@ -37,7 +39,22 @@ struct RopeScaling {
   // Llama 3 only.
   float low_freq_factor = 1;
   float high_freq_factor = 4;
-  int original_max_positions = 0;
+  int original_max_positions = 0;  // positions of pretraining; not used by kLinear
+  // YaRN only: frequencies with more turns than beta_fast in the original positions stay, those
+  // with fewer than beta_slow are divided by `factor`. `truncate` rounds the border to whole
+  // dimensions.
+  float beta_fast = 32;
+  float beta_slow = 1;
+  bool truncate = true;
+  // YaRN and LongRoPE: factor on cosines and sines.
+  float attention_factor = 1;
+  // LongRoPE only: divisors of the frequencies, [rotary_dim / 2], for texts of up to
+  // original_max_positions and for longer ones.
+  std::vector<float> short_factors;
+  std::vector<float> long_factors;
+  bool DependsOnLength() const {
+    return kind == RopeScalingKind::kDynamic || kind == RopeScalingKind::kLongRope;
+  }
   bool operator==(const RopeScaling&) const = default;
 };
 

@@ -21,8 +21,25 @@ namespace rondo {
 class ThreadPool;  // thread_pool.h
 
 // The quantised types have the block layouts of GGUF; their last dimension is a multiple of the
-// block's length.
-enum class DType { kF32, kF16, kBF16, kQ8_0, kQ4_0, kQ4_1, kQ5_0, kQ5_1, kQ4_K, kQ5_K, kQ6_K };
+// block's length. Those of the last row are read but never written (CanEncode).
+enum class DType {
+  kF32,
+  kF16,
+  kBF16,
+  kQ8_0,
+  kQ4_0,
+  kQ4_1,
+  kQ5_0,
+  kQ5_1,
+  kQ4_K,
+  kQ5_K,
+  kQ6_K,
+  kQ2_K,
+  kQ3_K,
+  kIQ4_NL,
+  kIQ4_XS,
+  kMXFP4,
+};
 
 struct DTypeInfo {
   std::string_view name;  // "f32", "q4_0", …
@@ -32,7 +49,9 @@ struct DTypeInfo {
 
 const DTypeInfo& Info(DType dtype);
 bool IsQuantized(DType dtype);
-// Throws on an unknown name and suggests the nearest.
+// False for types that only other programs write; files that hold them can be read.
+bool CanEncode(DType dtype);
+// Throws on an unknown name and suggests the nearest. Only of types that rondo can write.
 DType DTypeFromName(std::string_view name);
 
 using Shape = std::vector<int64_t>;
@@ -54,6 +73,8 @@ class Tensor {
   static Tensor FromF32(Shape shape, std::span<const float> values);
   // Takes the vector over without a copy.
   static Tensor FromF32(Shape shape, std::vector<float>&& values);
+  // The values of little-endian doubles, rounded to f32. Throws if the size is not 8 · elements.
+  static Tensor FromF64Bytes(Shape shape, std::span<const std::byte> bytes);
   // Owns raw bytes of any type.
   static Tensor FromBytes(DType dtype, Shape shape, std::vector<std::byte> bytes);
 

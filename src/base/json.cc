@@ -132,7 +132,10 @@ int JsonObject::Int(std::string_view key, std::optional<int> fallback) {
 
 double JsonObject::Number(std::string_view key, std::optional<double> fallback) {
   if (fallback && Find(key) == nullptr) return *fallback;
-  const json& value = Required(key, "a number");
+  return ToNumber(key, Required(key, "a number"));
+}
+
+double JsonObject::ToNumber(std::string_view key, const json& value) const {
   if (!value.is_number()) Fail(key, JsonExcerpt(value), "a number");
   const double number = value.get<double>();
   if (!(std::abs(number) <= 1e30)) Fail(key, JsonExcerpt(value), "a number of at most 1e30");
@@ -162,6 +165,15 @@ std::vector<int> JsonObject::Ints(std::string_view key) {
   return out;
 }
 
+std::vector<double> JsonObject::Numbers(std::string_view key) {
+  std::vector<double> out;
+  const json* value = Find(key);
+  if (value == nullptr) return out;
+  if (!value->is_array()) Fail(key, JsonExcerpt(*value), "an array of numbers");
+  for (const json& entry : *value) out.push_back(ToNumber(key, entry));
+  return out;
+}
+
 std::vector<std::string> JsonObject::Strings(std::string_view key) {
   std::vector<std::string> out;
   const json* value = Find(key);
@@ -185,7 +197,7 @@ void JsonObject::Ignore(std::span<const std::string_view> keys) {
 
 void JsonObject::RefuseUnknownKeys() const {
   for (const auto& [key, value] : value_->items()) {
-    if (known_.contains(key)) continue;
+    if (known_.contains(key) || value.is_null()) continue;
     const std::vector<std::string> known(known_.begin(), known_.end());
     const std::string nearest = NearestName(key, known);
     Fail(key, "unknown key with value " + JsonExcerpt(value),

@@ -47,12 +47,14 @@ class JsonObject {
   std::string String(std::string_view key, std::optional<std::string> fallback = {});
   // Empty when absent.
   std::vector<int> Ints(std::string_view key);
+  std::vector<double> Numbers(std::string_view key);
   std::vector<std::string> Strings(std::string_view key);
   JsonObject Object(std::string_view key);
 
   // Keys that may be there and mean nothing to the caller.
   void Ignore(std::span<const std::string_view> keys);
-  // Throws naming the first key that no getter asked for, with the nearest known one.
+  // Throws naming the first key that no getter asked for, with the nearest known one. A key with
+  // value null is no key.
   void RefuseUnknownKeys() const;
 
   std::vector<std::string> Keys() const;
@@ -62,6 +64,7 @@ class JsonObject {
  private:
   const nlohmann::json& Required(std::string_view key, const char* expected);
   int ToInt(std::string_view key, const nlohmann::json& value) const;
+  double ToNumber(std::string_view key, const nlohmann::json& value) const;
 
   const nlohmann::json* value_;
   std::string function_, file_, field_;

@@ -51,7 +51,7 @@ void AddCeiling(Output& out, const BenchResult& result) {
 
 int RunDepthBatching(const BenchCommandOptions& options, const CommonOptions& common) {
   ThreadPool pool(common.threads);
-  const Model model = LoadModel(options.model);
+  const Model model = LoadAdapted(options.model, common, pool);
   const auto tokenizer = LoadTokenizer(model.path);
   const Engine engine(model, ToEngineOptions(options.type, options.kv), pool);
   std::vector<int32_t> text;
@@ -90,7 +90,7 @@ int RunBench(const BenchCommandOptions& options, const CommonOptions& common) {
   ThreadPool pool(common.threads);
   Start start;
   const Stopwatch watch;
-  const Model model = LoadModel(options.model);
+  const Model model = LoadAdapted(options.model, common, pool);
   start.open_seconds = watch.Seconds();
   if (!FindTokenizerFile(model.path).empty()) LoadTokenizer(model.path);
   start.tokenizer_seconds = watch.Seconds() - start.open_seconds;

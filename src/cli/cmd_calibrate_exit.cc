@@ -114,7 +114,7 @@ void CheckTargets(const CalibrateExitOptions& options, const Model& model) {
 int RunCalibrateExit(const CalibrateExitOptions& options, const CommonOptions& common) {
   ThreadPool pool(common.threads);
   const EngineOptions engine_options = ToEngineOptions(options.text.type, options.text.kv);
-  const Model model = LoadModel(options.model);
+  const Model model = LoadAdapted(options.model, common, pool);
   CheckTargets(options, model);
   std::vector<int32_t> tokens = EncodeFile(*LoadTokenizer(model.path), options.text.text);
   const auto measure = [&](const Model& of, const std::string& rule) {

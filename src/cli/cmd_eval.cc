@@ -7,10 +7,13 @@ namespace rondo::cli {
 
 int RunEval(const EvalOptions& options, const CommonOptions& common) {
   if (!options.tasks.tasks.empty()) return RunEvalTasks(options, common);
-  if (!options.speech.manifest.empty()) return RunEvalSpeech(options, common);
+  if (!options.speech.manifest.empty()) {
+    RefuseAdapters(common);
+    return RunEvalSpeech(options, common);
+  }
   ThreadPool pool(common.threads);
   const EngineOptions engine_options = ToEngineOptions(options.text.type, options.text.kv);
-  const Model model = LoadModel(options.model);
+  const Model model = LoadAdapted(options.model, common, pool);
   const auto tokenizer = LoadTokenizer(model.path);
   const auto tokens = EncodeFile(*tokenizer, options.text.text);
   const Engine engine(model, engine_options, pool);

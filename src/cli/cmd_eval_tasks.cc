@@ -105,7 +105,7 @@ void PrintTable(const TaskReport& report) {
 int RunEvalTasks(const EvalOptions& options, const CommonOptions& common) {
   ThreadPool pool(common.threads);
   const EngineOptions engine_options = ToEngineOptions(options.text.type, options.text.kv);
-  const Model model = LoadModel(options.model);
+  const Model model = LoadAdapted(options.model, common, pool);
   const auto tokenizer = LoadTokenizer(model.path);
   const Engine engine(model, engine_options, pool);
   const TaskFlags& flags = options.tasks;

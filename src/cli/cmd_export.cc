@@ -1,6 +1,7 @@
 #include <cstdio>
 
 #include "base/strings.h"
+#include "base/warn.h"
 #include "base/with_file.h"
 #include "cli/output.h"
 #include "cli/outputs.h"
@@ -11,6 +12,18 @@
 #include "rondo/fold.h"
 
 namespace rondo::cli {
+namespace {
+
+// Other programs know no shared layers: each use becomes a layer of its own.
+void WarnOfUnrolling(const Model& model, DType type) {
+  if (!model.plan.SharesAnything()) return;
+  const auto parameters = CountParameters(model.config, IdentityPlan(model.config)).Total();
+  const auto bytes = static_cast<uint64_t>(parameters * Info(type).block_bytes);
+  Warn("export unrolls the shared layers, so that what they save is lost: about " +
+       HumanBytes(bytes) + " will be written; `rondo quantize` keeps them shared");
+}
+
+}  // namespace
 
 int RunExport(const ExportCommandOptions& options, const CommonOptions& common) {
   const bool native = options.format == "native";
@@ -22,7 +35,7 @@ int RunExport(const ExportCommandOptions& options, const CommonOptions& common) 
   }
   ThreadPool pool(common.threads);
   const DType type = ParseStoredType("--type", options.type);
-  Model model = LoadModel(options.model);
+  Model model = LoadAdapted(options.model, common, pool);
   const OutputRules rules = {.inputs = {options.model}, .force = options.force};
   const SaveOptions save = {.force = options.force};
   const SharingPlan plan = native ? model.plan : IdentityPlan(model.config);
@@ -32,7 +45,10 @@ int RunExport(const ExportCommandOptions& options, const CommonOptions& common) 
   } else {
     PrepareDirectory(options.out, rules, bytes);
   }
-  if (!native) model = Unroll(model, pool);
+  if (!native) {
+    WarnOfUnrolling(model, type);
+    model = Unroll(model, pool);
+  }
   model = WithFile(
       {}, [&] { return CutFfn(model, options.ffn_width); }, "--ffn-width");
   if (native) {

@@ -4,6 +4,7 @@
 #include "base/machine.h"
 #include "base/stopwatch.h"
 #include "base/strings.h"
+#include "cli/fold_report.h"
 #include "cli/fold_suggest.h"
 #include "cli/output.h"
 #include "cli/outputs.h"
@@ -27,11 +28,14 @@ Model FoldAsAsked(const Model& model, const SharingPlan& plan, const FoldOptions
 }  // namespace
 
 int RunFold(const FoldCommandOptions& options, const CommonOptions& common) {
-  if (IsSpeechModel(options.model)) return RunFoldSpeech(options, common);
+  if (IsSpeechModel(options.model)) {
+    RefuseAdapters(common);
+    return RunFoldSpeech(options, common);
+  }
   const Stopwatch watch;
   ThreadPool pool(common.threads);
   const DType store = ParseStoredType("--store", options.store);
-  const Model model = LoadModel(options.model);
+  const Model model = LoadAdapted(options.model, common, pool);
   const FoldOptions fold = ParseFoldOptions(options.plan, model.config);
   if (options.suggest) return RunSuggest(model, fold, options, common, pool);
 
@@ -52,6 +56,7 @@ int RunFold(const FoldCommandOptions& options, const CommonOptions& common) {
   out.Add("parameters_shared", count.shared);
   out.Add("parameters_residual", count.residual);
   out.Add("parameters_logical", count.logical);
+  AddFoldBytes(folded, options, &out);
   out.Add("calibrated", !options.calibrate.empty());
   out.Add("seconds", watch.Seconds());
   out.Add("peak_memory_bytes", PeakMemoryBytes());

@@ -2,6 +2,7 @@
 
 #include "base/machine.h"
 #include "base/stopwatch.h"
+#include "cli/fold_report.h"
 #include "cli/fold_suggest.h"
 #include "cli/output.h"
 #include "cli/outputs.h"
@@ -77,6 +78,7 @@ int RunFoldSpeech(const FoldCommandOptions& options, const CommonOptions& common
   out.Add("parameters_encoder", after.encoder.NonEmbedding());
   out.Add("parameters_encoder_before", before.encoder.NonEmbedding());
   out.Add("parameters_total", after.Total());
+  AddFoldBytes(model.encoder, options, &out);
   out.Add("calibrated", !options.calibrate.empty());
   out.Add("seconds", watch.Seconds());
   out.Add("peak_memory_bytes", PeakMemoryBytes());

@@ -132,7 +132,7 @@ class Conversation {
 int RunGenerate(const GenerateCommandOptions& options, const CommonOptions& common) {
   ThreadPool pool(common.threads);
   const EngineOptions engine_options = ToEngineOptions(options.sample.type, options.sample.kv);
-  const Model model = LoadModel(options.model);
+  const Model model = LoadAdapted(options.model, common, pool);
   const auto tokenizer = LoadTokenizer(model.path);
   const std::string text = PromptText(options, *tokenizer);
   const auto prompt =
@@ -171,7 +171,7 @@ int RunGenerate(const GenerateCommandOptions& options, const CommonOptions& comm
 int RunChat(const ChatCommandOptions& options, const CommonOptions& common) {
   ThreadPool pool(common.threads);
   const EngineOptions engine_options = ToEngineOptions(options.sample.type, options.sample.kv);
-  const Model model = LoadModel(options.model);
+  const Model model = LoadAdapted(options.model, common, pool);
   const auto tokenizer = LoadTokenizer(model.path);
   const Engine engine(model, engine_options, pool);
   Conversation conversation(engine, *tokenizer, options);

@@ -9,6 +9,7 @@
 #include "base/strings.h"
 #include "cli/output.h"
 #include "cli/plan_flags.h"
+#include "hub/stored.h"
 #include "report/plan_picture.h"
 #include "rondo/model.h"
 #include "rondo/speech_model.h"
@@ -53,6 +54,20 @@ void AddShape(const ModelConfig& config, Output* out) {
   out->Add("max_positions", config.max_positions);
 }
 
+// What is on disk: bytes of the weight files, and how many tensors and bytes each type has.
+void AddStored(const std::string& path, const Weights& weights, Output* out) {
+  out->Add("file_bytes", static_cast<int64_t>(StoredBytes(path)));
+  std::string json, text;
+  for (const StoredType& type : StoredTypes(path, weights)) {
+    const std::string bytes = std::to_string(type.bytes), count = std::to_string(type.tensors);
+    json += (json.empty() ? "" : ", ") + std::string("\"") + type.name +
+            "\": {\"tensors\": " + count + ", \"bytes\": " + bytes + "}";
+    text += (text.empty() ? "" : "; ") + type.name + ": " + count + " tensors, " +
+            HumanBytes(type.bytes);
+  }
+  out->AddJson("types", "{" + json + "}", text);
+}
+
 }  // namespace
 
 int RunInspect(const InspectOptions& options, const CommonOptions& common) {
@@ -87,6 +102,7 @@ int RunInspect(const InspectOptions& options, const CommonOptions& common) {
   out.HideLast();
   out.Add("bytes", bytes);
   if (!stored) out.HideLast();
+  if (stored) AddStored(options.model, model.weights, &out);
   out.AddJson("plan", PlanToJson(model.plan));
   if (!common.json) {
     const bool color = isatty(STDOUT_FILENO) == 1;

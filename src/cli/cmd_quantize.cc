@@ -75,7 +75,7 @@ bool WritesNative(const std::string& layout, const SharingPlan& plan) {
   if (layout != "llama.cpp") Fail("--layout", "'" + layout + "'", "auto, rondo or llama.cpp");
   if (shares) {
     Fail("--layout", "a model with shared layers, residuals or prefix vectors",
-         "rondo, or what `rondo export` unrolled");
+         "rondo; or what `rondo export` unrolled, which is as large as before the fold");
   }
   return false;
 }
@@ -124,6 +124,7 @@ TypeChoice ChooseSpeechTypes(const SpeechModel& model, const QuantizeOptions& op
 // A directory with model.gguf, rounded to nearest.
 int QuantizeSpeech(const QuantizeCommandOptions& options, const CommonOptions& common) {
   const Stopwatch watch;
+  RefuseAdapters(common);
   const QuantizeOptions quantize = ParseOptions(options);
   if (!options.calibrate.empty() || !options.evaluate.empty()) {
     Fail(options.calibrate.empty() ? "--evaluate" : "--calibrate", "a speech model",
@@ -154,7 +155,7 @@ int RunQuantize(const QuantizeCommandOptions& options, const CommonOptions& comm
   const Stopwatch watch;
   const QuantizeOptions quantize = ParseOptions(options);
   ThreadPool pool(common.threads);
-  const Model model = LoadModel(options.model);
+  const Model model = LoadAdapted(options.model, common, pool);
   const bool native = WritesNative(options.layout, model.plan);
   const TypeChoice choice = ChooseTypes(model, quantize);
   CheckTarget(options, StoredBytes(model.weights, choice.types));
@@ -163,6 +164,7 @@ int RunQuantize(const QuantizeCommandOptions& options, const CommonOptions& comm
     Write(model, choice.types, native, options.out, pool, common.quiet, save);
   } else {
     const auto tokens = EncodeFile(*LoadTokenizer(model.path), options.calibrate);
+    WarnOfFewTokens(options.calibrate, tokens.size(), options.calibrate_tokens, 0);
     const Model fitted = QuantizeCalibrated(
         model, choice.types, tokens,
         {.context = options.calibrate_context, .max_tokens = options.calibrate_tokens}, pool,

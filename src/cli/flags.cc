@@ -25,6 +25,13 @@ void AddCommon(CLI::App* app, CommonOptions* common) {
       "pre-tokenizer of a vocabulary whose file names none: llama-bpe, qwen2, gpt-2, …");
 }
 
+void AddAdapter(CLI::App* app, CommonOptions* common) {
+  app->add_option("--adapter", common->adapters,
+                  "LoRA adapter to merge into the model: a PEFT directory or a GGUF file; may be "
+                  "repeated")
+      ->allow_extra_args(false);
+}
+
 void AddPlan(CLI::App* app, PlanFlags* plan) {
   app->add_option("--order", plan->order,
                   "identity, cycle, sequence, middle-cycle or middle-sequence; "
@@ -217,6 +224,7 @@ void AddFold(CLI::App& app, AllOptions& all, std::function<int()>* run) {
   CLI::App* command = app.add_subcommand("fold", "fold a model into a relaxed recursive one");
   FoldCommandOptions& fold = all.fold;
   AddModel(command, &fold.model);
+  AddAdapter(command, &all.common);
   command->add_option("--out,-o", fold.out, "directory to write")->required();
   AddForce(command, &fold.force);
   AddPlan(command, &fold.plan);
@@ -246,6 +254,7 @@ void AddMeasures(CLI::App& app, AllOptions& all, std::function<int()>* run) {
   CLI::App* eval =
       app.add_subcommand("eval", "perplexity on text, scores on tasks, errors on speech");
   AddModel(eval, &all.eval.model);
+  AddAdapter(eval, &all.common);
   CLI::Option* text = AddText(eval, &all.eval.text);
   CLI::Option* tasks = AddTasks(eval, &all.eval.tasks);
   CLI::Option* speech = AddSpeech(eval, &all.eval.speech);
@@ -270,6 +279,7 @@ void AddCalibrateExit(CLI::App& app, AllOptions& all, std::function<int()>* run)
       "calibrate-exit", "what leaving the loops early saves and costs on a text, by threshold");
   CalibrateExitOptions& options = all.calibrate_exit;
   AddModel(command, &options.model);
+  AddAdapter(command, &all.common);
   AddText(command, &options.text)->required();
   command->add_option("--exit", options.rule, "confidence, entropy, hidden-change or gate")
       ->capture_default_str();
@@ -293,6 +303,7 @@ void AddCalibrateExit(CLI::App& app, AllOptions& all, std::function<int()>* run)
 void AddWriters(CLI::App& app, AllOptions& all, std::function<int()>* run) {
   CLI::App* generate = app.add_subcommand("generate", "continue a prompt");
   AddModel(generate, &all.generate.model);
+  AddAdapter(generate, &all.common);
   auto* prompt = generate->add_option("--prompt,-p", all.generate.prompt, "text to continue");
   generate->add_option("--prompt-file", all.generate.prompt_file, "file with the text to continue")
       ->excludes(prompt);
@@ -304,6 +315,7 @@ void AddWriters(CLI::App& app, AllOptions& all, std::function<int()>* run) {
 
   CLI::App* chat = app.add_subcommand("chat", "talk with a model, a line at a time");
   AddModel(chat, &all.chat.model);
+  AddAdapter(chat, &all.common);
   chat->add_option("--system", all.chat.system, "system message");
   all.chat.sample.max_tokens = 512;
   AddSampling(chat, &all.chat.sample);
@@ -315,6 +327,7 @@ void AddQuantize(CLI::App& app, AllOptions& all, std::function<int()>* run) {
   CLI::App* command = app.add_subcommand("quantize", "a model in blocks of 4 to 8 bits, as GGUF");
   QuantizeCommandOptions& quantize = all.quantize;
   AddModel(command, &quantize.model);
+  AddAdapter(command, &all.common);
   command
       ->add_option("--type", quantize.type,
                    "linears: q8_0, q4_0, q4_1, q5_0, q5_1, q4_k, q5_k or q6_k")
@@ -357,6 +370,7 @@ void AddExport(CLI::App& app, AllOptions& all, std::function<int()>* run) {
   CLI::App* command = app.add_subcommand(
       "export", "unrolled and merged, for transformers or llama.cpp; or narrower");
   AddModel(command, &all.export_model.model);
+  AddAdapter(command, &all.common);
   command
       ->add_option("--format", all.export_model.format,
                    "hf, gguf or native (rondo's own, folded as it is)")
@@ -380,6 +394,7 @@ void AddBench(CLI::App& app, AllOptions& all, std::function<int()>* run) {
   CLI::App* command = app.add_subcommand("bench", "speed of a model and what its memory allows");
   BenchOptions& bench = all.bench.bench;
   AddModel(command, &all.bench.model);
+  AddAdapter(command, &all.common);
   command->add_option("--prefill", bench.prefill, "tokens of the prompt; 0: none")
       ->capture_default_str();
   command->add_option("--decode", bench.decode, "tokens each sequence writes; 0: none")

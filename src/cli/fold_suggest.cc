@@ -67,7 +67,10 @@ void PrintCurve(const SuggestReport& report) {
 }  // namespace
 
 std::vector<int32_t> CalibrationTokens(const Model& model, const FoldCommandOptions& options) {
-  return EncodeFile(*LoadTokenizer(model.path), options.calibrate);
+  auto tokens = EncodeFile(*LoadTokenizer(model.path), options.calibrate);
+  constexpr int64_t kLeast = 8192;  // docs/calibration.md
+  WarnOfFewTokens(options.calibrate, tokens.size(), options.calibrate_tokens, kLeast);
+  return tokens;
 }
 
 CalibrateOptions ToCalibrateOptions(const FoldCommandOptions& options) {

@@ -16,6 +16,7 @@ struct CommonOptions {
   int threads = 0;            // 0: one per CPU
   std::string simd = "auto";  // instruction set of the kernels
   std::string pre_tokenizer;  // of vocabularies whose files name none
+  std::vector<std::string> adapters;  // merged into the model, in this order
 };
 
 // How to share; text forms are parsed by plan_flags.cc.

@@ -44,8 +44,8 @@ void Output::Add(const std::string& name, const std::string& value) {
                       nlohmann::json(value).dump(-1, ' ', false, Handler::replace)});
 }
 
-void Output::AddJson(const std::string& name, const std::string& json) {
-  entries_.push_back({name, "", json});
+void Output::AddJson(const std::string& name, const std::string& json, const std::string& text) {
+  entries_.push_back({name, text, json});
 }
 
 void Output::HideLast() { entries_.back().text.clear(); }

@@ -21,8 +21,8 @@ class Output {
   void Add(const std::string& name, bool value);
   void Add(const std::string& name, const std::string& value);
   void Add(const std::string& name, const char* value) { Add(name, std::string(value)); }
-  // A value that is JSON already; left out of the text form.
-  void AddJson(const std::string& name, const std::string& json);
+  // A value that is JSON already; the text form has `text`, or leaves it out.
+  void AddJson(const std::string& name, const std::string& json, const std::string& text = {});
   // Leaves what was added last out of the text form: something else there shows it better.
   void HideLast();
 

@@ -3,11 +3,39 @@
 #include <algorithm>
 
 #include "base/strings.h"
+#include "base/warn.h"
 #include "kernels/matmul.h"
+#include "rondo/adapter.h"
 #include "rondo/error.h"
 #include "text/unicode/text_source.h"
 
 namespace rondo::cli {
+
+Model LoadAdapted(const std::string& path, const CommonOptions& common, ThreadPool& pool) {
+  Model model = LoadModel(path);
+  for (const std::string& adapter : common.adapters) MergeAdapter(adapter, &model, pool);
+  return model;
+}
+
+void RefuseAdapters(const CommonOptions& common) {
+  if (common.adapters.empty()) return;
+  throw Error({.function = "RefuseAdapters",
+               .problem = "an adapter for a speech model",
+               .expected = "a language model",
+               .field = "--adapter"});
+}
+
+void WarnOfFewTokens(const std::string& text, size_t tokens, int64_t asked, int64_t least) {
+  const auto have = static_cast<int64_t>(tokens);
+  if (have < asked) {
+    Warn(text + ": " + WithThousands(have) + " tokens, fewer than the " + WithThousands(asked) +
+         " asked for by --calibrate-tokens; all of them are used");
+  }
+  if (const int64_t used = std::min(have, asked); used < least) {
+    Warn("calibration on " + WithThousands(used) + " tokens; below " + WithThousands(least) +
+         " the fit follows the text more than the model");
+  }
+}
 
 DType ParseStoredType(const char* flag, const std::string& name) {
   const std::vector<std::string> names = {"f32", "bf16", "f16"};

@@ -15,6 +15,14 @@
 
 namespace rondo::cli {
 
+// The model of a command with its --adapter merged.
+Model LoadAdapted(const std::string& path, const CommonOptions& common, ThreadPool& pool);
+// Throws if --adapter was given; for speech models, which take none.
+void RefuseAdapters(const CommonOptions& common);
+
+// Warns when a calibration will see fewer tokens than were asked for, or than `least`.
+void WarnOfFewTokens(const std::string& text, size_t tokens, int64_t asked, int64_t least);
+
 // A type to store matrices in: f32, bf16 or f16. Throws naming the flag.
 DType ParseStoredType(const char* flag, const std::string& name);
 

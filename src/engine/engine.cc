@@ -55,11 +55,6 @@ void CheckPosition(const ModelConfig& config, int position) {
        learned ? "0 to " + std::to_string(config.max_positions - 1) : "0 or more");
 }
 
-std::vector<float> Frequencies(const ModelConfig& config, bool local) {
-  if (config.positions != PositionKind::kRope) return {};
-  return RopeFrequencies(config, local);
-}
-
 }  // namespace
 
 struct Engine::Impl {
@@ -69,8 +64,8 @@ struct Engine::Impl {
         options(engine_options),
         pool(thread_pool),
         weights(model, options.weights, pool),
-        frequencies(Frequencies(config, false)),
-        local_frequencies(Frequencies(config, true)) {}
+        rope(config, false),
+        local_rope(config, true) {}
 
   KvType kv_type() const {
     return options.kv.value_or(weights.head().weight->type() == DType::kF32 ? KvType::kF32
@@ -79,8 +74,8 @@ struct Engine::Impl {
 
   LayerContext Context(const Tap& tap, Workspace& space) const {
     return {.config = config,
-            .rope_frequencies = frequencies,
-            .local_rope_frequencies = local_frequencies,
+            .rope = rope,
+            .local_rope = local_rope,
             .tap = tap,
             .space = space,
             .pool = pool};
@@ -94,8 +89,7 @@ struct Engine::Impl {
   EngineOptions options;
   ThreadPool& pool;
   PackedModel weights;
-  std::vector<float> frequencies;
-  std::vector<float> local_frequencies;
+  Rope rope, local_rope;
   mutable WorkspacePool spaces;
 };
 
@@ -133,7 +127,8 @@ std::vector<LayerSpan> Engine::Impl::Prepare(std::span<const RowSpan> spans) con
                         .depth = span.depth,
                         .kv = span.cache->state_->sequence.At(span.depth),
                         .first_position = span.first_position,
-                        .count = span.count});
+                        .count = span.count,
+                        .text_length = span.cache->state_->expected});
   }
   for (const auto& [at, length] : lengths) {
     at.first->state_->lengths[static_cast<size_t>(at.second)] = length;
@@ -250,6 +245,7 @@ std::vector<float> Engine::Prefill(KvCache& cache, std::span<const int32_t> toke
   // Before anything is computed, so that a refused prompt leaves the cache as it was.
   CheckTokens(config, tokens);
   CheckPosition(config, first + static_cast<int>(tokens.size()) - 1);
+  cache.ExpectLength(first + static_cast<int>(tokens.size()));
   const auto d = static_cast<size_t>(config.d_model), vocab = static_cast<size_t>(config.vocab);
   std::vector<float> logits(all_logits ? CheckedMul(tokens.size(), vocab) : vocab);
   std::vector<float> hidden(std::min(tokens.size(), kPrefillRows) * d);

@@ -114,7 +114,7 @@ KvCache KvPool::NewCache(int capacity) const {
   }
   const auto depths = static_cast<size_t>(state_->pages->depths());
   return KvCache(std::make_unique<KvCache::State>(
-      KvCache::State{capacity, KvSequence(state_->pages), std::vector<int>(depths)}));
+      KvCache::State{capacity, KvSequence(state_->pages), std::vector<int>(depths), 0}));
 }
 
 KvCache::KvCache(std::unique_ptr<State> state) : state_(std::move(state)) {}
@@ -141,8 +141,11 @@ void KvCache::Truncate(int length) {
                  .field = {}});
   }
   for (int& computed : state_->lengths) computed = std::min(computed, length);
+  if (length == 0) state_->expected = 0;
   state_->sequence.Trim(*std::max_element(state_->lengths.begin(), state_->lengths.end()));
 }
+
+void KvCache::ExpectLength(int length) { state_->expected = std::max(state_->expected, length); }
 
 KvCache KvCache::Fork(int length) const {
   KvCache copy(std::make_unique<State>(*state_));

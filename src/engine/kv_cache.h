@@ -70,6 +70,7 @@ struct KvCache::State {
   int capacity = 0;
   KvSequence sequence;
   std::vector<int> lengths;  // [depths] positions computed
+  int expected = 0;          // positions that the text is known to have
 };
 
 }  // namespace rondo

@@ -25,6 +25,7 @@ struct Batch {
   std::vector<Segment> segments;
   std::vector<int> positions;  // [rows] in the pages
   std::vector<int> turns;      // [rows] in the sequence, for rotary embedding
+  std::vector<int> lengths;    // [rows] of the text, as far as they are known
   int64_t rows = 0;
 
   explicit Batch(std::span<const LayerSpan> all) : spans(all) {
@@ -37,6 +38,7 @@ struct Batch {
       for (int i = 0; i < span.count; ++i) {
         positions.push_back(span.first_position + i);
         turns.push_back(span.first_stored + span.first_position + i);
+        lengths.push_back(std::max(span.text_length, turns.back() + 1));
       }
     }
   }
@@ -175,13 +177,13 @@ void FinishQkv(const LayerContext& c, const Batch& batch, const Qkv& qkv) {
     if (qkv.q) Norm(c, batch, Module::kQNorm, qkv.q, config.heads, config.head_dim, qkv.q);
     Norm(c, batch, Module::kKNorm, qkv.k, config.kv_heads, config.head_dim, qkv.k);
   }
-  const auto angles = c.space.angles.Get(batch.turns, c.rope_frequencies);
-  const auto local_angles = c.space.local_angles.Get(batch.turns, c.local_rope_frequencies);
+  const auto angles = c.space.angles.Get(batch.turns, batch.lengths, c.rope);
+  const auto local_angles = c.space.local_angles.Get(batch.turns, batch.lengths, c.local_rope);
   std::vector<const LayerSpan*> owners;
   for (const LayerSpan& span : batch.spans) {
     owners.insert(owners.end(), static_cast<size_t>(span.count), &span);
   }
-  const size_t turn_size = 2 * c.rope_frequencies.size();
+  const size_t turn_size = 2 * c.rope.frequencies();
   ForRows(c.pool, batch.rows, q_width + 2 * kv_width, [&](int64_t r) {
     const auto row = static_cast<size_t>(r);
     const LayerSpan& owner = *owners[row];

@@ -26,6 +26,8 @@ struct LayerSpan {
   KvView kv;
   int first_position;
   int count;
+  // Positions that the whole text is known to have; 0: those up to each row.
+  int text_length = 0;
   // Speech models. What all rows see instead of the keys up to their own (attention.h): all keys of
   // the spans of a call are stored before the first of them attends.
   KeyRange keys = {};
@@ -39,8 +41,8 @@ struct LayerSpan {
 
 struct LayerContext {
   const ModelConfig& config;
-  std::span<const float> rope_frequencies;  // empty with learned positions
-  std::span<const float> local_rope_frequencies;
+  const Rope& rope;  // empty with learned positions
+  const Rope& local_rope;
   const Tap& tap;
   Workspace& space;
   ThreadPool& pool;

@@ -7,10 +7,12 @@
 
 namespace rondo {
 
-// `wanted`, or without it what the file has: quantised types and bf16 as they are, f16 as f32.
+// `wanted`, or without it what the file has: quantised types and bf16 as they are; f16 and the
+// types that have no kernel as f32.
 inline DType PackedType(const Tensor& tensor, std::optional<DType> wanted) {
   if (wanted) return *wanted;
-  return tensor.dtype() == DType::kF16 ? DType::kF32 : tensor.dtype();
+  const bool has_kernel = tensor.dtype() != DType::kF16 && CanEncode(tensor.dtype());
+  return has_kernel ? tensor.dtype() : DType::kF32;
 }
 
 }  // namespace rondo

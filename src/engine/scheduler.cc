@@ -83,6 +83,7 @@ struct Scheduler::Impl {
   void LeaveEarly(Sequence& sequence, Flight& flight);
   void Retire();
   void Keep(Sequence& sequence);
+  bool MayShare(const Sequence& sequence) const;
 
   const Engine& engine;
   const Tokenizer& tokenizer;
@@ -199,7 +200,7 @@ void Scheduler::Impl::Admit() {
     }
     const auto prompt = std::span(sequence->tokens());
     std::optional<KvCache> prefix;
-    if (options.reuse_prefixes) prefix = prefixes.Find(prompt, sequence->loops());
+    if (MayShare(*sequence)) prefix = prefixes.Find(prompt, sequence->loops());
     bool room = MakeRoom(*sequence, prefix ? prefix->pages() : 0);
     if (!room && prefix) {  // its own beginning may be what takes the room
       prefix.reset();
@@ -416,6 +417,14 @@ void Scheduler::Impl::LeaveEarly(Sequence& sequence, Flight& flight) {
   }
 }
 
+// Where rotary frequencies depend on the length, the keys of a long prompt fit no other one. Those
+// of a prompt within the original positions fit all such prompts.
+bool Scheduler::Impl::MayShare(const Sequence& sequence) const {
+  if (!options.reuse_prefixes) return false;
+  const RopeScaling& scaling = engine.config().rope_scaling;
+  return !scaling.DependsOnLength() || sequence.prompt_size() <= scaling.original_max_positions;
+}
+
 // Leading positions that the last loop has computed are good for others.
 void Scheduler::Impl::Keep(Sequence& sequence) {
   const LoopShape& shape = engine.loops();
@@ -435,7 +444,7 @@ void Scheduler::Impl::Retire() {
     if (!sequence->done()) continue;
     const Generation& result = sequence->generation();
     std::erase_if(fills, [&](const KvFill& fill) { return fill.cache == &*sequence->cache; });
-    if (options.reuse_prefixes && result.reason != StopReason::kError) Keep(*sequence);
+    if (MayShare(*sequence) && result.reason != StopReason::kError) Keep(*sequence);
     {
       std::lock_guard lock(mutex);
       ++(result.reason == StopReason::kCancelled ? stats.cancelled : stats.finished);

@@ -73,6 +73,7 @@ Sequence::Sequence(uint64_t id, Request request, const Engine& engine, const Tok
 
 void Sequence::Start(KvCache own_cache, int reused) {
   cache.emplace(std::move(own_cache));
+  cache->ExpectLength(prompt_size());
   entered = generation_.reused_tokens = reused;
   watch_.Restart();
 }

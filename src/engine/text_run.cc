@@ -7,6 +7,7 @@ namespace rondo {
 void TextRun::Start(std::span<const int32_t> tokens) {
   cache_.Truncate(0);
   rows_ = tokens.size();
+  cache_.ExpectLength(static_cast<int>(rows_));
   std::vector<int> positions(rows_);
   std::iota(positions.begin(), positions.end(), 0);
   hidden_.resize(rows_ * static_cast<size_t>(engine_->config().d_model));

@@ -35,19 +35,22 @@ class ScratchBuffer {
 // The angles of the positions asked for last: all layers of a step share them.
 class AngleCache {
  public:
-  // Rows of RopeAngles(positions, frequencies); empty without frequencies.
-  std::span<const float> Get(std::span<const int> positions, std::span<const float> frequencies) {
-    if (frequencies_ != frequencies.data() || !std::ranges::equal(positions_, positions)) {
+  // rope.Angles(positions, lengths)
+  std::span<const float> Get(std::span<const int> positions, std::span<const int> lengths,
+                             const Rope& rope) {
+    if (rope_ != &rope || !std::ranges::equal(positions_, positions) ||
+        !std::ranges::equal(lengths_, lengths)) {
       positions_.assign(positions.begin(), positions.end());
-      frequencies_ = frequencies.data();
-      angles_ = RopeAngles(positions, frequencies);
+      lengths_.assign(lengths.begin(), lengths.end());
+      rope_ = &rope;
+      angles_ = rope.Angles(positions, lengths);
     }
     return angles_;
   }
 
  private:
-  std::vector<int> positions_;
-  const float* frequencies_ = nullptr;
+  std::vector<int> positions_, lengths_;
+  const Rope* rope_ = nullptr;
   std::vector<float> angles_;
 };
 

@@ -32,6 +32,8 @@ Divergence Compare(const Engine& a, const Engine& b, std::span<const int32_t> to
     const auto first = static_cast<size_t>(window.end - window.begin - window.scored);
     cache_a.Truncate(0);
     cache_b.Truncate(0);
+    cache_a.ExpectLength(static_cast<int>(ids.size()));
+    cache_b.ExpectLength(static_cast<int>(ids.size()));
     for (size_t begin = 0; begin < ids.size(); begin += kLogitRows) {
       const auto chunk = ids.subspan(begin, std::min<size_t>(kLogitRows, ids.size() - begin));
       const std::vector<float> rows_a = a.Prefill(cache_a, chunk, true);

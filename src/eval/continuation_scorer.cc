@@ -125,6 +125,7 @@ ContinuationScorer::Job ContinuationScorer::SharedJob(size_t example, const Toke
       .caches = {}, .tokens = std::span(rows.front().input).first(common), .first = 0, .wants = {}};
   for (size_t c = 0; c < CacheCount(); ++c) {
     job.caches.push_back(pages_->NewCache(static_cast<int>(LongestInput(rows))));
+    job.caches.back().ExpectLength(static_cast<int>(LongestInput(rows)));
   }
   for (size_t r = 0; r < rows.size(); ++r) AddWants(rows[r], example, r, 0, common, job.wants);
   std::ranges::stable_sort(job.wants, {}, &Want::position);

@@ -8,6 +8,7 @@ namespace rondo {
 void ForEachLogits(const Engine& engine, KvCache& cache, std::span<const int32_t> ids,
                    const std::function<void(int64_t, std::span<const float>)>& visit) {
   const auto vocab = static_cast<size_t>(engine.config().vocab);
+  cache.ExpectLength(static_cast<int>(ids.size()));
   for (size_t begin = 0; begin < ids.size(); begin += kLogitRows) {
     const size_t count = std::min<size_t>(kLogitRows, ids.size() - begin);
     const std::vector<float> logits = engine.Prefill(cache, ids.subspan(begin, count), true);

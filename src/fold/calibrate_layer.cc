@@ -193,13 +193,12 @@ void LayerRunner::MakeSpans(int64_t count) {
             .depth = 0,
             .kv = sequences_.back().At(0),
             .first_position = 0,
-            .count = context_};
+            .count = context_,
+            .text_length = context_};
     if (!config.causal) span.keys = {0, context_};
   }
-  if (config.positions == PositionKind::kRope) {
-    frequencies_ = RopeFrequencies(config, false);
-    local_frequencies_ = RopeFrequencies(config, true);
-  }
+  rope_ = Rope(config, false);
+  local_rope_ = Rope(config, true);
 }
 
 std::vector<float> LayerRunner::Embed(const Model& model) const {
@@ -227,8 +226,8 @@ void LayerRunner::Run(const DenseLayer& layer, int depth, std::vector<float>& hi
     span.depth = depth;
   }
   RunLayer({.config = config_,
-            .rope_frequencies = frequencies_,
-            .local_rope_frequencies = local_frequencies_,
+            .rope = rope_,
+            .local_rope = local_rope_,
             .tap = tap,
             .space = space_,
             .pool = pool_},

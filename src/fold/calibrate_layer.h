@@ -77,7 +77,7 @@ class LayerRunner {
   std::vector<float> rows_;      // instead of tokens
   std::vector<KvSequence> sequences_;
   std::vector<LayerSpan> spans_;
-  std::vector<float> frequencies_, local_frequencies_;
+  Rope rope_, local_rope_;
   Workspace space_;
 };
 

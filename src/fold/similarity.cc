@@ -54,6 +54,7 @@ TieProbe::TieProbe(const Model& model, const Engine& engine, std::span<const int
               pool),
       cache_(engine.NewCache(static_cast<int>(runner_.rows()))),
       rows_{&cache_, 0, 0, static_cast<int>(runner_.rows())} {
+  cache_.ExpectLength(rows_.count);
   inputs_.push_back(runner_.Embed(model));
   for (int depth = 0; depth < depths_; ++depth) {
     inputs_.push_back(inputs_.back());

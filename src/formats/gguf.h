@@ -1,8 +1,9 @@
 // GGUF v2/v3 container: metadata and tensors. Knows nothing about models.
 //
 // No size, count or offset in the file is trusted: everything is checked against the file's length
-// before use, and every violation is a rondo::Error naming file and field. Parts of split models
-// and big-endian files are refused.
+// before use, and every violation is a rondo::Error naming file and field. Big-endian files are
+// refused. A model split into parts (NAME-00001-of-00003.gguf …) is one file here, whichever part
+// is named; its metadata are those of the first.
 #pragma once
 
 #include <cstdint>
@@ -23,7 +24,7 @@ class MappedFile;
 
 // Integers of all widths become int64/uint64; f32/f64 become double; arrays are homogeneous. The
 // strings of an array, of which vocabularies have hundreds of thousands, stay in the mapped file:
-// valid as long as the GgufFile or one of its tensors.
+// valid as long as the GgufFile.
 using GgufValue =
     std::variant<int64_t, uint64_t, double, bool, std::string, std::vector<int64_t>,
                  std::vector<double>, std::vector<bool>, std::vector<std::string_view>>;
@@ -34,8 +35,9 @@ class GgufFile {
 
   const std::string& path() const { return path_; }
   const std::map<std::string, GgufValue, std::less<>>& metadata() const { return metadata_; }
-  // Tensors by name, shape outermost first ([out, in]), memory-mapped.
+  // Tensors by name, shape outermost first ([out, in]), memory-mapped; doubles are copied as f32.
   const std::map<std::string, Tensor, std::less<>>& tensors() const { return tensors_; }
+  uint64_t file_bytes() const { return file_bytes_; }  // of all parts
 
   bool Has(std::string_view key) const;
   // Typed access; the value must have (or losslessly convert to) the type. Without a fallback a
@@ -52,8 +54,12 @@ class GgufFile {
   const std::vector<double>& Floats(std::string_view key) const;
 
  private:
+  static GgufFile OpenPart(const std::string& path);
+  void AddParts(int64_t count);
+
   std::string path_;
   std::shared_ptr<const MappedFile> mapped_;
+  uint64_t file_bytes_ = 0;
   std::map<std::string, GgufValue, std::less<>> metadata_;
   std::map<std::string, Tensor, std::less<>> tensors_;
 };

@@ -4,6 +4,7 @@
 #include <span>
 #include <utility>
 
+#include "base/checked.h"
 #include "base/file.h"
 #include "formats/gguf.h"
 #include "formats/gguf_types.h"
@@ -209,6 +210,7 @@ GgufValue ReadValue(Cursor& in) {
 struct TensorEntry {
   std::string name;
   DType dtype;
+  bool is_f64;  // dtype is what it becomes
   Shape shape;
   uint64_t offset;  // from the start of the data section
   uint64_t size;
@@ -238,10 +240,13 @@ TensorEntry ReadTensorEntry(Cursor& in) {
   if (entry.name.empty()) in.Fail("empty tensor name");
   in.field = entry.name;
   entry.shape = ReadShape(in);
-  entry.dtype = DTypeFromGgufNumber(in.Read<uint32_t>(), in.file(), entry.name);
+  const auto number = in.Read<uint32_t>();
+  entry.is_f64 = number == kGgufF64;
+  entry.dtype = entry.is_f64 ? DType::kF32 : DTypeFromGgufNumber(number, in.file(), entry.name);
   entry.offset = in.Read<uint64_t>();
   try {
     entry.size = StorageBytes(entry.dtype, entry.shape);
+    if (entry.is_f64) entry.size = CheckedMul(entry.size, uint64_t{2});
   } catch (const Error& error) {  // name file and tensor, which StorageBytes does not know
     in.Fail(error.info().problem, error.info().expected);
   }
@@ -297,11 +302,12 @@ void CheckPlaces(std::vector<TensorEntry>& entries, uint64_t alignment, uint64_t
 
 }  // namespace
 
-GgufFile GgufFile::Open(const std::string& path) {
+GgufFile GgufFile::OpenPart(const std::string& path) {
   GgufFile file;
   file.path_ = path;
   file.mapped_ = MappedFile::Open(path);
   const std::span<const std::byte> bytes = file.mapped_->bytes();
+  file.file_bytes_ = bytes.size();
   Cursor in(bytes, file.path_);
   CheckHeader(in);
   in.field = "tensor_count";
@@ -320,11 +326,6 @@ GgufFile GgufFile::Open(const std::string& path) {
     GgufValue value = ReadValue(in);
     file.metadata_.emplace(std::move(key), std::move(value));
   }
-  in.field = "split.count";
-  if (const int64_t parts = file.Int("split.count", 1); parts > 1) {
-    in.Fail("one of " + std::to_string(parts) + " parts of a split model",
-            "a whole model; join the parts with llama-gguf-split --merge");
-  }
   const uint64_t alignment = AlignmentOf(file, in);
 
   std::vector<TensorEntry> entries;
@@ -334,8 +335,10 @@ GgufFile GgufFile::Open(const std::string& path) {
   CheckPlaces(entries, alignment, data.size(), in);
   for (TensorEntry& entry : entries) {
     in.field = entry.name;
-    Tensor tensor(entry.dtype, std::move(entry.shape), data.subspan(entry.offset, entry.size),
-                  file.mapped_);
+    const auto stored = data.subspan(entry.offset, entry.size);
+    Tensor tensor = entry.is_f64
+                        ? Tensor::FromF64Bytes(std::move(entry.shape), stored)
+                        : Tensor(entry.dtype, std::move(entry.shape), stored, file.mapped_);
     if (!file.tensors_.emplace(entry.name, std::move(tensor)).second) in.Fail("duplicate tensor");
   }
   return file;

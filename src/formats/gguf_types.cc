@@ -14,10 +14,12 @@ struct Supported {
 };
 
 constexpr Supported kSupported[] = {
-    {DType::kF32, 0, "F32"},    {DType::kF16, 1, "F16"},    {DType::kBF16, 30, "BF16"},
-    {DType::kQ8_0, 8, "Q8_0"},  {DType::kQ4_0, 2, "Q4_0"},  {DType::kQ4_1, 3, "Q4_1"},
-    {DType::kQ5_0, 6, "Q5_0"},  {DType::kQ5_1, 7, "Q5_1"},  {DType::kQ4_K, 12, "Q4_K"},
-    {DType::kQ5_K, 13, "Q5_K"}, {DType::kQ6_K, 14, "Q6_K"},
+    {DType::kF32, 0, "F32"},      {DType::kF16, 1, "F16"},        {DType::kBF16, 30, "BF16"},
+    {DType::kQ8_0, 8, "Q8_0"},    {DType::kQ4_0, 2, "Q4_0"},      {DType::kQ4_1, 3, "Q4_1"},
+    {DType::kQ5_0, 6, "Q5_0"},    {DType::kQ5_1, 7, "Q5_1"},      {DType::kQ4_K, 12, "Q4_K"},
+    {DType::kQ5_K, 13, "Q5_K"},   {DType::kQ6_K, 14, "Q6_K"},     {DType::kQ2_K, 10, "Q2_K"},
+    {DType::kQ3_K, 11, "Q3_K"},   {DType::kIQ4_NL, 20, "IQ4_NL"}, {DType::kIQ4_XS, 23, "IQ4_XS"},
+    {DType::kMXFP4, 39, "MXFP4"},
 };
 
 // Types of the specification that rondo does not read, so that errors can name them.
@@ -25,26 +27,20 @@ constexpr std::pair<uint32_t, std::string_view> kUnsupported[] = {
     {4, "Q4_2 (withdrawn)"},
     {5, "Q4_3 (withdrawn)"},
     {9, "Q8_1"},
-    {10, "Q2_K"},
-    {11, "Q3_K"},
     {15, "Q8_K"},
     {16, "IQ2_XXS"},
     {17, "IQ2_XS"},
     {18, "IQ3_XXS"},
     {19, "IQ1_S"},
-    {20, "IQ4_NL"},
     {21, "IQ3_S"},
     {22, "IQ2_S"},
-    {23, "IQ4_XS"},
     {24, "I8"},
     {25, "I16"},
     {26, "I32"},
     {27, "I64"},
-    {28, "F64"},
     {29, "IQ1_M"},
     {34, "TQ1_0"},
     {35, "TQ2_0"},
-    {39, "MXFP4"},
     {40, "NVFP4"},
     {41, "Q1_0"},
 };
@@ -74,7 +70,7 @@ DType DTypeFromGgufNumber(uint32_t number, const std::string& file, const std::s
   }
   throw Error({.function = "ReadGguf",
                .problem = NameOfUnsupported(number) + " is not supported",
-               .expected = "one of " + names,
+               .expected = "one of " + names + ", F64",
                .file = file,
                .field = field});
 }

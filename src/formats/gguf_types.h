@@ -35,8 +35,11 @@ inline constexpr uint32_t kGgufValueTypes = 13;
 // GGUF's number of an element type.
 uint32_t GgufTypeNumber(DType dtype);
 
+// Doubles, which become f32 when they are read.
+inline constexpr uint32_t kGgufF64 = 28;
+
 // The element type with that number. Throws naming the type (also those that GGUF knows and rondo
-// does not, such as IQ4_XS), the supported types, `file` and `field`.
+// does not, such as IQ2_XS), the supported types, `file` and `field`.
 DType DTypeFromGgufNumber(uint32_t number, const std::string& file, const std::string& field);
 
 }  // namespace rondo

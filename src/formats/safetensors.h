@@ -27,7 +27,7 @@ using TensorMap = std::map<std::string, Tensor, std::less<>>;
 using TensorFilter = std::function<bool(std::string_view name)>;
 
 // Tensors of one file, memory-mapped (copied where the file's layout leaves them misaligned). F32,
-// F16 and BF16 only.
+// F16, BF16, and F64, which becomes f32.
 TensorMap ReadSafetensors(const std::string& path, const TensorFilter& wanted = {});
 
 // Tensors of a model directory: model.safetensors, or all shards that model.safetensors.index.json

@@ -4,6 +4,7 @@
 
 #include "base/file.h"
 #include "base/json.h"
+#include "formats/file_kind.h"
 #include "formats/safetensors.h"
 #include "rondo/error.h"
 
@@ -78,8 +79,9 @@ TensorMap ReadSafetensorsModel(const std::string& directory, const TensorFilter&
   if (PathExists(single)) return ReadSafetensors(single.string(), wanted);
   const fs::path index = base / "model.safetensors.index.json";
   if (PathExists(index)) return ReadShards(base, index.string(), wanted);
+  const std::string found = ForeignWeightsIn(directory);
   throw Error({.function = "ReadSafetensorsModel",
-               .problem = "no weights",
+               .problem = found.empty() ? "no weights" : "no weights in safetensors, but " + found,
                .expected = "model.safetensors or model.safetensors.index.json",
                .file = directory,
                .field = {}});

@@ -6,6 +6,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/with_file.h"
+#include "formats/file_kind.h"
 #include "formats/safetensors.h"
 #include "rondo/error.h"
 
@@ -34,6 +35,8 @@ struct Entry {
                .field = field});
 }
 
+constexpr std::string_view kDouble = "F64";
+
 std::optional<DType> ParseDType(std::string_view name) {
   if (name == "F32") return DType::kF32;
   if (name == "F16") return DType::kF16;
@@ -41,19 +44,25 @@ std::optional<DType> ParseDType(std::string_view name) {
   return std::nullopt;
 }
 
+// What a file that is none turns out to be.
+[[noreturn]] void FailHeader(const std::string& path, std::string problem, std::string expected) {
+  const FileContent content = ContentOf(path);
+  if (content.kind == FileKind::kForeign) Fail(path, "header", content.what, content.hint);
+  Fail(path, "header", std::move(problem), std::move(expected));
+}
+
 // The header's JSON text. Sets `data` to the bytes after it.
 std::string_view ReadHeader(const MappedFile& file, std::span<const std::byte>* data) {
   const std::span<const std::byte> bytes = file.bytes();
   if (bytes.size() < kLengthBytes) {
-    Fail(file.path(), "header", std::to_string(bytes.size()) + " bytes", "at least 8");
+    FailHeader(file.path(), std::to_string(bytes.size()) + " bytes", "at least 8");
   }
   uint64_t length = 0;
   for (size_t i = kLengthBytes; i-- > 0;)
     length = length << 8 | std::to_integer<uint64_t>(bytes[i]);
   const uint64_t limit = std::min<uint64_t>(bytes.size() - kLengthBytes, kMaxHeader);
   if (length > limit) {
-    Fail(file.path(), "header", "length " + std::to_string(length),
-         "at most " + std::to_string(limit));
+    FailHeader(file.path(), "length " + std::to_string(length), "at most " + std::to_string(limit));
   }
   *data = bytes.subspan(kLengthBytes + length);
   return {reinterpret_cast<const char*>(bytes.data()) + kLengthBytes, length};
@@ -120,9 +129,11 @@ void CheckCoverage(std::vector<Entry> entries, uint64_t data_bytes, const std::s
   }
 }
 
-Tensor MakeTensor(const Entry& entry, DType dtype, std::span<const std::byte> data,
+Tensor MakeTensor(const Entry& entry, std::span<const std::byte> data,
                   const std::shared_ptr<const MappedFile>& file) {
   const auto bytes = data.subspan(entry.begin, entry.end - entry.begin);
+  if (entry.dtype == kDouble) return Tensor::FromF64Bytes(entry.shape, bytes);
+  const DType dtype = *ParseDType(entry.dtype);
   const auto address = reinterpret_cast<uintptr_t>(bytes.data());
   if (address % static_cast<uintptr_t>(Info(dtype).block_bytes) == 0) {
     return Tensor(dtype, entry.shape, bytes, file);
@@ -153,10 +164,11 @@ TensorMap ReadSafetensors(const std::string& path, const TensorFilter& wanted) {
   TensorMap tensors;
   for (const Entry& entry : entries) {
     if (wanted && !wanted(entry.name)) continue;
-    const std::optional<DType> dtype = ParseDType(entry.dtype);
-    if (!dtype) Fail(path, entry.name, "type " + entry.dtype, "F32, F16 or BF16");
+    if (entry.dtype != kDouble && !ParseDType(entry.dtype)) {
+      Fail(path, entry.name, "type " + entry.dtype, "F64, F32, F16 or BF16");
+    }
     tensors[entry.name] = WithFile(
-        path, [&] { return MakeTensor(entry, *dtype, data, file); }, entry.name);
+        path, [&] { return MakeTensor(entry, data, file); }, entry.name);
   }
   return tensors;
 }

@@ -39,6 +39,8 @@ inline constexpr std::string_view kGgufFinalNormBias = "output_norm.bias";
 inline constexpr std::string_view kGgufHead = "output.weight";
 inline constexpr std::string_view kGgufHeadBias = "output.bias";
 inline constexpr std::string_view kGgufRopeFactors = "rope_freqs.weight";
+inline constexpr std::string_view kGgufShortFactors = "rope_factors_short.weight";  // LongRoPE
+inline constexpr std::string_view kGgufLongFactors = "rope_factors_long.weight";
 
 // llama.cpp gives every sixth layer of Gemma 3 full attention unless the file says otherwise.
 inline constexpr int kGemma3GlobalEvery = 6;

@@ -63,8 +63,9 @@ uint32_t FileTypeNumber(DType dtype) {
       return 16;
     case DType::kQ6_K:
       return 18;
+    default:  // types that are not written
+      return 0;
   }
-  return 0;
 }
 
 // The type of most elements of the layers.

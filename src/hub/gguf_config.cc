@@ -9,7 +9,9 @@
 #include <utility>
 #include <variant>
 
+#include "base/with_file.h"
 #include "hub/gguf_rope.h"
+#include "hub/hf_rope.h"
 #include "rondo/error.h"
 
 namespace rondo {
@@ -32,21 +34,36 @@ constexpr std::string_view kUnderstood[] = {"block_count",
                                             "rope.dimension_count",
                                             "rope.freq_base",
                                             "rope.freq_base_swa",
+                                            "rope.global.freq_base",
+                                            "rope.local.freq_base",
                                             "rope.scaling.type",
                                             "rope.scaling.factor",
                                             "rope.scale_linear",
                                             "rope.scaling.original_context_length",
                                             "rope.scaling.finetuned",
+                                            "rope.scaling.attn_factor",
+                                            "rope.scaling.yarn_beta_fast",
+                                            "rope.scaling.yarn_beta_slow",
                                             "use_parallel_residual",
                                             "final_logit_softcapping",
                                             "tensor_data_layout"};
 
 // Keys that change the result unless they have this value.
 constexpr std::pair<std::string_view, double> kNeutral[] = {
-    {"expert_count", 0},         {"expert_used_count", 0},        {"expert_shared_count", 0},
-    {"attention.causal", 1},     {"attention.clamp_kqv", 0},      {"attention.max_alibi_bias", 0},
-    {"logit_scale", 1},          {"residual_scale", 1},           {"embedding_scale", 1},
-    {"nextn_predict_layers", 0}, {"rope.scaling.attn_factor", 1}, {"attn_logit_softcapping", 0},
+    {"expert_count", 0},
+    {"expert_used_count", 0},
+    {"expert_shared_count", 0},
+    {"attention.causal", 1},
+    {"attention.clamp_kqv", 0},
+    {"attention.max_alibi_bias", 0},
+    {"logit_scale", 1},
+    {"residual_scale", 1},
+    {"embedding_scale", 1},
+    {"nextn_predict_layers", 0},
+    {"attn_logit_softcapping", 0},
+    {"rope.scaling.yarn_log_multiplier", 0},
+    {"rope.scaling.yarn_ext_factor", 1},
+    {"rope.scaling.yarn_attn_factor", 1},
 };
 
 class ConfigReader {
@@ -76,12 +93,45 @@ class ConfigReader {
     }
     return static_cast<int>(value);
   }
-  int Int(std::string_view suffix) const { return ToInt(suffix, file_.Int(Key(suffix))); }
+  int Int(std::string_view suffix) const {
+    if (const auto* values = Array<int64_t>(suffix)) return ToInt(suffix, SameOf(suffix, *values));
+    return ToInt(suffix, file_.Int(Key(suffix)));
+  }
   int Int(std::string_view suffix, int fallback) const {
-    return ToInt(suffix, file_.Int(Key(suffix), fallback));
+    return Has(suffix) ? Int(suffix) : fallback;
+  }
+  float Float(std::string_view suffix) const {
+    if (const auto* values = Array<double>(suffix)) {
+      return static_cast<float>(SameOf(suffix, *values));
+    }
+    return static_cast<float>(file_.Float(Key(suffix)));
   }
   float Float(std::string_view suffix, double fallback) const {
-    return static_cast<float>(file_.Float(Key(suffix), fallback));
+    return Has(suffix) ? Float(suffix) : static_cast<float>(fallback);
+  }
+  // Converters may write a value once for each layer; null where it is a plain one.
+  template <typename T>
+  const std::vector<T>* Array(std::string_view suffix) const {
+    const auto found = file_.metadata().find(Key(suffix));
+    return found == file_.metadata().end() ? nullptr : std::get_if<std::vector<T>>(&found->second);
+  }
+  template <typename T>
+  T SameOf(std::string_view suffix, const std::vector<T>& values) const {
+    CheckPerLayer(suffix, values.size());
+    for (size_t i = 1; i < values.size(); ++i) {
+      if (values[i] == values[0]) continue;
+      Fail(Key(suffix),
+           std::to_string(values[i]) + " in layer " + std::to_string(i) + " and " +
+               std::to_string(values[0]) + " in layer 0",
+           "the same value for all layers");
+    }
+    return values[0];
+  }
+  void CheckPerLayer(std::string_view suffix, size_t count) const {
+    const int64_t layers = file_.Int(Key("block_count"));
+    if (count > 0 && static_cast<int64_t>(count) == layers) return;
+    Fail(Key(suffix), std::to_string(count) + " values",
+         "one value, or one for each of the " + std::to_string(layers) + " layers");
   }
 
   void RefuseUnknownKeys() const;
@@ -91,9 +141,13 @@ class ConfigReader {
   void ReadRope(ModelConfig* config) const;
   RopeScaling ReadRopeScaling(const ModelConfig& config) const;
   RopeScaling ReadRopeFactors(const Tensor& tensor, const ModelConfig& config) const;
+  RopeScaling ReadYarn(const ModelConfig& config, float factor) const;
+  RopeScaling ReadLongRope(const ModelConfig& config, float factor) const;
+  std::vector<uint8_t> ReadPattern(int layers) const;
   void ReadWindow(ModelConfig* config) const;
   void ReadBiases(ModelConfig* config) const;
   void ReadTokens(ModelConfig* config) const;
+  FieldNames NamesOfFields() const;
 
   const GgufFile& file_;
   const GgufArch& arch_;
@@ -144,7 +198,9 @@ void ConfigReader::ReadSizes(ModelConfig* config) const {
   }
   const std::string eps = arch_.norm == NormKind::kRms ? "attention.layer_norm_rms_epsilon"
                                                        : "attention.layer_norm_epsilon";
-  config->norm_eps = static_cast<float>(file_.Float(Key(eps)));
+  // Ollama's files of Gemma 3 leave it out.
+  constexpr double kGemma3Eps = 1e-6;
+  config->norm_eps = arch_.name == "gemma3" ? Float(eps, kGemma3Eps) : Float(eps);
 }
 
 void ConfigReader::ReadHeads(ModelConfig* config) const {
@@ -170,15 +226,55 @@ RopeScaling ConfigReader::ReadRopeFactors(const Tensor& tensor, const ModelConfi
   return *scaling;
 }
 
+// llama.cpp multiplies its own attention factor by the file's.
+RopeScaling ConfigReader::ReadYarn(const ModelConfig& config, float factor) const {
+  RopeScaling scaling{.kind = RopeScalingKind::kYarn, .factor = factor};
+  scaling.original_max_positions =
+      Int("rope.scaling.original_context_length", config.max_positions);
+  scaling.beta_fast = Float("rope.scaling.yarn_beta_fast", scaling.beta_fast);
+  scaling.beta_slow = Float("rope.scaling.yarn_beta_slow", scaling.beta_slow);
+  scaling.attention_factor = Float("rope.scaling.attn_factor", 1) * YarnAttentionFactor(factor);
+  return scaling;
+}
+
+RopeScaling ConfigReader::ReadLongRope(const ModelConfig& config, float factor) const {
+  RopeScaling scaling{.kind = RopeScalingKind::kLongRope, .factor = factor};
+  scaling.original_max_positions =
+      Int("rope.scaling.original_context_length", config.max_positions);
+  scaling.attention_factor = Float("rope.scaling.attn_factor", 1);
+  const auto read = [&](std::string_view name, std::vector<float>* factors) {
+    const auto found = file_.tensors().find(name);
+    if (found == file_.tensors().end()) Fail(std::string(name), "missing tensor", {});
+    *factors = ToF32(found->second);
+    const auto wanted = static_cast<size_t>(config.rotary_dim / 2);
+    if (factors->size() == wanted) return;
+    Fail(std::string(name), std::to_string(factors->size()) + " factors",
+         std::to_string(wanted) + ", one for each frequency");
+  };
+  read(kGgufShortFactors, &scaling.short_factors);
+  read(kGgufLongFactors, &scaling.long_factors);
+  return scaling;
+}
+
 RopeScaling ConfigReader::ReadRopeScaling(const ModelConfig& config) const {
   // As in llama.cpp: linear unless the file says otherwise, and a factor of 0 means none.
   const std::string type = file_.String(Key("rope.scaling.type"), "linear");
-  if (type != "linear" && type != "none") {
-    Fail(Key("rope.scaling.type"), "rope scaling '" + type + "' is not supported",
-         "none, linear, or Llama 3 frequency factors");
-  }
   float factor = Float("rope.scaling.factor", Float("rope.scale_linear", 0));
   if (factor == 0 || type == "none") factor = 1;
+  const auto has = [&](std::string_view name) { return file_.tensors().contains(name); };
+  if ((has(kGgufShortFactors) || has(kGgufLongFactors)) && type != "longrope") {
+    Fail(std::string(kGgufLongFactors), "frequency factors", "rope.scaling.type longrope");
+  }
+  if (type == "yarn") return ReadYarn(config, factor);
+  if (type == "longrope" && arch_.name == "llama") return ReadLongRope(config, factor);
+  if (type != "linear" && type != "none") {
+    Fail(Key("rope.scaling.type"), "rope scaling '" + type + "' is not supported",
+         "none, linear, yarn, longrope (llama alone), or Llama 3 frequency factors");
+  }
+  if (const float attention = Float("rope.scaling.attn_factor", 1); attention != 1) {
+    Fail(Key("rope.scaling.attn_factor"), "value " + std::to_string(attention),
+         "1 without yarn or longrope scaling");
+  }
   const auto tensor = file_.tensors().find(kGgufRopeFactors);
   if (tensor == file_.tensors().end()) {
     if (factor == 1) return {};
@@ -198,26 +294,49 @@ void ConfigReader::ReadRope(ModelConfig* config) const {
     Fail(Key("rope.dimension_count"), "value " + std::to_string(config->rotary_dim),
          "the head dimension " + std::to_string(config->head_dim));
   }
-  config->rope_theta = Float("rope.freq_base", 10000);
+  // Ollama has names of its own for Gemma 3's two.
+  constexpr double kGemma3Theta = 1e6;
+  const double fallback = Has("rope.local.freq_base") ? kGemma3Theta : 10000;
+  config->rope_theta = Float("rope.freq_base", Float("rope.global.freq_base", fallback));
   const bool sane = config->rope_theta > 0 && config->rotary_dim > 0 && config->rotary_dim % 2 == 0;
-  if (sane) config->rope_scaling = ReadRopeScaling(*config);  // otherwise Validate() will complain
+  if (!sane) return;  // Validate() will complain
+  config->rope_scaling = ReadRopeScaling(*config);
+  config->max_positions = RopeReach(config->rope_scaling, config->max_positions);
+}
+
+// [layers] of Gemma 3, 1 for local: every n-th is not, or a switch for each.
+std::vector<uint8_t> ConfigReader::ReadPattern(int layers) const {
+  constexpr std::string_view kKey = "attention.sliding_window_pattern";
+  if (const auto* flags = Array<bool>(kKey)) {
+    CheckPerLayer(kKey, flags->size());
+    return {flags->begin(), flags->end()};
+  }
+  std::vector<uint8_t> local(static_cast<size_t>(layers), 1);
+  if (const auto* flags = Array<int64_t>(kKey)) {
+    CheckPerLayer(kKey, flags->size());
+    for (size_t i = 0; i < local.size(); ++i) local[i] = (*flags)[i] != 0;
+    return local;
+  }
+  const int every = Int(kKey, kGemma3GlobalEvery);
+  for (int i = 0; every > 0 && i < layers; ++i)
+    local[static_cast<size_t>(i)] = (i + 1) % every != 0;
+  return local;
 }
 
 void ConfigReader::ReadWindow(ModelConfig* config) const {
   const int window = Int("attention.sliding_window", 0);
   const bool gemma3 = arch_.name == "gemma3";
-  for (const char* only : {"attention.sliding_window_pattern", "rope.freq_base_swa"}) {
+  for (const char* only : {"attention.sliding_window_pattern", "rope.freq_base_swa",
+                           "rope.global.freq_base", "rope.local.freq_base"}) {
     if (Has(only) && !gemma3) Fail(Key(only), "not supported in this architecture", "no such key");
   }
   if (window == 0) return;
   config->sliding_window = window;
   config->local_layers.assign(static_cast<size_t>(std::min(config->layers, 1 << 16)), 1);
   if (gemma3) {
-    const int every = Int("attention.sliding_window_pattern", kGemma3GlobalEvery);
-    for (size_t i = 0; every > 0 && i < config->local_layers.size(); ++i) {
-      config->local_layers[i] = i % static_cast<size_t>(every) != static_cast<size_t>(every) - 1;
-    }
-    config->rope_local_theta = Float("rope.freq_base_swa", kGemma3LocalTheta);
+    config->local_layers = ReadPattern(static_cast<int>(config->local_layers.size()));
+    config->rope_local_theta =
+        Float("rope.freq_base_swa", Float("rope.local.freq_base", kGemma3LocalTheta));
   } else if (arch_.name == "llama") {
     config->family = "mistral";
   } else {
@@ -274,12 +393,27 @@ ModelConfig ConfigReader::Read() {
   ReadWindow(&config);
   ReadBiases(&config);
   ReadTokens(&config);
-  try {
-    config.Validate();
-  } catch (const Error& error) {  // add the file's name
-    Fail(error.info().field, error.info().problem, error.info().expected);
-  }
+  WithFileNames(file_.path(), NamesOfFields(), [&] { config.Validate(); });
   return config;
+}
+
+FieldNames ConfigReader::NamesOfFields() const {
+  const bool rms = arch_.norm == NormKind::kRms;
+  return {
+      {"layers", Key("block_count")},
+      {"d_model", Key("embedding_length")},
+      {"d_ff", Key("feed_forward_length")},
+      {"heads", Key("attention.head_count")},
+      {"kv_heads", Key("attention.head_count_kv")},
+      {"head_dim", Key("attention.key_length")},
+      {"max_positions", Key("context_length")},
+      {"rotary_dim", Key("rope.dimension_count")},
+      {"rope_theta", Key("rope.freq_base")},
+      {"rope_local_theta", Key("rope.freq_base_swa")},
+      {"rope_scaling.factor", Key("rope.scaling.factor")},
+      {"norm_eps", Key(rms ? "attention.layer_norm_rms_epsilon" : "attention.layer_norm_epsilon")},
+      {"logit_softcap", Key("final_logit_softcapping")},
+      {"sliding_window", Key("attention.sliding_window")}};
 }
 
 }  // namespace

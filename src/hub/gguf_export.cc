@@ -156,6 +156,14 @@ void TensorWriter::AddAll() {
     writer_->AddTensor(std::string(kGgufRopeFactors),
                        Tensor::FromF32({config_.rotary_dim / 2}, factors));
   }
+  if (config_.rope_scaling.kind == RopeScalingKind::kLongRope) {
+    const Shape shape = {config_.rotary_dim / 2};
+    const RopeScaling& scaling = config_.rope_scaling;
+    writer_->AddTensor(std::string(kGgufLongFactors),
+                       Tensor::FromF32(shape, std::span<const float>(scaling.long_factors)));
+    writer_->AddTensor(std::string(kGgufShortFactors),
+                       Tensor::FromF32(shape, std::span<const float>(scaling.short_factors)));
+  }
   for (int depth = 0; depth < config_.layers; ++depth) AddLayer(depth);
   AddStored(kGgufFinalNorm, "final_norm.weight");
   if (config_.norm == NormKind::kLayer) AddStored(kGgufFinalNormBias, "final_norm.bias");

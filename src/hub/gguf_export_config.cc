@@ -3,6 +3,7 @@
 #include <cmath>
 #include <string>
 
+#include "hub/gguf_rope.h"
 #include "rondo/error.h"
 
 namespace rondo {
@@ -33,8 +34,18 @@ void CheckRope(const ModelConfig& config, const GgufArch& arch) {
   if (arch.positions != PositionKind::kRope) return;
   const bool partial = arch.name == "gptneox";
   Require(partial || config.rotary_dim == config.head_dim, arch, "rotary_dim", "head_dim");
-  Require(config.rope_scaling.kind != RopeScalingKind::kLlama3 || arch.interleaved_rope, arch,
-          "rope_scaling", "none or linear");
+  const RopeScaling& scaling = config.rope_scaling;
+  const bool factors =
+      scaling.kind == RopeScalingKind::kLlama3 || scaling.kind == RopeScalingKind::kLongRope;
+  Require(!factors || arch.interleaved_rope, arch, "rope_scaling", "none, linear or yarn");
+  Require(scaling.kind != RopeScalingKind::kDynamic, arch, "rope_scaling",
+          "no dynamic scaling: llama.cpp has none");
+  if (scaling.kind != RopeScalingKind::kYarn) return;
+  Require(config.rope_local_theta == 0, arch, "rope_scaling", "none or linear with local layers");
+  const RopeScaling usual;
+  Require(scaling.truncate && scaling.beta_fast == usual.beta_fast &&
+              scaling.beta_slow == usual.beta_slow,
+          arch, "rope_scaling", "yarn with beta_fast 32, beta_slow 1 and truncate");
 }
 
 void CheckWindow(const ModelConfig& config, const GgufArch& arch) {
@@ -55,6 +66,17 @@ void CheckBiases(const ModelConfig& config, const GgufArch& arch) {
   Require(any || (!config.o_bias && !config.ffn_bias), arch, "bias", "none on o, gate, up, down");
   Require(any || arch.name.starts_with("qwen") || !config.qkv_bias, arch, "qkv_bias", "none");
   Require(arch.name == "qwen2" || !config.head_bias, arch, "head_bias", "none");
+}
+
+void SetLongRope(const RopeScaling& scaling, const GgufArch& arch, GgufWriter* writer) {
+  const bool yarn = scaling.kind == RopeScalingKind::kYarn;
+  if (!yarn && scaling.kind != RopeScalingKind::kLongRope) return;
+  const std::string prefix = std::string(arch.name) + ".rope.scaling.";
+  writer->SetString(prefix + "type", yarn ? "yarn" : "longrope");
+  writer->SetF32(prefix + "factor", scaling.factor);
+  // Of YaRN's factor llama.cpp supplies the usual part itself.
+  const float usual = yarn ? YarnAttentionFactor(scaling.factor) : 1;
+  writer->SetF32(prefix + "attn_factor", scaling.attention_factor / usual);
 }
 
 }  // namespace
@@ -110,9 +132,10 @@ void SetGgufConfig(const ModelConfig& config, const GgufArch& arch, GgufWriter* 
   if (config.rope_scaling.kind == RopeScalingKind::kLinear) {
     writer->SetString(key("rope.scaling.type"), "linear");
     writer->SetF32(key("rope.scaling.factor"), config.rope_scaling.factor);
-  } else if (config.rope_scaling.kind == RopeScalingKind::kLlama3) {
+  } else if (config.rope_scaling.kind != RopeScalingKind::kNone) {
     set("rope.scaling.original_context_length", config.rope_scaling.original_max_positions);
   }
+  SetLongRope(config.rope_scaling, arch, writer);
   if (config.logit_softcap != 0) {
     writer->SetF32(key("final_logit_softcapping"), config.logit_softcap);
   }

@@ -106,7 +106,9 @@ void WeightReader::AddLayer(int depth) {
 
 void WeightReader::RefuseUnusedTensors() const {
   for (const auto& [name, tensor] : file_.tensors()) {
-    if (used_.contains(name) || name == kGgufRopeFactors) continue;
+    const bool rope =
+        name == kGgufRopeFactors || name == kGgufShortFactors || name == kGgufLongFactors;
+    if (used_.contains(name) || rope) continue;  // of rope factors ConfigFromGguf made sense
     throw Error({.function = "LoadGgufModel",
                  .problem = "tensor that architecture '" + std::string(arch_.name) +
                             "' is not known to use",
@@ -140,6 +142,14 @@ Weights WeightReader::Read() {
 Model LoadGgufModel(const std::string& path, LoadParts parts) {
   const GgufFile file = GgufFile::Open(path);
   const std::string& architecture = file.String("general.architecture");
+  if (file.String("general.type", "model") == "adapter") {
+    throw Error(
+        {.function = "LoadGgufModel",
+         .problem = "an adapter for a model of architecture " + architecture + ", not a model",
+         .expected = "the model that it was trained on, and this with --adapter",
+         .file = path,
+         .field = "general.type"});
+  }
   if (architecture == kNativeGgufArch) return LoadNativeGguf(file, parts);
   const GgufArch& arch = GgufArchOf(architecture, path);
   Model model;

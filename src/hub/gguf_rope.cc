@@ -112,6 +112,10 @@ std::vector<float> Llama3Factors(const RopeScaling& scaling, int rotary_dim, flo
   return factors;
 }
 
+float YarnAttentionFactor(float factor) {
+  return factor <= 1 ? 1 : static_cast<float>(0.1 * std::log(double{factor}) + 1);
+}
+
 std::optional<RopeScaling> RecoverLlama3(std::span<const float> factors, int rotary_dim,
                                          float theta, int original_max_positions) {
   if (factors.size() != static_cast<size_t>(rotary_dim / 2) || factors.empty()) return std::nullopt;

@@ -24,6 +24,9 @@ Tensor Reorder(const Tensor& tensor, std::span<const int64_t> order);
 // wavelengths, `factor` for long ones, a smooth blend between.
 std::vector<float> Llama3Factors(const RopeScaling& scaling, int rotary_dim, float theta);
 
+// What YaRN multiplies cosines and sines with unless a file says otherwise.
+float YarnAttentionFactor(float factor);
+
 // The scaling whose factors these are; nothing if they do not follow Llama 3's formula. The factors
 // alone leave the unit of original_max_positions open: it is `original_max_positions` where the
 // file says it (not 0), otherwise that of Llama 3 or the one for which low_freq_factor is 1.

@@ -13,6 +13,8 @@
 namespace rondo {
 namespace {
 
+constexpr const char* kOldMaxPositions = "max_sequence_length";
+
 void ReadSizes(JsonObject& object, const HfFamily& family, ModelConfig* config) {
   const HfKeys& keys = family.keys;
   config->vocab = object.Int("vocab_size");
@@ -24,6 +26,8 @@ void ReadSizes(JsonObject& object, const HfFamily& family, ModelConfig* config) 
   } else {
     config->d_ff = object.Int(keys.d_ff);
   }
+  // LLaMA-1's files have a name of their own for it.
+  config->max_positions = object.Int(kOldMaxPositions, config->max_positions);
   config->max_positions = object.Int(keys.max_positions, config->max_positions);
   config->norm_eps = static_cast<float>(object.Number(keys.norm_eps, config->norm_eps));
 
@@ -77,6 +81,8 @@ void ReadScales(JsonObject& object, const HfFamily& family, ModelConfig* config)
   }
 }
 
+constexpr std::string_view kWindowKeys[] = {"sliding_window", "max_window_layers"};
+
 // layer_types, if it is there: [layers], 1 for sliding_attention.
 std::optional<std::vector<uint8_t>> ReadLayerTypes(JsonObject& object, int layers) {
   if (object.Find("layer_types") == nullptr) return std::nullopt;
@@ -100,12 +106,29 @@ int ReadWindow(JsonObject& object, int fallback) {
   return object.Int("sliding_window", fallback);
 }
 
+// A family without windows may carry the keys of one, switched off: models were moved from Qwen's
+// files into Llama's.
+void RefuseWindow(JsonObject& object, int layers) {
+  if (object.Bool("use_sliding_window", false)) {
+    object.Fail("use_sliding_window", "true", "false in this family");
+  }
+  if (object.Find("use_sliding_window") != nullptr) object.Ignore(kWindowKeys);
+  const auto local = ReadLayerTypes(object, layers);
+  if (local && std::ranges::find(*local, 1) != local->end()) {
+    object.Fail("layer_types", "'sliding_attention'", "full_attention alone in this family");
+  }
+}
+
 void ReadLocalLayers(JsonObject& object, const HfFamily& family, ModelConfig* config) {
-  if (family.window == HfWindow::kNone) return;
+  if (family.window == HfWindow::kNone) return RefuseWindow(object, config->layers);
   int window = ReadWindow(object, config->sliding_window);
   std::vector<uint8_t> local(static_cast<size_t>(config->layers), 1);
   if (family.window == HfWindow::kAllLayers) {
-    if (window == 0) local.clear();
+    if (window == 0) std::ranges::fill(local, 0);
+    if (ReadLayerTypes(object, config->layers).value_or(local) != local) {
+      object.Fail("layer_types", "not the same for all layers, or not what sliding_window says",
+                  "one kind of attention in this family");
+    }
   } else if (family.window == HfWindow::kAfterLayer) {
     if (!object.Bool("use_sliding_window", false)) window = 0;
     const int first = object.Int("max_window_layers", 28);
@@ -148,6 +171,21 @@ void CheckFixedKeys(JsonObject& object, std::span<const HfFixedKey> fixed) {
   }
 }
 
+FieldNames NamesOfFields(const HfKeys& keys) {
+  return {{"layers", std::string(keys.layers)},
+          {"d_model", std::string(keys.d_model)},
+          {"d_ff", std::string(keys.d_ff)},
+          {"heads", std::string(keys.heads)},
+          {"kv_heads", std::string(keys.kv_heads)},
+          {"head_dim", std::string(keys.head_dim)},
+          {"vocab", "vocab_size"},
+          {"max_positions", std::string(keys.max_positions)},
+          {"norm_eps", std::string(keys.norm_eps)},
+          {"logit_softcap", std::string(keys.logit_softcap)},
+          {"attn_scale", std::string(keys.query_scalar)},
+          {"local_layers", "layer_types"}};
+}
+
 }  // namespace
 
 ModelConfig HfConfigFromJson(const nlohmann::json& json, const std::string& file) {
@@ -164,16 +202,12 @@ ModelConfig HfConfigFromJson(const nlohmann::json& json, const std::string& file
   ReadHfRope(object, family, &config);
   ReadLocalLayers(object, family, &config);
   ReadTokens(object, &config);
-  const bool scaled = config.rope_scaling.kind != RopeScalingKind::kNone;
-  if (scaled && !config.local_layers.empty() && family.rope != HfRope::kTwo) {
-    object.Fail("rope_scaling", "given together with sliding-window layers", "one of the two");
-  }
   CheckFixedKeys(object, family.fixed_keys);
   CheckFixedKeys(object, HfFixedKeys());
   object.Ignore(family.ignored_keys);
   object.Ignore(HfIgnoredKeys());
   object.RefuseUnknownKeys();
-  WithFile(file, [&] { config.Validate(); });
+  WithFileNames(file, NamesOfFields(family.keys), [&] { config.Validate(); });
   return config;
 }
 

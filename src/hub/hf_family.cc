@@ -55,8 +55,9 @@ HfFamily Llama() {
                        .eos_tokens = {2}},
           .architecture = "LlamaForCausalLM",
           .keys = {.attention_bias = "attention_bias", .mlp_bias = "mlp_bias"},
-          .fixed_keys = {{"pretraining_tp", "1"}, {"rope_interleaved", "false"}},
-          .ignored_keys = {"is_llama_config"},
+          .fixed_keys = {{"rope_interleaved", "false"}},
+          // pretraining_tp changes the order of sums, not the function.
+          .ignored_keys = {"is_llama_config", "pretraining_tp"},
           .tensors = {.modules = kLlamaModules, .buffers = {kRotaryBuffer}}};
 }
 
@@ -239,10 +240,17 @@ constexpr std::string_view kIgnoredKeys[] = {
     "label2id", "model_type", "num_labels", "prefix", "problem_type", "sep_token_id",
     "pad_token_id", "decoder_start_token_id", "task_specific_params", "tokenizer_class",
     "torch_dtype", "torchscript", "transformers.js_config", "transformers_version", "unsloth_fixed",
-    "unsloth_version", "use_bfloat16", "tf_legacy_loss", "tie_last_hidden_states",
+    "unsloth_version", "use_bfloat16", "tf_legacy_loss", "tie_last_hidden_states", "_commit_hash",
+    "_from_model_config", "model_max_length", "tokenizer_model_max_length",
+    "tokenizer_padding_side", "unk_token_id", "mask_token_id", "cls_token_id", "bos_token",
+    "eos_token", "pad_token", "unk_token", "trust_remote_code", "license",
     // training
-    "attention_dropout", "gradient_checkpointing", "initializer_range",
+    "attention_dropout", "gradient_checkpointing", "initializer_range", "attn_pdrop", "embd_pdrop",
+    "resid_pdrop", "embedding_dropout", "hidden_dropout", "residual_dropout", "activation_dropout",
+    "dropout", "layerdrop", "neftune_noise_alpha",
     // how transformers runs a model, not what it computes
+    "_attn_implementation", "_attn_implementation_internal", "_flash_attn_2_enabled",
+    "_use_flash_attention_2", "use_flash_attention", "use_flash_attn",
     "_attn_implementation_autoset", "attn_implementation", "output_attentions",
     "output_hidden_states", "return_dict", "return_dict_in_generate", "use_cache", "is_decoder",
     // defaults of generation

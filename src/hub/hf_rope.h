@@ -16,6 +16,10 @@ void ReadHfRope(JsonObject& object, const HfFamily& family, ModelConfig* config)
 // Writes the keys of transformers 4.
 void WriteHfRope(const ModelConfig& config, const HfFamily& family, nlohmann::ordered_json* json);
 
+// The positions of a model whose file says `max_positions`: as many as its scaling reaches, since
+// Qwen 2.5's files keep those of pretraining there and dynamic scaling begins behind them.
+int RopeReach(const RopeScaling& scaling, int max_positions);
+
 // The double that prints as briefly as the float: 1e-5f becomes 1e-05, not 9.999999747378752e-06.
 double Shortest(float value);
 

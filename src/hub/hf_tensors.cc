@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/strings.h"
+#include "base/warn.h"
 #include "hub/hf_family.h"
 #include "hub/hf_layout.h"
 #include "rondo/error.h"
@@ -179,6 +180,14 @@ class Intake {
   }
 
   bool Has(const std::string& name) const { return tensors_.contains(name); }
+  const Tensor& Get(const std::string& name) const { return tensors_.at(name); }
+  void Drop(const std::string& name) { tensors_.erase(name); }
+  void Rename(const std::string& from, const std::string& to) {
+    auto node = tensors_.extract(from);
+    node.key() = to;
+    tensors_.insert(std::move(node));
+  }
+  const std::string& file() const { return file_; }
 
   void RefuseRest(const std::vector<Slot>& slots) const {
     if (tensors_.empty()) return;
@@ -204,9 +213,50 @@ class Intake {
   TensorMap tensors_;
 };
 
+// Whatever types they have: copies of a head are often stored in another one.
 bool SameValues(const Tensor& a, const Tensor& b) {
-  return a.dtype() == b.dtype() &&
-         std::equal(a.bytes().begin(), a.bytes().end(), b.bytes().begin(), b.bytes().end());
+  if (a.shape() != b.shape()) return false;
+  if (a.dtype() == b.dtype() && std::ranges::equal(a.bytes(), b.bytes())) return true;
+  std::vector<float> row_a(static_cast<size_t>(a.cols())), row_b(row_a.size());
+  for (int64_t row = 0; row < a.rows(); ++row) {
+    RowToF32(a, row, row_a.data());
+    RowToF32(b, row, row_b.data());
+    if (row_a != row_b) return false;
+  }
+  return true;
+}
+
+// As transformers 5: a head beside tied embeddings goes where it repeats them, stays where it
+// differs, and is the embedding where that is missing.
+void SettleHead(const HfTensorNames& names, Intake* intake, ModelConfig* config) {
+  const std::string head = std::string(names.head) + ".weight";
+  const std::string embed = std::string(names.embed) + ".weight";
+  const bool has_head = intake->Has(head);
+  if (!config->tied_embeddings && !has_head) {
+    intake->Fail(
+        head, "missing tensor",
+        "shape " + ToString({config->vocab, config->d_model}) +
+            ", or tie_word_embeddings true in config.json where the embedding is the head");
+  }
+  if (!config->tied_embeddings || !has_head) return;
+  if (!intake->Has(embed)) return intake->Rename(head, embed);
+  if (SameValues(intake->Get(head), intake->Get(embed))) return intake->Drop(head);
+  config->tied_embeddings = false;
+  Warn(intake->file() + ": " + head +
+       " differs from the embedding and is kept, although tie_word_embeddings is on");
+}
+
+// One tensor of a checkpoint as canonical ones.
+void AddStored(const Slot& slot, Tensor stored, const HfTensorNames& names, int heads,
+               Weights* weights) {
+  if (slot.transposed) stored = Transpose(stored);
+  if (slot.fused()) return SplitFused(slot, stored, names.qkv, heads, weights);
+  weights->Set(slot.canonical[0], CanonicalType(stored, slot.gain_offset));
+}
+
+const Slot* FindSlot(const std::vector<Slot>& slots, std::string_view name) {
+  const auto found = std::ranges::find(slots, name, &Slot::name);
+  return found == slots.end() ? nullptr : &*found;
 }
 
 }  // namespace
@@ -218,30 +268,54 @@ bool IsHfWeight(const ModelConfig& config, std::string_view name) {
   });
 }
 
-Weights ReadHfWeights(const ModelConfig& config, const TensorMap& tensors,
-                      const std::string& file) {
-  const HfTensorNames& names = NamesOf(config);
-  const std::vector<Slot> slots = Slots(config, names);
+Weights ReadHfWeights(ModelConfig* config, const TensorMap& tensors, const std::string& file) {
+  const HfTensorNames& names = NamesOf(*config);
   Intake intake(names, tensors, file);
+  SettleHead(names, &intake, config);
+  const std::vector<Slot> slots = Slots(*config, names);
   Weights weights;
   for (const Slot& slot : slots) {
-    Tensor stored = intake.Take(slot.name, slot.stored_shape());
-    if (slot.transposed) stored = Transpose(stored);
-    if (slot.fused()) {
-      SplitFused(slot, stored, names.qkv, config.heads, &weights);
-    } else {
-      weights.Set(slot.canonical[0], CanonicalType(stored, slot.gain_offset));
-    }
-  }
-  const std::string head = std::string(names.head) + ".weight";
-  if (config.tied_embeddings && intake.Has(head)) {
-    const Tensor copy = intake.Take(head, {config.vocab, config.d_model});
-    if (!SameValues(copy, weights.Get("embed.weight"))) {
-      intake.Fail(head, "differs from the embedding",
-                  "equal values, since tie_word_embeddings is on");
-    }
+    AddStored(slot, intake.Take(slot.name, slot.stored_shape()), names, config->heads, &weights);
   }
   intake.RefuseRest(slots);
+  return weights;
+}
+
+std::string HfBareName(const ModelConfig& config, std::string_view name) {
+  const HfTensorNames& names = NamesOf(config);
+  if (name.starts_with(names.prefix)) name.remove_prefix(names.prefix.size());
+  return std::string(name);
+}
+
+std::optional<Weights> HfCanonical(const ModelConfig& config, std::string_view name,
+                                   const Tensor& stored) {
+  ModelConfig with_head = config;
+  with_head.tied_embeddings = false;
+  const HfTensorNames& names = NamesOf(config);
+  const std::vector<Slot> slots = Slots(with_head, names);
+  const Slot* slot = FindSlot(slots, name);
+  if (slot == nullptr || slot->stored_shape() != stored.shape()) return std::nullopt;
+  Weights weights;
+  AddStored(*slot, stored, names, config.heads, &weights);
+  return weights;
+}
+
+std::optional<Weights> HfCanonicalRows(const ModelConfig& config, std::string_view name,
+                                       const Tensor& rows) {
+  ModelConfig with_head = config;
+  with_head.tied_embeddings = false;
+  const HfTensorNames& names = NamesOf(config);
+  const std::vector<Slot> slots = Slots(with_head, names);
+  const Slot* slot = FindSlot(slots, name);
+  if (slot == nullptr || slot->shape.size() != 2 || slot->shape[0] != rows.rows()) {
+    return std::nullopt;
+  }
+  Weights weights;
+  if (slot->fused()) {
+    SplitFused(*slot, rows, names.qkv, config.heads, &weights);
+  } else {
+    weights.Set(slot->canonical[0], rows);
+  }
   return weights;
 }
 

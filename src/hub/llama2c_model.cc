@@ -139,6 +139,15 @@ Weights ReadWeights(std::shared_ptr<const MappedFile> file, const ModelConfig& c
 
 }  // namespace
 
+bool IsLlama2c(const std::string& path) {
+  try {
+    ReadConfig(MappedFile::Open(path)->bytes(), path);
+    return true;
+  } catch (const Error&) {
+    return false;
+  }
+}
+
 Model LoadLlama2c(const std::string& path, LoadParts parts) {
   auto file = MappedFile::Open(path);
   Model model;

@@ -13,4 +13,7 @@ namespace rondo {
 // field makes no sense or the file's length is not exactly what its header says.
 Model LoadLlama2c(const std::string& path, LoadParts parts);
 
+// Whether a file begins with sizes that a model can have; the format has no mark of its own.
+bool IsLlama2c(const std::string& path);
+
 }  // namespace rondo

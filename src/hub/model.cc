@@ -5,7 +5,9 @@
 
 #include "base/file.h"
 #include "base/with_file.h"
+#include "formats/file_kind.h"
 #include "formats/safetensors.h"
+#include "hub/adapter.h"
 #include "hub/gguf_model.h"
 #include "hub/hf_tensors.h"
 #include "hub/llama2c_model.h"
@@ -28,7 +30,7 @@ namespace fs = std::filesystem;
 }
 
 constexpr const char* kAccepted =
-    "a directory with config.json, a .gguf file or a llama2.c .bin file";
+    "a directory with config.json, a GGUF file or a llama2.c .bin file";
 
 // Vectors (gains, biases, diagonals) are f32 in memory and on disk; matrices keep their type.
 bool IsVector(const Shape& shape) { return shape.size() < 2; }
@@ -41,10 +43,14 @@ Weights ReadNativeWeights(const std::string& directory) {
   return weights;
 }
 
-Weights ReadWeights(const std::string& directory, const ConfigFile& file) {
-  if (file.native) return ReadNativeWeights(directory);
-  const auto wanted = [&](std::string_view name) { return IsHfWeight(file.config, name); };
-  return ReadHfWeights(file.config, ReadSafetensorsModel(directory, wanted), directory);
+void ReadWeights(const std::string& directory, bool native, Model* model) {
+  if (native) {
+    model->weights = ReadNativeWeights(directory);
+    return;
+  }
+  const auto wanted = [&](std::string_view name) { return IsHfWeight(model->config, name); };
+  model->weights =
+      ReadHfWeights(&model->config, ReadSafetensorsModel(directory, wanted), directory);
 }
 
 ConfigFile ReadConfig(const std::string& path) {
@@ -52,12 +58,19 @@ ConfigFile ReadConfig(const std::string& path) {
   return ParseConfigFile(ReadTextFile(path, kMaxBytes), path);
 }
 
+[[noreturn]] void FailWithoutConfig(const std::string& directory) {
+  const std::string found = ForeignWeightsIn(directory);
+  Fail("LoadModel", directory,
+       found.empty() ? "no config.json in it" : "no config.json in it, but " + found, kAccepted);
+}
+
 Model LoadDirectory(const std::string& path, LoadParts parts) {
   const std::string config_path = (fs::path(path) / "config.json").string();
-  if (!PathExists(config_path)) Fail("LoadModel", path, "no config.json in it", kAccepted);
+  RefuseAdapter(path);
+  if (!PathExists(config_path)) FailWithoutConfig(path);
   const ConfigFile file = ReadConfig(config_path);
   Model model{.config = file.config, .plan = file.plan, .weights = {}, .path = path};
-  if (parts == LoadParts::kAll) model.weights = ReadWeights(path, file);
+  if (parts == LoadParts::kAll) ReadWeights(path, file.native, &model);
   return model;
 }
 
@@ -69,17 +82,34 @@ Model LoadConfigFile(const std::string& path, LoadParts parts) {
   return {.config = file.config, .plan = file.plan, .weights = {}, .path = path};
 }
 
+// The first bytes decide, not the name: stores name their files as they like.
+Model LoadFile(const std::string& path, LoadParts parts) {
+  const FileContent content = ContentOf(path);
+  switch (content.kind) {
+    case FileKind::kGguf:
+      return LoadGgufModel(path, parts);
+    case FileKind::kJson:
+      RefuseAdapter(path);
+      return LoadConfigFile(path, parts);
+    case FileKind::kSafetensors:
+      RefuseAdapter(path);
+      Fail("LoadModel", path, "weights without a configuration", "the directory they are in");
+    case FileKind::kForeign:
+      Fail("LoadModel", path, content.what, content.hint);
+    case FileKind::kUnknown:
+      break;
+  }
+  const std::string extension = fs::path(path).extension().string();
+  if (extension == ".bin" || IsLlama2c(path)) return LoadLlama2c(path, parts);
+  if (extension == ".json") return LoadConfigFile(path, parts);  // says what is wrong with it
+  Fail("LoadModel", path, "not a model", kAccepted);
+}
+
 Model LoadAny(const std::string& path, LoadParts parts) {
   if (!PathExists(path)) Fail("LoadModel", path, "no such file or directory", kAccepted);
   if (IsDirectory(path)) return LoadDirectory(path, parts);
-  const std::string extension = fs::path(path).extension().string();
-  if (extension == ".json") return LoadConfigFile(path, parts);
-  if (extension == ".gguf") return LoadGgufModel(path, parts);
-  if (extension == ".bin") return LoadLlama2c(path, parts);
-  if (extension == ".safetensors") {
-    Fail("LoadModel", path, "weights without a configuration", "the directory they are in");
-  }
-  Fail("LoadModel", path, "not a model", kAccepted);
+  if (!IsRegularFile(path)) Fail("LoadModel", path, "neither file nor directory", kAccepted);
+  return LoadFile(path, parts);
 }
 
 std::vector<TensorSource> NativeSources(const Model& model, DType store) {

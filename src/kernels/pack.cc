@@ -65,7 +65,7 @@ std::shared_ptr<std::byte> OwnMemory(uint64_t bytes) {
 
 }  // namespace
 
-bool PackedMatrix::Supports(DType type) { return type != DType::kF16; }
+bool PackedMatrix::Supports(DType type) { return type != DType::kF16 && CanEncode(type); }
 
 PackedMatrix::PackedMatrix(const Tensor& weight, DType type, PanelMemory* memory)
     : out_(weight.rows()), in_(weight.cols()), type_(type) {

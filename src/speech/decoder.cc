@@ -68,15 +68,15 @@ void AttentionWeights(const ModelConfig& config, std::span<const float> keys, co
 SpeechDecoder::SpeechDecoder(const SpeechModel& model, std::optional<DType> type, ThreadPool& pool)
     : config_(DecoderOf(model).config), pool_(pool), weights_(DecoderOf(model), type, pool) {
   CheckSpeechModel(model);
-  if (config_.positions == PositionKind::kRope) frequencies_ = RopeFrequencies(config_, false);
+  rope_ = Rope(config_, false);
   pages_ = std::make_shared<KvPagePool>(LayoutOfKv(config_, TypeFor(weights_)), config_.layers,
                                         std::numeric_limits<int32_t>::max());
 }
 
 LayerContext SpeechDecoder::Context(const Tap& tap, Workspace& space) const {
   return {.config = config_,
-          .rope_frequencies = frequencies_,
-          .local_rope_frequencies = frequencies_,
+          .rope = rope_,
+          .local_rope = rope_,
           .tap = tap,
           .space = space,
           .pool = pool_};

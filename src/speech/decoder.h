@@ -78,7 +78,7 @@ class SpeechDecoder {
   ModelConfig config_;
   ThreadPool& pool_;
   PackedModel weights_;
-  std::vector<float> frequencies_;
+  Rope rope_;
   std::shared_ptr<KvPagePool> pages_;
   mutable WorkspacePool spaces_;
 };

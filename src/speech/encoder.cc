@@ -54,7 +54,7 @@ SpeechEncoder::SpeechEncoder(const SpeechModel& model, std::optional<DType> type
                       .in = weight.dim(1),
                       .stride = speech_.front.strides[i]});
   }
-  if (config_.positions == PositionKind::kRope) frequencies_ = RopeFrequencies(config_, false);
+  rope_ = Rope(config_, false);
 }
 
 uint64_t SpeechEncoder::bytes() const {
@@ -242,8 +242,8 @@ void EncoderStream::RunChunk(int64_t count, std::vector<float>* hidden) {
   encoder_.AddPositions(rows, position_, count);
   const Tap no_tap;
   const LayerContext context{.config = encoder_.config_,
-                             .rope_frequencies = encoder_.frequencies_,
-                             .local_rope_frequencies = encoder_.frequencies_,
+                             .rope = encoder_.rope_,
+                             .local_rope = encoder_.rope_,
                              .tap = no_tap,
                              .space = space_,
                              .pool = encoder_.pool_};

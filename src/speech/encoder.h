@@ -65,7 +65,7 @@ class SpeechEncoder {
   PackedModel weights_;
   std::vector<Conv> convs_;
   std::vector<float> shift_, scale_;  // empty: features as they are
-  std::vector<float> frequencies_;
+  Rope rope_;
 };
 
 // An utterance as it comes in. Memory is bounded where left_chunks is: keys and values of the

@@ -6,6 +6,8 @@
 
 #include "base/file.h"
 #include "base/json.h"
+#include "base/warn.h"
+#include "base/with_file.h"
 #include "formats/ctranslate2.h"
 #include "formats/safetensors.h"
 #include "hub/hf_activation.h"
@@ -34,6 +36,7 @@ struct WhisperShape {
   int layers[2] = {}, heads[2] = {}, d_ff[2] = {};  // of encoder and decoder
   Activation activation = Activation::kGelu;
   int begin_token = 0, end_token = 0;
+  bool tied = true;
 };
 
 ModelConfig Transformer(const WhisperShape& shape, int part) {
@@ -46,12 +49,38 @@ ModelConfig Transformer(const WhisperShape& shape, int part) {
   c.family = "decoder";
   c.causal = c.cross_attention = true;
   c.vocab = shape.vocab;
+  c.tied_embeddings = shape.tied;
   c.bos_token = shape.begin_token;
   c.eos_tokens = {shape.end_token};
   return c;
 }
 
-SpeechModel Assemble(const WhisperShape& shape, WhisperConfig whisper, const std::string& path) {
+// What the file calls our fields, part 0 being the encoder.
+FieldNames HfFieldNames(int part) {
+  const std::string prefix = part == 0 ? "encoder_" : "decoder_";
+  return {{"layers", prefix + "layers"},
+          {"heads", prefix + "attention_heads"},
+          {"kv_heads", prefix + "attention_heads"},
+          {"head_dim", prefix + "attention_heads"},
+          {"d_ff", prefix + "ffn_dim"},
+          {"vocab", "vocab_size"},
+          {"max_positions", part == 0 ? "max_source_positions" : "max_target_positions"}};
+}
+
+FieldNames CtFieldNames(int part) {
+  const std::string prefix = part == 0 ? "encoder/" : "decoder/";
+  return {{"layers", prefix + "layer_0"},
+          {"heads", prefix + "num_heads"},
+          {"kv_heads", prefix + "num_heads"},
+          {"head_dim", prefix + "num_heads"},
+          {"d_model", "encoder/conv1/weight"},
+          {"d_ff", prefix + "layer_0/ffn/linear_0/weight"},
+          {"vocab", "decoder/embeddings/weight"},
+          {"max_positions", prefix + "position_encodings/encodings"}};
+}
+
+SpeechModel Assemble(const WhisperShape& shape, WhisperConfig whisper, const std::string& path,
+                     const std::string& file, FieldNames (*names)(int part)) {
   SpeechModel model;
   model.path = path;
   model.config.front = {.features = FeatureKind::kWhisper,
@@ -65,10 +94,11 @@ SpeechModel Assemble(const WhisperShape& shape, WhisperConfig whisper, const std
   model.encoder.config = Transformer(shape, 0);
   model.decoder.emplace();
   model.decoder->config = Transformer(shape, 1);
-  for (Model* part : {&model.encoder, &*model.decoder}) {
-    part->path = path;
-    part->config.Validate();
-    part->plan = IdentityPlan(part->config);
+  Model* const parts[] = {&model.encoder, &*model.decoder};
+  for (int i = 0; i < 2; ++i) {
+    parts[i]->path = path;
+    WithFileNames(file, names(i), [&] { parts[i]->config.Validate(); });
+    parts[i]->plan = IdentityPlan(parts[i]->config);
   }
   return model;
 }
@@ -86,7 +116,7 @@ class Source {
     tensors_.erase(found);
     return tensor.shape().size() == 1 ? Cast(tensor, DType::kF32) : tensor;
   }
-  void Drop(const std::string& name) { tensors_.erase(name); }
+  bool Has(const std::string& name) const { return tensors_.contains(name); }
   void RefuseRest() const {
     if (!tensors_.empty()) Fail(tensors_.begin()->first, "tensor that Whisper does not have");
   }
@@ -144,6 +174,20 @@ void TakeTransformer(Source& source, const std::string& prefix, Model& part) {
   }
 }
 
+// A head that differs from the embedding is kept, as transformers 5 does.
+void TakeHead(const Tensor& head, const std::string& file, Model& decoder) {
+  const Tensor& embedding = decoder.weights.Get("embed.weight");
+  bool& tied = decoder.config.tied_embeddings;
+  if (tied && head.shape() == embedding.shape() && ToF32(head) == ToF32(embedding)) return;
+  if (tied) {
+    Warn(file +
+         ": proj_out.weight differs from the embedding and is kept, although "
+         "tie_word_embeddings is on");
+  }
+  tied = false;
+  decoder.weights.Set("head.weight", head);
+}
+
 void TakeWeights(TensorMap tensors, const std::string& file, SpeechModel& model) {
   Source source(std::move(tensors), file);
   for (int i = 0; i < 2; ++i) {
@@ -155,7 +199,10 @@ void TakeWeights(TensorMap tensors, const std::string& file, SpeechModel& model)
   TakeTransformer(source, "model.encoder.", model.encoder);
   TakeTransformer(source, "model.decoder.", *model.decoder);
   model.decoder->weights.Set("embed.weight", source.Take("model.decoder.embed_tokens.weight"));
-  source.Drop("proj_out.weight");  // the embedding again
+  constexpr const char* kHead =
+      "proj_out.weight";  // where it is stored, mostly the embedding again
+  const bool tied = model.decoder->config.tied_embeddings;
+  if (!tied || source.Has(kHead)) TakeHead(source.Take(kHead), file, *model.decoder);
   source.RefuseRest();
 }
 
@@ -183,24 +230,45 @@ WhisperShape ShapeOfHf(const nlohmann::json& json, const std::string& file) {
   if (!known) object.Fail("activation_function", activation, KnownActivations());
   shape.activation = *known;
   if (object.Bool("scale_embedding", false)) object.Fail("scale_embedding", "true", "false");
-  if (!object.Bool("tie_word_embeddings", true)) {
-    object.Fail("tie_word_embeddings", "false", "true");
-  }
+  shape.tied = object.Bool("tie_word_embeddings", true);
   shape.begin_token = object.Int("decoder_start_token_id", 50257);
   shape.end_token = object.Int("eos_token_id", 50256);
   return shape;
 }
 
-// generation_config.json, which is optional.
-WhisperConfig HfGeneration(const std::string& path) {
+// Token ids of a list; null is no list.
+std::vector<int> TokenIds(JsonObject& object, const char* key, int vocab) {
+  std::vector<int> ids = object.Ints(key);
+  for (const int id : ids) {
+    if (id >= 0 && id < vocab) continue;
+    object.Fail(key, "token " + std::to_string(id), "0 to " + std::to_string(vocab - 1));
+  }
+  return ids;
+}
+
+std::vector<std::array<int, 2>> AlignmentHeads(JsonObject& object, const WhisperShape& shape) {
+  constexpr const char* kKey = "alignment_heads";
+  std::vector<std::array<int, 2>> heads = IntPairs(object, kKey);
+  for (const auto& [layer, head] : heads) {
+    if (layer < shape.layers[1] && head < shape.heads[1]) continue;
+    object.Fail(kKey, "layer " + std::to_string(layer) + ", head " + std::to_string(head),
+                "one of " + std::to_string(shape.layers[1]) + " layers and " +
+                    std::to_string(shape.heads[1]) + " heads of the decoder");
+  }
+  return heads;
+}
+
+// From generation_config.json. Models of before 2023 have none: what says how they generate stands
+// in config.json then.
+WhisperConfig HfGeneration(const std::string& path, const WhisperShape& shape) {
   WhisperConfig whisper;
-  const std::string file = Inside(path, "generation_config.json");
-  if (!PathExists(file)) return whisper;
+  std::string file = Inside(path, "generation_config.json");
+  if (!PathExists(file)) file = Inside(path, "config.json");
   const nlohmann::json json = ReadJson(file);
   JsonObject object(json, kFunction, file);
-  whisper.suppress = object.Ints("suppress_tokens");
-  whisper.suppress_first = object.Ints("begin_suppress_tokens");
-  whisper.alignment_heads = IntPairs(object, "alignment_heads");
+  whisper.suppress = TokenIds(object, "suppress_tokens", shape.vocab);
+  whisper.suppress_first = TokenIds(object, "begin_suppress_tokens", shape.vocab);
+  whisper.alignment_heads = AlignmentHeads(object, shape);
   return whisper;
 }
 
@@ -341,12 +409,13 @@ WhisperShape ShapeOfCt(const CTranslate2Model& model, const CtConverter& source,
   return shape;
 }
 
-WhisperConfig CtGeneration(const nlohmann::json& json, const std::string& file) {
+WhisperConfig CtGeneration(const nlohmann::json& json, const std::string& file,
+                           const WhisperShape& shape) {
   JsonObject object(json, kFunction, file);
   WhisperConfig whisper;
-  whisper.suppress = object.Ints("suppress_ids");
-  whisper.suppress_first = object.Ints("suppress_ids_begin");
-  whisper.alignment_heads = IntPairs(object, "alignment_heads");
+  whisper.suppress = TokenIds(object, "suppress_ids", shape.vocab);
+  whisper.suppress_first = TokenIds(object, "suppress_ids_begin", shape.vocab);
+  whisper.alignment_heads = AlignmentHeads(object, shape);
   return whisper;
 }
 
@@ -361,7 +430,8 @@ SpeechModel LoadFromCt(const std::string& path, LoadParts parts) {
   }
   CtConverter converter(from, file);
   const WhisperShape shape = ShapeOfCt(from, converter, file);
-  SpeechModel model = Assemble(shape, CtGeneration(ReadJson(config), config), path);
+  SpeechModel model =
+      Assemble(shape, CtGeneration(ReadJson(config), config, shape), path, file, CtFieldNames);
   if (parts == LoadParts::kAll) TakeWeights(converter.Convert(shape), file, model);
   return model;
 }
@@ -382,7 +452,8 @@ SpeechModel LoadWhisper(const std::string& path, LoadParts parts) {
     return model;
   }
   const std::string file = Inside(path, "config.json");
-  SpeechModel model = Assemble(ShapeOfHf(ReadJson(file), file), HfGeneration(path), path);
+  const WhisperShape shape = ShapeOfHf(ReadJson(file), file);
+  SpeechModel model = Assemble(shape, HfGeneration(path, shape), path, file, HfFieldNames);
   if (parts == LoadParts::kConfig) return model;
   TakeWeights(ReadSafetensorsModel(path), path, model);
   CheckSpeechModel(model);

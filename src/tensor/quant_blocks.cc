@@ -1,5 +1,6 @@
 #include "tensor/quant_blocks.h"
 
+#include <bit>
 #include <cstring>
 
 #include "rondo/error.h"
@@ -118,6 +119,78 @@ void DecodeQ6_K(const uint8_t* block, float* out) {
   }
 }
 
+// The types from here on are read and never written.
+
+// q2_k: 16 bytes of (scale, minimum) nibbles, 64 bytes of 2-bit codes, half d, half dmin.
+void DecodeQ2_K(const uint8_t* block, float* out) {
+  const float d = ReadHalf(block + 80);
+  const float dmin = ReadHalf(block + 82);
+  for (int j = 0; j < 16; ++j) {  // groups of 16 values
+    const float s = d * static_cast<float>(block[j] & 15);
+    const float m = dmin * static_cast<float>(block[j] >> 4);
+    const uint8_t* codes = block + 16 + j / 8 * 32 + j % 2 * 16;
+    const int shift = j / 2 % 4 * 2;
+    for (int i = 0; i < 16; ++i) {
+      out[j * 16 + i] = s * static_cast<float>((codes[i] >> shift) & 3) - m;
+    }
+  }
+}
+
+// q3_k: 32 bytes of third bits, 64 bytes of 2-bit codes, 16 packed 6-bit scales, half d.
+void DecodeQ3_K(const uint8_t* block, float* out) {
+  const float d = ReadHalf(block + 108);
+  const uint8_t* packed = block + 96;
+  for (int j = 0; j < 16; ++j) {
+    const int low = (packed[j % 8] >> (j / 8 * 4)) & 15;
+    const int high = (packed[8 + j % 4] >> (j / 4 * 2)) & 3;
+    const float s = d * static_cast<float>((low | high << 4) - 32);
+    const uint8_t* third = block + j % 2 * 16;
+    const uint8_t* codes = block + 32 + j / 8 * 32 + j % 2 * 16;
+    const int shift = j / 2 % 4 * 2;
+    for (int i = 0; i < 16; ++i) {
+      const int offset = (third[i] >> (j / 2)) & 1 ? 0 : 4;  // a set bit means no offset
+      out[j * 16 + i] = s * static_cast<float>(((codes[i] >> shift) & 3) - offset);
+    }
+  }
+}
+
+// The values that the codes of iq4_nl and iq4_xs, and of mxfp4 (doubled), stand for.
+constexpr int8_t kNonLinear[16] = {-127, -104, -83, -65, -49, -35, -22, -10,
+                                   1,    13,   25,  38,  53,  69,  89,  113};
+constexpr int8_t kE2M1[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
+
+void DecodeTable(const int8_t* table, float d, const uint8_t* nibbles, float* out) {
+  for (int i = 0; i < 16; ++i) {
+    out[i] = d * static_cast<float>(table[nibbles[i] & 15]);
+    out[i + 16] = d * static_cast<float>(table[nibbles[i] >> 4]);
+  }
+}
+
+// iq4_nl: half d, 16 bytes of nibbles.
+void DecodeIQ4_NL(const uint8_t* block, float* out) {
+  DecodeTable(kNonLinear, ReadHalf(block), block + 2, out);
+}
+
+// iq4_xs: half d, 16 bits of high scale bits, 4 bytes of low ones, 128 bytes of nibbles.
+void DecodeIQ4_XS(const uint8_t* block, float* out) {
+  const float d = ReadHalf(block);
+  uint16_t high;
+  std::memcpy(&high, block + 2, sizeof(high));
+  for (int j = 0; j < 8; ++j) {
+    const int low = (block[4 + j / 2] >> (j % 2 * 4)) & 15;
+    const float s = d * static_cast<float>((low | ((high >> (2 * j)) & 3) << 4) - 32);
+    DecodeTable(kNonLinear, s, block + 8 + j * 16, out + j * 32);
+  }
+}
+
+// mxfp4: an exponent, 16 bytes of nibbles.
+void DecodeMXFP4(const uint8_t* block, float* out) {
+  // 2^(exponent - 128): half of what the format says, since the table has doubled values.
+  const uint32_t exponent = block[0];
+  const uint32_t bits = exponent < 2 ? 0x00200000u << exponent : (exponent - 1) << 23;
+  DecodeTable(kE2M1, std::bit_cast<float>(bits), block + 1, out);
+}
+
 using Decoder = void (*)(const uint8_t*, float*);
 
 Decoder DecoderOf(DType dtype) {
@@ -138,6 +211,16 @@ Decoder DecoderOf(DType dtype) {
       return DecodeQ5_K;
     case DType::kQ6_K:
       return DecodeQ6_K;
+    case DType::kQ2_K:
+      return DecodeQ2_K;
+    case DType::kQ3_K:
+      return DecodeQ3_K;
+    case DType::kIQ4_NL:
+      return DecodeIQ4_NL;
+    case DType::kIQ4_XS:
+      return DecodeIQ4_XS;
+    case DType::kMXFP4:
+      return DecodeMXFP4;
     case DType::kF32:
     case DType::kF16:
     case DType::kBF16:

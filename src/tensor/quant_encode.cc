@@ -104,10 +104,10 @@ void RoundBlock(DType dtype, const float* x, BlockGrid& grid, Codes& codes) {
 
 void EncodeBlocks(DType dtype, const float* values, int64_t count, std::byte* out) {
   const DTypeInfo& info = Info(dtype);
-  if (!IsQuantized(dtype) || count % info.block_length != 0) {
+  if (!IsQuantized(dtype) || !CanEncode(dtype) || count % info.block_length != 0) {
     throw Error({.function = "EncodeBlocks",
                  .problem = std::to_string(count) + " values of type " + std::string(info.name),
-                 .expected = "whole blocks of a quantised type"});
+                 .expected = "whole blocks of a quantised type that rondo writes"});
   }
   for (int64_t i = 0; i < count; ++i) {
     if (!std::isfinite(values[i])) Fail(values[i]);

@@ -15,9 +15,10 @@ namespace rondo {
 namespace {
 
 constexpr DTypeInfo kInfos[] = {
-    {"f32", 1, 4},      {"f16", 1, 2},      {"bf16", 1, 2},     {"q8_0", 32, 34},
-    {"q4_0", 32, 18},   {"q4_1", 32, 20},   {"q5_0", 32, 22},   {"q5_1", 32, 24},
-    {"q4_k", 256, 144}, {"q5_k", 256, 176}, {"q6_k", 256, 210},
+    {"f32", 1, 4},      {"f16", 1, 2},      {"bf16", 1, 2},       {"q8_0", 32, 34},
+    {"q4_0", 32, 18},   {"q4_1", 32, 20},   {"q5_0", 32, 22},     {"q5_1", 32, 24},
+    {"q4_k", 256, 144}, {"q5_k", 256, 176}, {"q6_k", 256, 210},   {"q2_k", 256, 84},
+    {"q3_k", 256, 110}, {"iq4_nl", 32, 18}, {"iq4_xs", 256, 136}, {"mxfp4", 32, 17},
 };
 
 void DecodeRun(DType dtype, const std::byte* bytes, int64_t count, float* out) {
@@ -51,9 +52,12 @@ const DTypeInfo& Info(DType dtype) { return kInfos[static_cast<int>(dtype)]; }
 
 bool IsQuantized(DType dtype) { return Info(dtype).block_length > 1; }
 
+bool CanEncode(DType dtype) { return dtype <= DType::kQ6_K; }
+
 DType DTypeFromName(std::string_view name) {
   std::vector<std::string> names;
   for (size_t i = 0; i < std::size(kInfos); ++i) {
+    if (!CanEncode(static_cast<DType>(i))) continue;
     if (kInfos[i].name == name) return static_cast<DType>(i);
     names.emplace_back(kInfos[i].name);
   }
@@ -115,6 +119,23 @@ Tensor Tensor::FromF32(Shape shape, std::span<const float> values) {
 Tensor Tensor::FromF32(Shape shape, std::vector<float>&& values) {
   auto owner = std::make_shared<const std::vector<float>>(std::move(values));
   return Tensor(DType::kF32, std::move(shape), std::as_bytes(std::span(*owner)), owner);
+}
+
+Tensor Tensor::FromF64Bytes(Shape shape, std::span<const std::byte> bytes) {
+  const auto count = static_cast<size_t>(ElementCount(shape));
+  if (bytes.size() / sizeof(double) != count || bytes.size() % sizeof(double) != 0) {
+    throw Error({.function = "Tensor::FromF64Bytes",
+                 .problem = std::to_string(bytes.size()) + " bytes for shape " + ToString(shape) +
+                            " of type f64",
+                 .expected = "8 bytes an element"});
+  }
+  std::vector<float> values(count);
+  for (size_t i = 0; i < count; ++i) {
+    double value;
+    std::memcpy(&value, bytes.data() + i * sizeof(double), sizeof(double));
+    values[i] = static_cast<float>(value);
+  }
+  return FromF32(std::move(shape), std::move(values));
 }
 
 Tensor Tensor::FromBytes(DType dtype, Shape shape, std::vector<std::byte> bytes) {

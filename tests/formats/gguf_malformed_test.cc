@@ -43,7 +43,7 @@ class Bytes {
 };
 
 enum Type : uint32_t { kU8, kI8, kU16, kI16, kU32, kI32, kF32, kBool, kString, kArray, kU64, kI64 };
-enum TensorType : uint32_t { kTensorF32 = 0, kTensorQ4_0 = 2, kTensorIq4Xs = 23 };
+enum TensorType : uint32_t { kTensorF32 = 0, kTensorQ4_0 = 2, kTensorIq2Xs = 17 };
 
 Bytes Header(uint64_t tensors, uint64_t entries) {
   return Bytes().Raw("GGUF").Put(uint32_t{3}).Put(tensors).Put(entries);
@@ -153,7 +153,7 @@ std::vector<Malformed> MetadataCases() {
       {"AlignmentZero", Aligned(0).text(), {"general.alignment", "alignment 0"}},
       {"AlignmentNoPowerOfTwo", Aligned(48).text(), {"general.alignment", "power of two"}},
       {"AlignmentHuge", Aligned(1u << 31).text(), {"general.alignment", "2147483648"}},
-      {"SplitModel", split, {"split.count", "one of 3 parts"}},
+      {"SplitModel", split, {"split.count", "part 1 of 3"}},
   };
 }
 
@@ -172,8 +172,8 @@ std::vector<Malformed> TensorCases() {
       {"OverflowingShape", one({.dims = {big, big, big}}), {"the.tensor", "overflows"}},
       {"OverflowingBytes", one({.dims = {uint64_t{1} << 62}}), {"the.tensor", "overflows"}},
       {"UnsupportedType",
-       one({.dims = {256}, .type = kTensorIq4Xs}),
-       {"the.tensor", "IQ4_XS", "Q4_K", "BF16"}},
+       one({.dims = {256}, .type = kTensorIq2Xs}),
+       {"the.tensor", "IQ2_XS", "Q4_K", "BF16"}},
       {"UnknownType", one({.type = 4242}), {"the.tensor", "type number 4242"}},
       {"PartOfABlock",
        one({.dims = {33}, .type = kTensorQ4_0}),
@@ -220,6 +220,20 @@ TEST(GgufMalformedTest, TheValidFormsOfTheseFilesAreAccepted) {
     std::ofstream(dir.File("valid.gguf"), std::ios::binary) << content;
     EXPECT_NO_THROW(GgufFile::Open(dir.File("valid.gguf")));
   }
+}
+
+TEST(GgufMalformedTest, DoublesBecomeFloats) {
+  TempDir dir;
+  constexpr uint32_t kTensorF64 = 28;
+  Bytes out = Header(1, 0);
+  PutTensor(out, {.dims = {2}, .type = kTensorF64});
+  out.PadTo(32).Put(2.5).Put(-0.1);
+  std::ofstream(dir.File("m"), std::ios::binary) << out.text();
+  const GgufFile file = GgufFile::Open(dir.File("m"));
+  const Tensor& tensor = file.tensors().find("the.tensor")->second;
+  EXPECT_EQ(tensor.dtype(), DType::kF32);
+  EXPECT_EQ(tensor.f32()[0], 2.5f);
+  EXPECT_EQ(tensor.f32()[1], -0.1f);
 }
 
 TEST(GgufMalformedTest, Header) { ExpectErrors(HeaderCases()); }

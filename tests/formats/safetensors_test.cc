@@ -108,6 +108,22 @@ TEST(Safetensors, UnwantedTensorsMayHaveAnyType) {
   EXPECT_THAT(ToF32(tensors.at("w")), ElementsAre(7));
 }
 
+// As numpy and merges in double precision write them; here at an odd address as well.
+TEST(Safetensors, DoublesBecomeFloats) {
+  TempDir dir;
+  const double values[] = {1.5, -0.1};
+  std::string data(1, '\0');
+  data.append(reinterpret_cast<const char*>(values), sizeof(values));
+  WriteBytes(dir.File("a"),
+             SafetensorsBytes(R"({"odd": {"dtype": "U8", "shape": [1], "data_offsets": [0, 1]},
+                "w": {"dtype": "F64", "shape": [2], "data_offsets": [1, 17]}})",
+                              data));
+  const auto tensors =
+      ReadSafetensors(dir.File("a"), [](std::string_view name) { return name == "w"; });
+  EXPECT_EQ(tensors.at("w").dtype(), DType::kF32);
+  EXPECT_THAT(ToF32(tensors.at("w")), ElementsAre(1.5f, -0.1f));
+}
+
 // Five tensors of 40 bytes.
 std::vector<TensorSource> FiveTensors() {
   std::vector<TensorSource> sources;

@@ -3,12 +3,12 @@
 #include <gtest/gtest.h>
 
 #include <functional>
-#include <map>
 #include <string>
 #include <vector>
 
 #include "base/temp_dir.h"
 #include "formats/gguf.h"
+#include "hub/gguf_contents.h"
 #include "hub/gguf_model.h"
 #include "hub/gguf_test_models.h"
 #include "rondo/error.h"
@@ -19,56 +19,24 @@ namespace {
 
 using testing::HasSubstr;
 
-// The contents of a small valid file, to be changed and written again.
-struct Contents {
-  std::map<std::string, GgufValue, std::less<>> metadata;
-  std::map<std::string, Tensor, std::less<>> tensors;
-};
-
-Contents ValidLlama(const TempDir& dir) {
-  WriteUniformGguf(RandomGgufModel(SmallGgufConfig("llama")), dir.File("valid.gguf"), DType::kF32);
-  const GgufFile file = GgufFile::Open(dir.File("valid.gguf"));
-  return {file.metadata(), file.tensors()};
-}
-
-void Write(const Contents& contents, const std::string& path) {
-  GgufWriter writer;
-  for (const auto& [key, value] : contents.metadata) {
-    if (const auto* text = std::get_if<std::string>(&value)) writer.SetString(key, *text);
-    if (const auto* flag = std::get_if<bool>(&value)) writer.SetBool(key, *flag);
-    if (const auto* number = std::get_if<int64_t>(&value)) {
-      writer.SetI32(key, static_cast<int32_t>(*number));
-    }
-    if (const auto* number = std::get_if<uint64_t>(&value)) {
-      writer.SetU32(key, static_cast<uint32_t>(*number));
-    }
-    if (const auto* number = std::get_if<double>(&value)) {
-      writer.SetF32(key, static_cast<float>(*number));
-    }
-    if (const auto* numbers = std::get_if<std::vector<int64_t>>(&value)) {
-      writer.SetI32s(key, std::vector<int32_t>(numbers->begin(), numbers->end()));
-    }
-  }
-  for (const auto& [name, tensor] : contents.tensors) writer.AddTensor(name, tensor);
-  writer.Write(path);
-}
-
 Tensor Ones(Shape shape) {
   return Tensor::FromF32(shape, std::vector<float>(static_cast<size_t>(ElementCount(shape)), 1));
 }
 
 struct Refused {
   const char* name;
-  std::function<void(Contents&)> change;
+  std::function<void(GgufContents&)> change;
   std::string field;
   std::string words;
 };
 
 std::vector<Refused> KeyCases() {
   const auto set = [](const char* key, GgufValue value) {
-    return [=](Contents& c) { c.metadata[key] = value; };
+    return [=](GgufContents& c) { c.metadata[key] = value; };
   };
-  const auto erase = [](const char* key) { return [=](Contents& c) { c.metadata.erase(key); }; };
+  const auto erase = [](const char* key) {
+    return [=](GgufContents& c) { c.metadata.erase(key); };
+  };
   return {
       {"NoArchitecture", erase("general.architecture"), "general.architecture", "missing"},
       {"UnknownArchitecture", set("general.architecture", "mamba2"), "general.architecture",
@@ -83,8 +51,14 @@ std::vector<Refused> KeyCases() {
       {"Alibi", set("llama.attention.max_alibi_bias", 8.0), "llama.attention.max_alibi_bias",
        "not supported"},
       {"NotCausal", set("llama.attention.causal", false), "llama.attention.causal", "expected 1"},
-      {"YarnScaling", set("llama.rope.scaling.type", "yarn"), "llama.rope.scaling.type", "'yarn'"},
-      {"NoLayers", set("llama.block_count", uint64_t{0}), "layers", "value 0"},
+      {"UnknownScaling", set("llama.rope.scaling.type", "ntk"), "llama.rope.scaling.type", "'ntk'"},
+      {"AttentionFactorWithoutItsScaling", set("llama.rope.scaling.attn_factor", 1.5),
+       "llama.rope.scaling.attn_factor", "1 without yarn"},
+      {"LongRopeWithoutFactors", set("llama.rope.scaling.type", "longrope"),
+       "rope_factors_short.weight", "missing tensor"},
+      {"ThetaOfOllamasGemma", set("llama.rope.global.freq_base", 1e6),
+       "llama.rope.global.freq_base", "not supported"},
+      {"NoLayers", set("llama.block_count", uint64_t{0}), "llama.block_count", "value 0"},
       {"TooManyLayers", set("llama.block_count", uint64_t{4000000000}), "llama.block_count",
        "4000000000"},
       {"NegativeWidth", set("llama.embedding_length", int64_t{-32}), "llama.embedding_length",
@@ -92,15 +66,16 @@ std::vector<Refused> KeyCases() {
       {"NoHeads", set("llama.attention.head_count", uint64_t{0}), "llama.attention.head_count",
        "value 0"},
       {"HeadsPerLayer", set("llama.attention.head_count", std::vector<int64_t>{4, 2}),
-       "llama.attention.head_count", "is an array of integers"},
-      {"KvHeadsDoNotDivide", set("llama.attention.head_count_kv", uint64_t{3}), "kv_heads",
-       "divisor"},
+       "llama.attention.head_count",
+       "2 values (expected one value, or one for each of the 7 layers)"},
+      {"KvHeadsDoNotDivide", set("llama.attention.head_count_kv", uint64_t{3}),
+       "llama.attention.head_count_kv", "divisor"},
       {"ValueLengthDiffers", set("llama.attention.value_length", uint64_t{4}),
        "llama.attention.value_length", "key length 8"},
       {"PartialRotation", set("llama.rope.dimension_count", uint64_t{4}),
        "llama.rope.dimension_count", "head dimension 8"},
-      {"ZeroTheta", set("llama.rope.freq_base", 0.0), "rope_theta", "positive"},
-      {"InfiniteScaling", set("llama.rope.scaling.factor", 1e300), "rope_scaling.factor",
+      {"ZeroTheta", set("llama.rope.freq_base", 0.0), "llama.rope.freq_base", "positive"},
+      {"InfiniteScaling", set("llama.rope.scaling.factor", 1e300), "llama.rope.scaling.factor",
        "positive number"},
       {"VocabularySize", set("llama.vocab_size", uint64_t{41}), "llama.vocab_size", "40 rows"},
       {"EosOutsideVocabulary", set("tokenizer.ggml.eos_token_id", uint64_t{40}),
@@ -114,9 +89,11 @@ std::vector<Refused> KeyCases() {
 
 std::vector<Refused> TensorCases() {
   const auto set = [](const char* name, const Tensor& tensor) {
-    return [=](Contents& c) { c.tensors[name] = tensor; };
+    return [=](GgufContents& c) { c.tensors[name] = tensor; };
   };
-  const auto erase = [](const char* name) { return [=](Contents& c) { c.tensors.erase(name); }; };
+  const auto erase = [](const char* name) {
+    return [=](GgufContents& c) { c.tensors.erase(name); };
+  };
   return {
       {"NoEmbedding", erase("token_embd.weight"), "token_embd.weight", "missing tensor"},
       {"NoFinalNorm", erase("output_norm.weight"), "output_norm.weight", "missing tensor"},
@@ -141,7 +118,7 @@ void ExpectRefused(const std::vector<Refused>& cases) {
   TempDir dir;
   for (const Refused& refused : cases) {
     SCOPED_TRACE(refused.name);
-    Contents contents = ValidLlama(dir);
+    GgufContents contents = ContentsOf(SmallGgufConfig("llama"), dir);
     refused.change(contents);
     const std::string path = dir.File(std::string(refused.name) + ".gguf");
     Write(contents, path);
@@ -161,7 +138,7 @@ TEST(GgufRefusedTest, TensorsThatDoNotFit) { ExpectRefused(TensorCases()); }
 
 TEST(GgufRefusedTest, KeysOfNeutralValueAreAccepted) {
   TempDir dir;
-  Contents contents = ValidLlama(dir);
+  GgufContents contents = ContentsOf(SmallGgufConfig("llama"), dir);
   contents.metadata["llama.expert_count"] = uint64_t{0};
   contents.metadata["llama.attention.causal"] = true;
   contents.metadata["llama.rope.scaling.type"] = std::string("none");

@@ -148,13 +148,13 @@ TEST(LoadModel, SaysWhatItWouldHaveTaken) {
   fs::create_directory(dir.File("empty"));
   for (const char* name : {"a.txt", "a.safetensors"}) AtomicFile(dir.File(name)).Commit();
   EXPECT_THAT([&] { LoadModel(dir.File("no")); },
-              ThrowsMessage<Error>(AllOf(HasSubstr("no such file"), HasSubstr(".gguf"))));
+              ThrowsMessage<Error>(AllOf(HasSubstr("no such file"), HasSubstr("GGUF"))));
   EXPECT_THAT([&] { LoadModel(dir.File("empty")); },
               ThrowsMessage<Error>(HasSubstr("no config.json")));
-  EXPECT_THAT([&] { LoadModel(dir.File("a.txt")); },
-              ThrowsMessage<Error>(HasSubstr("not a model")));
-  EXPECT_THAT([&] { LoadModel(dir.File("a.safetensors")); },
-              ThrowsMessage<Error>(HasSubstr("the directory they are in")));
+  for (const char* empty : {"a.txt", "a.safetensors"}) {
+    EXPECT_THAT([&] { LoadModel(dir.File(empty)); },
+                ThrowsMessage<Error>(HasSubstr("not a model")));
+  }
 }
 
 }  // namespace

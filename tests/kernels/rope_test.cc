@@ -52,6 +52,76 @@ TEST(RopeFrequencies, Llama3ScalingBlends) {
               ElementsAre(FloatEq(1), FloatEq(blended), FloatEq(0.01f / 8), FloatEq(0.001f / 8)));
 }
 
+// The numbers of the following are those of transformers' ROPE_INIT_FUNCTIONS.
+TEST(RopeFrequencies, YarnBlendsByDimension) {
+  ModelConfig config;
+  config.head_dim = config.rotary_dim = 16;
+  config.rope_scaling = {
+      .kind = RopeScalingKind::kYarn, .factor = 4, .original_max_positions = 128};
+  EXPECT_THAT(RopeFrequencies(config, false),
+              ElementsAre(FloatEq(1), FloatEq(0.237170815f), FloatEq(0.049999997f),
+                          FloatEq(0.00790569466f), FloatEq(0.00249999994f),
+                          FloatEq(0.000790569466f), FloatEq(0.00025f), FloatEq(7.90569466e-05f)));
+  config.rope_scaling.beta_fast = 8;
+  config.rope_scaling.beta_slow = 2;
+  config.rope_scaling.truncate = false;
+  const std::vector<float> uneven = RopeFrequencies(config, false);
+  EXPECT_NEAR(uneven[1], 0.279174536f, 1e-7f);
+  EXPECT_NEAR(uneven[2], 0.0259965975f, 1e-8f);
+}
+
+TEST(RopeFrequencies, DynamicScalingBeginsBehindTheOriginalPositions) {
+  ModelConfig config = RopeConfig();
+  config.rope_scaling = {
+      .kind = RopeScalingKind::kDynamic, .factor = 2, .original_max_positions = 64};
+  const auto plain = ElementsAre(FloatEq(1), FloatEq(0.1f), FloatEq(0.01f), FloatEq(0.001f));
+  EXPECT_THAT(RopeFrequencies(config, false), plain);
+  EXPECT_THAT(RopeFrequencies(config, false, 64), plain);
+  EXPECT_THAT(RopeFrequencies(config, false, 100),
+              ElementsAre(FloatEq(1), FloatEq(0.0777822211f), FloatEq(0.00605007401f),
+                          FloatEq(0.000470588246f)));
+}
+
+ModelConfig LongRopeConfig() {
+  ModelConfig config = RopeConfig();
+  config.rope_scaling = {.kind = RopeScalingKind::kLongRope,
+                         .factor = 4,
+                         .original_max_positions = 64,
+                         .attention_factor = 1.25f,
+                         .short_factors = {1, 1.5f, 2, 2.5f},
+                         .long_factors = {2, 4, 6, 8}};
+  return config;
+}
+
+TEST(RopeFrequencies, LongRopeHasDivisorsForShortAndForLongTexts) {
+  EXPECT_THAT(RopeFrequencies(LongRopeConfig(), false, 64),
+              ElementsAre(FloatEq(1), FloatEq(0.0666666701f), FloatEq(0.005f), FloatEq(0.0004f)));
+  EXPECT_THAT(
+      RopeFrequencies(LongRopeConfig(), false, 65),
+      ElementsAre(FloatEq(0.5f), FloatEq(0.025f), FloatEq(0.00166666671f), FloatEq(0.000125f)));
+}
+
+TEST(Rope, AnglesFollowTheLengthOfEachRowsText) {
+  const ModelConfig config = LongRopeConfig();
+  const int positions[] = {3, 3, 5}, lengths[] = {10, 70, 70};
+  const std::vector<float> angles = Rope(config, false).Angles(positions, lengths);
+  ASSERT_EQ(angles.size(), 3u * 8u);
+  const std::vector<float> shorter = RopeFrequencies(config, false, 10);
+  const std::vector<float> longer = RopeFrequencies(config, false, 70);
+  for (size_t i = 0; i < 4; ++i) {
+    EXPECT_FLOAT_EQ(angles[i], 1.25f * std::cos(3 * shorter[i]));
+    EXPECT_FLOAT_EQ(angles[8 + i], 1.25f * std::cos(3 * longer[i]));
+    EXPECT_FLOAT_EQ(angles[16 + 4 + i], 1.25f * std::sin(5 * longer[i]));
+  }
+}
+
+TEST(Rope, ModelsWithOtherPositionsTurnNothing) {
+  ModelConfig config = RopeConfig();
+  config.positions = PositionKind::kLearned;
+  EXPECT_TRUE(Rope(config, false).empty());
+  EXPECT_TRUE(Rope().empty());
+}
+
 TEST(RopeFrequencies, LocalLayersWithTheirOwnThetaAreNotScaled) {
   ModelConfig config = RopeConfig();
   config.rope_theta = 1e6f;

@@ -20,7 +20,7 @@ import pytest
 import torch
 from conftest import BUILD
 from safetensors.numpy import load_file, save_file
-from tiny_models import VARIANTS, WINDOW, make_tiny
+from tiny_models import LENGTH_VARIANTS, VARIANTS, WINDOW, make_tiny
 from transformers import DynamicCache
 
 EPSILON = 2.0 ** -24
@@ -58,6 +58,27 @@ def test_family(variant, tmp_path):
     np.testing.assert_allclose(ours, expected, rtol=0, atol=limit)
     # Step by step the engine gives the same bits as in one prefill.
     np.testing.assert_array_equal(our_logits(tmp_path, ids, stepwise=60), ours)
+
+
+@pytest.mark.parametrize("tokens", [50, 100])
+@pytest.mark.parametrize("variant", LENGTH_VARIANTS)
+def test_rope_that_depends_on_the_length(variant, tokens, tmp_path):
+    """Below and above the original 64 positions, at once and step by step (transformers keeps the keys of
+    earlier steps as they were turned)."""
+    model = make_tiny(variant, tmp_path)
+    ids = np.random.default_rng(1).integers(0, model.config.vocab_size, tokens).tolist()
+    expected = reference_logits(model, ids)
+    limit = tolerance(expected, 48, model.config.num_hidden_layers)
+    np.testing.assert_allclose(our_logits(tmp_path, ids), expected, rtol=0, atol=limit)
+    model = type(model).from_pretrained(tmp_path, dtype=torch.float32, attn_implementation="eager").eval()
+    cache, rows = DynamicCache(), []
+    for piece in [ids[:40]] + [[token] for token in ids[40:]]:
+        with torch.no_grad():
+            rows.append(model(torch.tensor([piece]), past_key_values=cache).logits[0].numpy())
+    stepwise = np.concatenate(rows)
+    np.testing.assert_allclose(our_logits(tmp_path, ids, stepwise=tokens - 40), stepwise, rtol=0, atol=limit)
+    if tokens > 64:
+        assert np.abs(stepwise - expected).max() > 100 * limit
 
 
 @pytest.mark.parametrize("variant, change", [

@@ -19,7 +19,7 @@ STEPS = 16
 REFUSED = {"qwen2-window": "local_layers", "qwen3-bias-window": "local_layers",
            "gpt2-relu-unscaled": "activation", "gpt2-gelu-untied": "activation"}
 # llama.cpp attends to everything here, as with its own converter's files.
-NO_WINDOW = {"mistral-window"}
+NO_WINDOW = {"mistral-window", "mistral-window-yarn"}
 EXACT = [name for name in VARIANTS if name not in REFUSED]
 
 

@@ -25,6 +25,7 @@ GPT2 = dict(vocab_size=96, n_embd=32, n_layer=3, n_head=4, n_positions=128,
             bos_token_id=1, eos_token_id=2)
 LLAMA3_ROPE = dict(rope_type="llama3", rope_theta=500000.0, factor=8.0, low_freq_factor=1.0,
                    high_freq_factor=4.0, original_max_position_embeddings=32)
+YARN_ROPE = dict(rope_type="yarn", rope_theta=10000.0, factor=4.0, original_max_position_embeddings=32)
 WINDOW = 8  # shorter than the texts of the parity tests
 
 
@@ -46,10 +47,13 @@ VARIANTS = {
     "llama3": ("LlamaConfig", _with(BASE, rope_parameters=LLAMA3_ROPE), "float32", None),
     "llama-linear-rope": ("LlamaConfig", _with(BASE, rope_parameters=dict(
         rope_type="linear", rope_theta=10000.0, factor=2.0)), "float32", None),
+    "llama-yarn": ("LlamaConfig", _with(BASE, rope_parameters=YARN_ROPE), "float32", None),
     "llama-eos-list": ("LlamaConfig", _with(BASE, eos_token_id=[2, 5], bos_token_id=None),
                        "float32", None),
     "mistral": ("MistralConfig", _with(BASE, sliding_window=None), "float32", None),
     "mistral-window": ("MistralConfig", _with(BASE, sliding_window=WINDOW), "float32", None),
+    "mistral-window-yarn": ("MistralConfig", _with(BASE, sliding_window=WINDOW,
+                                                   rope_parameters=YARN_ROPE), "float32", None),
     "gemma": ("GemmaConfig", _with(BASE, head_dim=16), "float32", None),
     "gemma-mqa-bf16": ("GemmaConfig", _with(BASE, head_dim=16, num_key_value_heads=1),
                        "bfloat16", None),
@@ -63,6 +67,7 @@ VARIANTS = {
         full_attention=dict(rope_type="linear", factor=4.0, rope_theta=1e6),
         sliding_attention=dict(rope_type="default", rope_theta=1e4))), "float32", None),
     "qwen2": ("Qwen2Config", BASE, "float32", None),
+    "qwen2-yarn": ("Qwen2Config", _with(BASE, rope_parameters=YARN_ROPE), "float32", None),
     "qwen2-window": ("Qwen2Config", _with(BASE, use_sliding_window=True, sliding_window=WINDOW,
                                           max_window_layers=1, tie_word_embeddings=True),
                      "float32", None),
@@ -84,6 +89,16 @@ VARIANTS = {
                                              tie_word_embeddings=False), "float32", None),
 }
 
+# Rotary frequencies that depend on the length of the text: what comes step by step has others than what
+# comes at once, in transformers as here.
+LENGTH_VARIANTS = {
+    "llama-dynamic": ("LlamaConfig", _with(BASE, max_position_embeddings=64, rope_parameters=dict(
+        rope_type="dynamic", rope_theta=10000.0, factor=2.0)), "float32", None),
+    "llama-longrope": ("LlamaConfig", _with(BASE, rope_parameters=dict(
+        rope_type="longrope", rope_theta=10000.0, factor=4.0, original_max_position_embeddings=64,
+        short_factor=[1.0, 1.1, 1.3, 1.8], long_factor=[1.5, 2.5, 4.0, 7.0])), "float32", None),
+}
+
 
 def _randomise(model, seed):
     generator = torch.Generator().manual_seed(seed)
@@ -102,7 +117,7 @@ def _randomise(model, seed):
 
 def make_tiny(family_variant, directory):
     """Writes config.json and safetensors of one variant; returns load_reference(directory)."""
-    config_class, arguments, dtype, shard = VARIANTS[family_variant]
+    config_class, arguments, dtype, shard = {**VARIANTS, **LENGTH_VARIANTS}[family_variant]
     config = getattr(transformers, config_class)(**arguments)
     config._attn_implementation = "eager"
     model = AutoModelForCausalLM.from_config(config).eval()

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <cstring>
+#include <limits>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -63,8 +65,32 @@ TEST_P(QuantBlocks, RowsOfATensorAreDecodedAndGatheredOneByOne) {
 
 INSTANTIATE_TEST_SUITE_P(AllTypes, QuantBlocks,
                          testing::Values(DType::kQ8_0, DType::kQ4_0, DType::kQ4_1, DType::kQ5_0,
-                                         DType::kQ5_1, DType::kQ4_K, DType::kQ5_K, DType::kQ6_K),
+                                         DType::kQ5_1, DType::kQ4_K, DType::kQ5_K, DType::kQ6_K,
+                                         DType::kQ2_K, DType::kQ3_K, DType::kIQ4_NL, DType::kIQ4_XS,
+                                         DType::kMXFP4),
                          [](const auto& type) { return std::string(Info(type.param).name); });
+
+TEST(QuantBlocksTest, TypesOfOtherProgramsAreReadAndNotWritten) {
+  EXPECT_TRUE(CanEncode(DType::kQ6_K));
+  const Tensor values = Tensor::FromF32({1, 256}, std::vector<float>(256, 1.0f));
+  for (const DType dtype :
+       {DType::kQ2_K, DType::kQ3_K, DType::kIQ4_NL, DType::kIQ4_XS, DType::kMXFP4}) {
+    EXPECT_FALSE(CanEncode(dtype));
+    EXPECT_THROW(Cast(values, dtype), Error) << Info(dtype).name;
+    EXPECT_THROW(DTypeFromName(Info(dtype).name), Error);
+  }
+}
+
+TEST(QuantBlocksTest, DoublesAreRoundedToFloats) {
+  const double values[] = {1, -0.1, 1e-310, 1e300};
+  const Tensor tensor = Tensor::FromF64Bytes({2, 2}, std::as_bytes(std::span(values)));
+  EXPECT_EQ(tensor.dtype(), DType::kF32);
+  EXPECT_EQ(tensor.f32()[0], 1.0f);
+  EXPECT_EQ(tensor.f32()[1], -0.1f);
+  EXPECT_EQ(tensor.f32()[2], 0.0f);
+  EXPECT_EQ(tensor.f32()[3], std::numeric_limits<float>::infinity());
+  EXPECT_THROW(Tensor::FromF64Bytes({3, 2}, std::as_bytes(std::span(values))), Error);
+}
 
 TEST(QuantBlocksTest, PlainTypesHaveNoBlocks) {
   float out = 0;

@@ -15,7 +15,8 @@ at::Tensor AngleTable(const ModelConfig& config, bool local, int64_t length, at:
   if (config.positions != PositionKind::kRope || config.rotary_dim == 0) return {};
   std::vector<int> positions(static_cast<size_t>(length));
   std::iota(positions.begin(), positions.end(), 0);
-  const std::vector<float> angles = RopeAngles(positions, RopeFrequencies(config, local));
+  const std::vector<int> lengths(positions.size(), static_cast<int>(length));
+  const std::vector<float> angles = Rope(config, local).Angles(positions, lengths);
   return at::tensor(angles, at::kFloat).view({length, config.rotary_dim}).to(device);
 }
 
@@ -47,6 +48,13 @@ Forward::Forward(const ModelConfig& config, int64_t max_length, ComputeType comp
   }
   angles_ = AngleTable(config, false, max_length, device);
   local_angles_ = AngleTable(config, true, max_length, device);
+}
+
+at::Tensor Forward::Angles(bool local, int64_t length, at::Device device) const {
+  if (config_.rope_scaling.DependsOnLength() && length != max_length_) {
+    return AngleTable(config_, local, length, device);
+  }
+  return local ? local_angles_ : angles_;
 }
 
 at::Tensor Forward::Linear(const at::Tensor& x, const at::Tensor& weight,
@@ -100,7 +108,7 @@ at::Tensor Forward::Attention(const LayerTensors& layer, int depth, const at::Te
   const bool local = config_.IsLocal(depth);
   at::Tensor qkv = Linear(x, layer.qkv, layer.qkv_bias);
   if (config_.qk_norm) qkv = WithHeadNorms(layer, qkv);
-  const at::Tensor& angles = local ? local_angles_ : angles_;
+  const at::Tensor angles = Angles(local, shape.length, x.device());
   Heads heads = SplitHeads(qkv, angles,
                            {.rows = shape.rows,
                             .length = shape.length,

@@ -52,6 +52,8 @@ class Forward {
   ComputeType compute() const { return compute_; }
 
  private:
+  // [at least length, rotary_dim]
+  at::Tensor Angles(bool local, int64_t length, at::Device device) const;
   at::Tensor Linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) const;
   at::Tensor Attention(const LayerTensors& layer, int depth, const at::Tensor& x,
                        const RowsShape& shape) const;

@@ -11,7 +11,9 @@ from gguf.quants import dequantize
 
 # Byte offsets of the f16 fields of a block.
 HALVES = {"Q8_0": [0], "Q4_0": [0], "Q4_1": [0, 2], "Q5_0": [0], "Q5_1": [0, 2], "Q4_K": [0, 2],
-          "Q5_K": [0, 2], "Q6_K": [208]}
+          "Q5_K": [0, 2], "Q6_K": [208], "Q2_K": [80, 82], "Q3_K": [108], "IQ4_NL": [0], "IQ4_XS": [0],
+          "MXFP4": []}
+EXPONENTS = [0, 1, 2, 118, 127, 250]  # of MXFP4, whose first byte is one; the first two are subnormal
 
 
 def write_blocks(name, halves, rng):
@@ -22,6 +24,8 @@ def write_blocks(name, halves, rng):
         for at in halves:
             scale = np.float16(rng.normal() * (0.02 if block else 3e-6))  # the first is subnormal
             raw[block, at:at + 2] = np.frombuffer(scale.tobytes(), np.uint8)
+        if name == "MXFP4":
+            raw[block, 0] = EXPONENTS[block]
     values = dequantize(raw, GGMLQuantizationType[name]).astype("<f4")
     path = pathlib.Path(__file__).with_name(name.lower() + ".bin")
     path.write_bytes(raw.tobytes() + values.tobytes())
