@@ -31,30 +31,25 @@ json ReadStarts(const std::string& path) {
 }  // namespace
 
 Provenance ProvenanceOf(const Ranks& ranks) {
-  return {.names = {{"version", std::string(BuildVersion())},
-                    {"commit", std::string(BuildCommit())},
-                    {"libtorch", TORCH_VERSION},
-                    {"cpu", CpuModel()},
-                    {"instruction_set", KernelTarget()}},
-          .threads = at::get_num_threads(),
-          .ranks = ranks.size()};
+  return {{"version", std::string(BuildVersion())},
+          {"commit", std::string(BuildCommit())},
+          {"libtorch", TORCH_VERSION},
+          {"cpu", CpuModel()},
+          {"instruction_set", KernelTarget()},
+          {"threads", std::to_string(at::get_num_threads())},
+          {"ranks", std::to_string(ranks.size())}};
 }
 
 void AddTo(RunMetrics& metrics, const Provenance& p) {
   metrics.event = "run";
-  metrics.text = "rondo " + p.names.at("version") + " (" + p.names.at("commit") + ") on " +
-                 p.names.at("cpu") + ", " + p.names.at("instruction_set") + ", " +
-                 std::to_string(p.threads) + " threads";
-  metrics.names = p.names;
-  metrics.more["threads"] = p.threads;
-  metrics.more["ranks"] = p.ranks;
+  metrics.text = "rondo " + p.at("version") + " (" + p.at("commit") + ") on " + p.at("cpu") + ", " +
+                 p.at("instruction_set") + ", threads: " + p.at("threads");
+  metrics.names = p;
 }
 
 void AddRunStart(const std::string& path, int64_t step, const Provenance& p) {
-  json start = p.names;
+  json start = p;
   start["step"] = step;
-  start["threads"] = p.threads;
-  start["ranks"] = p.ranks;
   json run = ReadStarts(path);
   run["starts"].push_back(std::move(start));
   WriteTextFile(path, run.dump(1) + "\n");

@@ -11,12 +11,9 @@
 
 namespace rondo {
 
-struct Provenance {
-  // version, commit, libtorch, cpu, instruction_set
-  std::map<std::string, std::string> names;
-  int threads = 0;  // of this rank
-  int ranks = 1;
-};
+// By name: version, commit, libtorch, cpu, instruction_set, threads (of a rank), ranks. As texts:
+// numbers of a log are what curves are drawn of.
+using Provenance = std::map<std::string, std::string>;
 
 Provenance ProvenanceOf(const Ranks& ranks);
 
