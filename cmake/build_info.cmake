@@ -1,4 +1,4 @@
-# Writes OUTPUT, a header with version and commit, when either has changed. Run at every build:
+# Writes OUTPUT, the source of src/base/build_info.h, when version or commit have changed:
 # cmake -DSOURCE=… -DVERSION=… -DOUTPUT=… -P build_info.cmake
 execute_process(COMMAND git describe --always --abbrev=12 --match= --dirty=+
                 WORKING_DIRECTORY ${SOURCE} OUTPUT_VARIABLE commit RESULT_VARIABLE failed
@@ -6,7 +6,16 @@ execute_process(COMMAND git describe --always --abbrev=12 --match= --dirty=+
 if(failed OR NOT EXISTS ${SOURCE}/.git)
   set(commit unknown)
 endif()
-set(text "#define RONDO_BUILD_VERSION \"${VERSION}\"\n#define RONDO_BUILD_COMMIT \"${commit}\"\n")
+set(text "#include \"base/build_info.h\"
+
+namespace rondo {
+
+std::string_view BuildVersion() { return \"${VERSION}\"; }
+
+std::string_view BuildCommit() { return \"${commit}\"; }
+
+}  // namespace rondo
+")
 set(before "")
 if(EXISTS ${OUTPUT})
   file(READ ${OUTPUT} before)
