@@ -1,5 +1,6 @@
 #include "base/machine.h"
 
+#include <sys/utsname.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -41,6 +42,16 @@ int64_t BytesIn(const char* file, const std::string& name) {
 int64_t StatusBytes(const char* name) { return BytesIn("/proc/self/status", name); }
 
 }  // namespace
+
+std::string CpuModel() {
+  std::ifstream cpus("/proc/cpuinfo");
+  for (std::string line; std::getline(cpus, line);) {
+    const size_t colon = line.find(": ");
+    if (line.starts_with("model name") && colon != line.npos) return line.substr(colon + 2);
+  }
+  utsname system{};
+  return uname(&system) == 0 ? system.machine : "unknown";
+}
 
 int64_t PhysicalMemoryBytes() { return int64_t{sysconf(_SC_PHYS_PAGES)} * sysconf(_SC_PAGESIZE); }
 

@@ -2,9 +2,12 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 
 namespace rondo {
 
+// The processor's name, "AMD EPYC 7B13"; where the system has none, its architecture.
+std::string CpuModel();
 int64_t PhysicalMemoryBytes();
 // Size of one data cache of this level (1, 2 or 3) as the first CPU sees it; 0 where there is none
 // or the system does not tell.

@@ -56,15 +56,19 @@ std::string ToLine(const RunMetrics& metrics, const std::string& path) {
     if (const auto& value = metrics.*member) line[std::string(name)] = *value;
   }
   if (metrics.resident_bytes) line["resident_bytes"] = *metrics.resident_bytes;
-  for (const auto& [name, value] : metrics.more) {
-    if (IsKnown(name)) {
-      throw Error({.function = "RunLog::Append",
-                   .problem = "'" + name + "' among further values",
-                   .expected = "the field of that name, or another name",
-                   .file = path});
+  const auto add = [&](const auto& further) {
+    for (const auto& [name, value] : further) {
+      if (IsKnown(name) || line.contains(name)) {
+        throw Error({.function = "RunLog::Append",
+                     .problem = "'" + name + "' among further values",
+                     .expected = "the field of that name, or another name",
+                     .file = path});
+      }
+      line[name] = value;
     }
-    line[name] = value;
-  }
+  };
+  add(metrics.more);
+  add(metrics.names);
   if (!metrics.event.empty()) line["event"] = metrics.event;
   if (!metrics.text.empty()) line["text"] = metrics.text;
   // Samples of a half-trained model need not be UTF-8.
@@ -106,6 +110,8 @@ void SetField(const std::string& name, const json& value, RunMetrics& metrics) {
     metrics.event = String(value);
   } else if (name == "text") {
     metrics.text = String(value);
+  } else if (value.is_string()) {
+    metrics.names[name] = String(value);
   } else {
     metrics.more[name] = Real(value);
   }

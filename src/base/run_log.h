@@ -29,9 +29,10 @@ struct RunMetrics {
   std::optional<double> grad_norm = {};  // before clipping
   std::optional<double> tokens_per_s = {};
   std::optional<int64_t> resident_bytes = {};
-  std::optional<double> valid_perplexity = {};  // where it was measured
-  std::map<std::string, double> more = {};      // further values under names of their own
-  std::string event = {};  // "resume", "spike", "sample", "stage", …; most lines have none
+  std::optional<double> valid_perplexity = {};    // where it was measured
+  std::map<std::string, double> more = {};        // further values under names of their own
+  std::map<std::string, std::string> names = {};  // further texts, likewise: "cpu", "commit"
+  std::string event = {};  // "run", "resume", "spike", "sample", "stage", …; most lines have none
   std::string text = {};   // of the event: a sample, a message
 
   bool operator==(const RunMetrics&) const = default;

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "train/recipe/recipe.h"
-#include "train/run/trainer.h"
+#include "train/trainer.h"
 
 namespace {
 

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <string>
 #include <vector>
 
 namespace rondo {
@@ -17,6 +18,13 @@ TEST(Machine, CachesAreSmallerThanMemoryAndGrowWithTheLevel) {
     EXPECT_LT(l2, l3);
   }
   EXPECT_LT(std::max({l1, l2, l3}), PhysicalMemoryBytes());
+}
+
+TEST(Machine, ProcessorHasANameOnOneLine) {
+  const std::string name = CpuModel();
+  EXPECT_FALSE(name.empty());
+  EXPECT_EQ(name.find('\n'), std::string::npos);
+  EXPECT_EQ(name.find(':'), std::string::npos);
 }
 
 TEST(Machine, PeakMemoryGrowsByWhatIsTouched) {

@@ -49,6 +49,7 @@ TEST(RunLog, GivesBackEveryField) {
                            .resident_bytes = int64_t{1} << 40,
                            .valid_perplexity = 18.85,
                            .more = {{"alpha", 0.5}, {"hidden", 2}},
+                           .names = {{"cpu", "a \"processor\""}},
                            .event = "sample",
                            .text = "two\nlines, \"quoted\" café"};
   RunLog log = RunLog::Start(dir.File("m"));
@@ -167,6 +168,10 @@ TEST(RunLog, MalformedLinesNameFileLineAndField) {
   line.more["loss"] = 1;
   RunLog log = RunLog::Start(dir.File("n"));
   EXPECT_THAT([&] { log.Append(line); }, ThrowsMessage<Error>(HasSubstr("'loss'")));
+  line = Line(1);
+  line.more["alpha"] = 1;
+  line.names["alpha"] = "one";
+  EXPECT_THAT([&] { log.Append(line); }, ThrowsMessage<Error>(HasSubstr("'alpha'")));
 }
 
 }  // namespace

@@ -130,6 +130,15 @@ def test_a_batch_that_ranks_cannot_share_is_refused(tmp_path, folded):
     assert "stages.0.batch: batch 3 for 2 ranks" in result.stderr
 
 
+def test_speech_is_trained_by_one_process(tmp_path):
+    path = tmp_path / "speech.toml"
+    path.write_text(f"[speech]\ntrain = '{DATA}/speech/kathleen.tsv'\n[run]\nout = '{tmp_path}/run'\n"
+                    "[train]\nsteps = 1\n")
+    result = subprocess.run(torchrun(path), capture_output=True, text=True, timeout=300)
+    assert result.returncode != 0
+    assert "speech: 2 ranks (expected one process" in result.stderr
+
+
 def test_a_killed_rank_ends_all_and_the_run_resumes(tmp_path, folded):
     """Also with another number of ranks: checkpoints do not depend on it."""
     long = recipe(tmp_path, folded, "killed", "steps = 400", run="keep = 400")
@@ -171,6 +180,18 @@ def test_kill_at_any_moment_resumes_to_the_same_bits(tmp_path, folded):
     for name in ["model.safetensors", "config.json"]:
         assert (tmp_path / "whole/model" / name).read_bytes() == (tmp_path / "killed/model" / name).read_bytes()
     assert losses(tmp_path / "whole") == losses(tmp_path / "killed")
+
+
+def test_a_signal_while_a_corpus_is_packed_ends_at_once(tmp_path, folded):
+    """There is nothing to keep yet, and packing a large corpus may take long."""
+    line = "Once upon a time there was a girl who packed a corpus.\n\n"
+    (tmp_path / "large.txt").write_text("".join(f"{i}: {line}" for i in range(1_500_000)))
+    path = recipe(tmp_path, folded, "packing")
+    process = subprocess.Popen([TRAIN, path, "--quiet", "--set", f"data.files=['{tmp_path}/large.txt']"])
+    wait_for(lambda: (tmp_path / "cache").exists() and list((tmp_path / "cache").iterdir()))
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=10) == -signal.SIGINT
+    assert not (tmp_path / "packing" / "metrics.jsonl").exists()
 
 
 def test_a_termination_leaves_a_checkpoint_of_the_last_step(tmp_path, folded):

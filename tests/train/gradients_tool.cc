@@ -35,7 +35,7 @@ void Run(char** arguments) {
   const TrainGroup all[] = {{"*"}};
   Params params(model, all);
   Student student(params, model.config, model.plan, batch.length, ComputeType::kF32,
-                  Checkpoint::kNone, nullptr);
+                  Recompute::kNone, nullptr);
   std::optional<Teacher> teacher;
   if (teacher_path != "-") teacher.emplace(LoadModel(teacher_path), batch.length);
   const StepValue value = student.AddGradients(batch, teacher ? &*teacher : nullptr, loss, 1);

@@ -79,9 +79,9 @@ inline Params AllTrained(const Model& model) {
 }
 
 inline Student MakeStudent(Params& params, const Model& model,
-                           Checkpoint checkpoint = Checkpoint::kNone, int64_t max_length = 32,
+                           Recompute recompute = Recompute::kNone, int64_t max_length = 32,
                            ComputeType compute = ComputeType::kF32) {
-  return Student(params, model.config, model.plan, max_length, compute, checkpoint, nullptr);
+  return Student(params, model.config, model.plan, max_length, compute, recompute, nullptr);
 }
 
 // Products of bf16 operands move the gradient about as much as bf16 parameters do: each of the

@@ -15,7 +15,7 @@ double LayerDropoutRate(double largest, int depth, int layers) {
 std::vector<int64_t> LayerDropout::KeptRows(int depth, int layers, int64_t rows) const {
   const double rate = LayerDropoutRate(largest, depth, layers);
   const uint64_t hash =
-      CombineHash(HashOfPass(key, Choice::kLayerDropout), static_cast<uint64_t>(depth));
+      CombineHash(HashOfPass(key, RandomStream::kLayerDropout), static_cast<uint64_t>(depth));
   std::vector<int64_t> kept;
   for (int64_t row = 0; row < rows; ++row) {
     const auto in_batch = static_cast<uint64_t>(key.first_row + row);

@@ -66,7 +66,8 @@ Model WithCopies(const Model& model, std::span<const TrainGroup> groups, int cop
 
 void UseDraw(Params& params, const StepKey& key, int draw) {
   if (params.copies().empty()) return;
-  const uint64_t hash = CombineHash(HashOfStep(key, Choice::kMixture), static_cast<uint64_t>(draw));
+  const uint64_t hash =
+      CombineHash(HashOfStep(key, RandomStream::kMixture), static_cast<uint64_t>(draw));
   for (const auto& [name, count] : params.copies()) {
     Rng rng(CombineHash(hash, HashText(name)));
     params.UseCopy(name, static_cast<int>(rng.Next() % static_cast<uint64_t>(count)));

@@ -15,8 +15,8 @@ struct StepKey {
   int first_row = 0;  // in the batch, of the rows at hand
 };
 
-// What a choice of a step is for; no two share their random numbers.
-enum class Choice : uint64_t {
+// What a step draws random numbers for; no two streams share any.
+enum class RandomStream : uint64_t {
   kLayerDropout = 1,
   kMixture = 2,
   kDropout = 3,
@@ -25,15 +25,15 @@ enum class Choice : uint64_t {
   kWidth = 6,
 };
 
-// Every forward pass of a step chooses alike.
-inline uint64_t HashOfStep(const StepKey& key, Choice choice) {
-  const uint64_t run = CombineHash(CombineHash(0, static_cast<uint64_t>(choice)), key.seed);
+// Every forward pass of a step draws alike.
+inline uint64_t HashOfStep(const StepKey& key, RandomStream stream) {
+  const uint64_t run = CombineHash(CombineHash(0, static_cast<uint64_t>(stream)), key.seed);
   return CombineHash(run, static_cast<uint64_t>(key.step));
 }
 
-// Every forward pass chooses for itself.
-inline uint64_t HashOfPass(const StepKey& key, Choice choice) {
-  return CombineHash(HashOfStep(key, choice), static_cast<uint64_t>(key.micro));
+// Every forward pass draws for itself.
+inline uint64_t HashOfPass(const StepKey& key, RandomStream stream) {
+  return CombineHash(HashOfStep(key, stream), static_cast<uint64_t>(key.micro));
 }
 
 }  // namespace rondo

@@ -21,6 +21,18 @@ void Accumulate(at::Tensor& sum, const at::Tensor& more) {
 
 }  // namespace
 
+std::vector<double> ExitWeights(const LossOptions& options, int loops) {
+  std::vector<double> weights(static_cast<size_t>(loops), 0.0);
+  const double sum = loops * (loops + 1) / 2.0;  // of 1 to `loops`
+  for (int loop = 1; loop <= loops; ++loop) {
+    double& weight = weights[static_cast<size_t>(loop) - 1];
+    if (options.exits == ExitLoss::kWeighted) weight = loop / sum;
+    if (options.exits == ExitLoss::kAggressive) weight = options.exit_weight;
+  }
+  if (options.exits != ExitLoss::kWeighted) weights.back() = 1;
+  return weights;
+}
+
 void StepValue::Add(const StepValue& other, double share) {
   loss += share * other.loss;
   ce += share * other.ce;
@@ -39,13 +51,13 @@ void StepValue::Add(const StepValue& other, double share) {
 }
 
 Student::Student(Params& params, const ModelConfig& config, const SharingPlan& plan,
-                 int64_t max_length, ComputeType compute, Checkpoint checkpoint,
+                 int64_t max_length, ComputeType compute, Recompute recompute,
                  const FadingRest* fading, const Ranks& ranks)
     : params_(params),
       plan_(plan),
       loops_(FindLoops(plan)),
       forward_(config, max_length, compute, params.device()),
-      checkpoint_(checkpoint),
+      recompute_(recompute),
       fading_(fading),
       ranks_(ranks),
       ffn_width_(config.d_ff) {}
@@ -69,7 +81,7 @@ std::vector<int> Student::ExitEnds() const {
 std::vector<Student::Segment> Student::MakeSegments(const LossOptions& options) const {
   const int layers = forward_.config().layers;
   std::set<int> ends = {layers};
-  if (checkpoint_ == Checkpoint::kLoop) {
+  if (recompute_ == Recompute::kLoop) {
     if (loops_.loops > 1) {
       for (int loop = 0; loop <= loops_.loops; ++loop) ends.insert(loops_.Depth(loop, 0));
     } else {
@@ -77,7 +89,7 @@ std::vector<Student::Segment> Student::MakeSegments(const LossOptions& options) 
       for (int depth = step; depth < layers; depth += step) ends.insert(depth);
     }
   }
-  if (checkpoint_ == Checkpoint::kDepth) {
+  if (recompute_ == Recompute::kDepth) {
     for (int depth = 1; depth < layers; ++depth) ends.insert(depth);
   }
   if (options.exits != ExitLoss::kNone || options.gate != 0) {
@@ -114,7 +126,7 @@ void Student::RunForward(std::vector<Segment>& segments, at::Tensor hidden,
                          const RowsShape& shape) const {
   for (Segment& segment : segments) {
     // The last segment's gradient is due at once, so its activations may stay.
-    const bool keep = checkpoint_ == Checkpoint::kNone || &segment == &segments.back();
+    const bool keep = recompute_ == Recompute::kNone || &segment == &segments.back();
     segment.input = hidden.detach().requires_grad_(true);
     const at::AutoGradMode grad(keep);
     segment.output = RunDepths(segment.first, segment.end, segment.input, shape);
@@ -156,17 +168,15 @@ void Student::AddHiddenLoss(std::vector<Segment>& segments, const TeacherOutput&
 void Student::AddExitLosses(std::vector<Segment>& segments, const BatchTokens& tokens,
                             const at::Tensor& last_normed, const LossOptions& options, double scale,
                             StepValue& value, std::vector<std::vector<int32_t>>* best) const {
-  const int loops = loops_.loops;
   const LogitSource last = {last_normed, Head()};
   VocabLoss loss = options.vocab;
   loss.kind = KdKind::kForwardKl;
   loss.ce = static_cast<float>(1 - options.exit_kd);
   loss.kd = static_cast<float>(options.exit_kd);
-  int loop = 0;
+  const std::vector<double> weights = ExitWeights(options, loops_.loops);
+  size_t loop = 0;
   for (const int end : ExitEnds()) {
-    ++loop;
-    const double share = options.exits == ExitLoss::kWeighted ? 2.0 * loop / (loops * (loops + 1.0))
-                                                              : options.exit_weight;
+    const double share = weights[loop++];
     const auto at = std::ranges::find(segments, end, &Segment::end);
     // The engine runs what stands behind the loops when a token leaves them, and so does its loss.
     const at::Tensor leaf = at->output.detach().requires_grad_(true);
@@ -285,8 +295,7 @@ StepValue Student::AddGradients(const TokenBatch& batch, const Teacher* teacher,
   RunForward(segments, embedded, tokens.shape);
 
   StepValue value;
-  const bool weighted = options.exits == ExitLoss::kWeighted;
-  const double share = weighted ? 2.0 / (loops_.loops + 1.0) : 1.0;  // B / Σ i
+  const double share = ExitWeights(options, loops_.loops).back();
   std::optional<LogitSource> source;
   if (taught) source = LogitSource{taught->normed, teacher->head()};
   if (top) source = LogitSource{.top = &*top};

@@ -21,8 +21,9 @@
 
 namespace rondo {
 
-enum class Checkpoint {
-  kNone,   // all activations are kept
+// What the backward pass computes a second time (activation checkpointing).
+enum class Recompute {
+  kNone,   // nothing: all activations are kept
   kLoop,   // one loop's at a time (of a plan without loops: about √depths depths)
   kDepth,  // one depth's at a time
 };
@@ -49,6 +50,9 @@ struct LossOptions {
   double consistency = 0;
 };
 
+// Weights [loops] of the losses at the ends of the loops, the last output's behind the others.
+std::vector<double> ExitWeights(const LossOptions& options, int loops);
+
 struct StepValue {
   double loss = 0;  // what the model minimises; the gate's loss is apart
   double ce = 0, kd = 0, accuracy = 0, hidden = 0;
@@ -71,7 +75,7 @@ class Student {
  public:
   // `params`, `fading` and `ranks` outlive the student; `fading` may be null.
   Student(Params& params, const ModelConfig& config, const SharingPlan& plan, int64_t max_length,
-          ComputeType compute, Checkpoint checkpoint, const FadingRest* fading,
+          ComputeType compute, Recompute recompute, const FadingRest* fading,
           const Ranks& ranks = OneProcess());
 
   // Adds `scale` times the gradient of the loss on a batch to those of the parameters. `key`
@@ -145,7 +149,7 @@ class Student {
   SharingPlan plan_;
   LoopShape loops_;
   Forward forward_;
-  Checkpoint checkpoint_;
+  Recompute recompute_;
   const FadingRest* fading_;
   const Ranks& ranks_;
   TeacherCache* cache_ = nullptr;

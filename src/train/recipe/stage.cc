@@ -184,8 +184,8 @@ Stage ResolveStage(const Recipe& recipe, size_t index, const ModelConfig& config
                 .backward = o.fade_backward};
   stage.fade_by = place.Named(
       "fade_by", [&] { return ChoiceFromName<FadeBy>(kFadeByNames, o.fade_by, "ResolveStage"); });
-  stage.checkpoint = place.Named("checkpoint", [&] {
-    return ChoiceFromName<Checkpoint>(kCheckpointNames, o.checkpoint, "ResolveStage");
+  stage.recompute = place.Named("checkpoint", [&] {
+    return ChoiceFromName<Recompute>(kCheckpointNames, o.checkpoint, "ResolveStage");
   });
   stage.compute = place.Named("compute", [&] {
     return ChoiceFromName<ComputeType>(kComputeNames, o.compute, "ResolveStage");
@@ -200,7 +200,7 @@ Stage ResolveStage(const Recipe& recipe, size_t index, const ModelConfig& config
 
 double WidthOfStep(const Stage& stage, uint64_t seed, int64_t step) {
   if (stage.widths.empty()) return 1;
-  Rng rng(HashOfStep({.seed = seed, .step = step}, Choice::kWidth));
+  Rng rng(HashOfStep({.seed = seed, .step = step}, RandomStream::kWidth));
   return stage.widths[rng.Next() % stage.widths.size()];
 }
 

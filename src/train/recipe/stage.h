@@ -26,7 +26,7 @@ struct Stage {
   LossOptions loss;
   FadeOptions fade;
   FadeBy fade_by;
-  Checkpoint checkpoint;
+  Recompute recompute;
   ComputeType compute;
   bool NeedsTeacher() const {
     return kind == StageKind::kAlign || loss.vocab.kd != 0 || loss.hidden != 0 ||

@@ -39,11 +39,10 @@ class Optimizer {
   // One update with the gradients as they are; `norm` is GradNorm().
   void Step(double lr, double norm);
 
-  // Exchanges parameters and their average, in place.
-  void SwapAverage();
-
   // The moving average of the parameters; undefined: none.
   const at::Tensor& average() const { return average_; }
+  // Exchanges parameters and their average, in place.
+  void SwapAverage();
 
   // Follows parameters that were laid out anew. New ones begin without moments. One rank only.
   void Retie(const std::vector<ParamMove>& moves);
@@ -82,6 +81,21 @@ class Optimizer {
   // On another device: of every value of the share its factor on the rate, the updates before its
   // first, whether it decays, and, of all values, whether clipping counts it.
   at::Tensor rate_, births_, decays_, clipped_;
+};
+
+// While it lives, the parameters have their average's values, if there is one.
+class AverageInPlace {
+ public:
+  explicit AverageInPlace(Optimizer& optimizer) : optimizer_(optimizer) { Swap(); }
+  ~AverageInPlace() { Swap(); }
+  AverageInPlace(const AverageInPlace&) = delete;
+  AverageInPlace& operator=(const AverageInPlace&) = delete;
+
+ private:
+  void Swap() {
+    if (optimizer_.average().defined()) optimizer_.SwapAverage();
+  }
+  Optimizer& optimizer_;
 };
 
 }  // namespace rondo

@@ -46,15 +46,11 @@ void ProgressLine::Show(const std::string& stage, double progress, double second
   open_ = terminal_;
 }
 
-void ProgressLine::ShowValidation(const RunMetrics& m) {
+void ProgressLine::ShowMeasurement(const RunMetrics& m, const std::string& summary) {
   if (quiet_) return;
   EndLine();
-  std::fprintf(stderr, "step %lld, %s of training: perplexity %.3f", static_cast<long long>(m.step),
-               Minutes(m.seconds).c_str(), m.valid_perplexity.value_or(0));
-  const auto fading = m.more.find("valid_perplexity_fading");
-  if (fading != m.more.end())
-    std::fprintf(stderr, " (with what still fades: %.3f)", fading->second);
-  std::fputc('\n', stderr);
+  std::fprintf(stderr, "step %lld, %s of training: %s\n", static_cast<long long>(m.step),
+               Minutes(m.seconds).c_str(), summary.c_str());
 }
 
 void ProgressLine::ShowSample(const std::string& text) {

@@ -12,7 +12,8 @@ class ProgressLine {
   explicit ProgressLine(bool quiet);
   // `progress` in [0, 1] of the stage after `seconds` of it.
   void Show(const std::string& stage, double progress, double seconds, const RunMetrics& metrics);
-  void ShowValidation(const RunMetrics& metrics);
+  // `summary` of what was measured at the step of `metrics`.
+  void ShowMeasurement(const RunMetrics& metrics, const std::string& summary);
   void ShowSample(const std::string& text);
   // Also when quiet.
   void Warn(const std::string& message);

@@ -1,7 +1,6 @@
 #include "train/speech/speech_step.h"
 
 #include <algorithm>
-#include <numeric>
 #include <utility>
 
 #include "base/rng.h"
@@ -48,10 +47,9 @@ std::vector<int64_t> LengthsOf(const Units& units) {
   return lengths;
 }
 
-int64_t CountOf(const Units& units) {
-  int64_t count = 0;
-  for (const auto* row : units) count += static_cast<int64_t>(row->size());
-  return std::max<int64_t>(1, count);
+// Of losses that are averaged over `count` things; of none the average is 0.
+at::Tensor MeanOf(const at::Tensor& sum, int64_t count) {
+  return sum / static_cast<double>(std::max<int64_t>(1, count));
 }
 
 // Positions that CTC needs: one a unit, and a blank between equal ones.
@@ -63,15 +61,24 @@ int64_t CtcNeeds(const std::vector<int32_t>& units) {
 
 }  // namespace
 
-void SpeechLosses::Add(const SpeechLosses& other, double share) {
-  total += share * other.total;
-  ctc += share * other.ctc;
-  attention += share * other.attention;
-  transducer += share * other.transducer;
-  kd += share * other.kd;
-  hidden += share * other.hidden;
+void SpeechLosses::Add(const SpeechLosses& other) {
+  total += other.total;
+  ctc += other.ctc;
+  attention += other.attention;
+  transducer += other.transducer;
+  kd += other.kd;
+  hidden += other.hidden;
   positions += other.positions;
   infeasible += other.infeasible;
+}
+
+void SpeechCounts::Add(const SpeechBatch& batch, const SpeechConfig& config) {
+  for (const SpeechExample* e : batch.examples) {
+    units += std::ssize(e->units);
+    transcripts += std::ssize(e->units) + 1;
+    translations += std::ssize(e->translation) + 1;
+  }
+  for (const int64_t frames : batch.lengths) positions += config.Positions(frames);
 }
 
 SpeechStudent::SpeechStudent(const SpeechModel& shape, Params& params, const SpeechSection& options,
@@ -85,7 +92,7 @@ SpeechStudent::SpeechStudent(const SpeechModel& shape, Params& params, const Spe
 AttentionContext SpeechStudent::ContextOf(const StepKey& key) const {
   const AttentionContext own = shape_.config.attention;
   if (options_.dynamic_chunk <= 0) return own;
-  Rng rng(HashOfPass(key, Choice::kChunk));
+  Rng rng(HashOfPass(key, RandomStream::kChunk));
   if (rng.Next() % 2 == 0) return {};
   return {.chunk = 1 + static_cast<int>(rng.Next() % static_cast<uint64_t>(options_.dynamic_chunk)),
           .left_chunks = own.left_chunks};
@@ -103,55 +110,55 @@ void SpeechStudent::AddCtc(Pass& pass) const {
     if (CtcNeeds(*units[r]) > encoded.lengths[r]) ++pass.losses.infeasible;
   }
   const at::Tensor logits = forward_.Ctc(encoded);
-  const at::Tensor loss =
+  const at::Tensor sum =
       at::ctc_loss(at::log_softmax(logits, -1).transpose(0, 1), Padded(units, -1, -1, 0),
                    encoded.lengths, LengthsOf(units), kBlankUnit, at::Reduction::Sum,
-                   /*zero_infinity=*/true) /
-      CountOf(units);
-  pass.losses.ctc += pass.Add(options_.ctc, loss);
+                   /*zero_infinity=*/true);
+  pass.losses.ctc += pass.Add(options_.ctc, MeanOf(sum, pass.all.units));
   if (loss_.vocab.kd == 0) return;
   const at::Tensor taught = teacher_->Ctc(pass.taught);
-  pass.losses.kd +=
-      options_.ctc * pass.Add(options_.ctc * loss_.vocab.kd,
-                              Divergence(loss_.vocab, RowsWithin(logits, encoded.lengths),
-                                         RowsWithin(taught, encoded.lengths)));
+  const at::Tensor divergence = SumOfDivergences(loss_.vocab, RowsWithin(logits, encoded.lengths),
+                                                 RowsWithin(taught, encoded.lengths));
+  pass.losses.kd += options_.ctc *
+                    pass.Add(options_.ctc * loss_.vocab.kd, MeanOf(divergence, pass.all.positions));
 }
 
 void SpeechStudent::AddDecoder(Pass& pass, bool translate) const {
   const Units units = UnitsOf(pass.batch, translate);
+  const int64_t count = translate ? pass.all.translations : pass.all.transcripts;
   const int64_t first = translate ? kTranslateUnit : kTranscribeUnit;
   const at::Tensor tokens = Padded(units, first, -1, kEndUnit, kDecoderStep);
   const at::Tensor logits = forward_.Decode(pass.encoded, tokens, options_.dropout);
   const at::Tensor targets = Padded(units, -1, kEndUnit, kNoTarget, kDecoderStep);
-  const at::Tensor loss =
-      at::cross_entropy_loss(logits.flatten(0, 1), targets.flatten(), {}, at::Reduction::Mean,
+  const at::Tensor sum =
+      at::cross_entropy_loss(logits.flatten(0, 1), targets.flatten(), {}, at::Reduction::Sum,
                              kNoTarget, options_.label_smoothing);
-  pass.losses.attention += pass.Add(options_.attention, loss);
+  pass.losses.attention += pass.Add(options_.attention, MeanOf(sum, count));
   if (loss_.vocab.kd == 0) return;
   std::vector<int64_t> lengths = LengthsOf(units);
   for (int64_t& length : lengths) ++length;  // with the unit that begins the text
   const at::Tensor taught = teacher_->Decode(pass.taught, tokens);
+  const at::Tensor divergence =
+      SumOfDivergences(loss_.vocab, RowsWithin(logits, lengths), RowsWithin(taught, lengths));
   pass.losses.kd +=
-      options_.attention *
-      pass.Add(options_.attention * loss_.vocab.kd,
-               Divergence(loss_.vocab, RowsWithin(logits, lengths), RowsWithin(taught, lengths)));
+      options_.attention * pass.Add(options_.attention * loss_.vocab.kd, MeanOf(divergence, count));
 }
 
 void SpeechStudent::AddTransducer(Pass& pass) const {
   const Units units = UnitsOf(pass.batch, false);
   const SpeechForward::Transitions log_p =
       forward_.Transduce(pass.encoded, Padded(units, -1, -1, kBlankUnit));
-  const at::Tensor loss =
-      TransducerLoss(log_p.blank, log_p.label, pass.encoded.lengths, LengthsOf(units)).sum() /
-      CountOf(units);
-  pass.losses.transducer += pass.Add(options_.transducer, loss);
+  const at::Tensor sum =
+      TransducerLoss(log_p.blank, log_p.label, pass.encoded.lengths, LengthsOf(units)).sum();
+  pass.losses.transducer += pass.Add(options_.transducer, MeanOf(sum, pass.all.units));
 }
 
-SpeechLosses SpeechStudent::AddGradients(const SpeechBatch& batch, double scale,
-                                         const StepKey& key) {
-  at::manual_seed(HashOfPass(key, Choice::kDropout));
+SpeechLosses SpeechStudent::AddPass(const SpeechBatch& batch, const SpeechCounts& all,
+                                    const StepKey& key) {
+  at::manual_seed(HashOfPass(key, RandomStream::kDropout));
   const std::span<const int> keep = loss_.hidden_depths;
   Pass pass{.batch = batch,
+            .all = all,
             .encoded = forward_.Encode(batch.features, batch.lengths, ContextOf(key),
                                        options_.dropout, keep)};
   for (const int64_t length : pass.encoded.lengths) pass.losses.positions += length;
@@ -161,32 +168,22 @@ SpeechLosses SpeechStudent::AddGradients(const SpeechBatch& batch, double scale,
   if (options_.attention > 0 && options_.task != "transcribe") AddDecoder(pass, true);
   if (options_.transducer > 0) AddTransducer(pass);
   if (loss_.hidden > 0) {
-    pass.losses.hidden = pass.Add(loss_.hidden, HiddenError(pass.encoded, pass.taught));
+    const double share =
+        static_cast<double>(pass.losses.positions) / static_cast<double>(all.positions);
+    pass.losses.hidden = pass.Add(loss_.hidden, share * HiddenError(pass.encoded, pass.taught));
   }
   pass.losses.total = pass.total.item<double>();
-  torch::autograd::backward({pass.total * scale}, {});
+  torch::autograd::backward({pass.total}, {});
   return pass.losses;
 }
 
-int64_t SpeechStudent::WeightOf(const SpeechBatch& batch) const {
-  const bool transcripts =
-      options_.ctc > 0 || options_.transducer > 0 || options_.task != "translate";
-  int64_t weight = 0;
-  for (const SpeechExample* e : batch.examples) {
-    if (transcripts) weight += std::ssize(e->units) + 1;
-    if (options_.task != "transcribe") weight += std::ssize(e->translation) + 1;
-  }
-  return weight;
-}
-
 SpeechLosses SpeechStudent::AddStep(std::span<const SpeechBatch> passes, StepKey key) {
-  std::vector<double> weights;
-  for (const SpeechBatch& batch : passes) weights.push_back(static_cast<double>(WeightOf(batch)));
-  const double all = std::accumulate(weights.begin(), weights.end(), 0.0);
+  SpeechCounts all;
+  for (const SpeechBatch& batch : passes) all.Add(batch, shape_.config);
   SpeechLosses sum;
-  for (size_t i = 0; i < passes.size(); ++i, ++key.micro) {
-    const double share = weights[i] / all;
-    sum.Add(AddGradients(passes[i], share, key), share);
+  for (const SpeechBatch& batch : passes) {
+    sum.Add(AddPass(batch, all, key));
+    ++key.micro;
   }
   return sum;
 }

@@ -34,10 +34,11 @@ at::Tensor SpeechTeacher::Decode(const EncodedRows& encoded, const at::Tensor& t
   return forward_.Decode(encoded, tokens, 0);
 }
 
-at::Tensor Divergence(const VocabLoss& loss, const at::Tensor& student, const at::Tensor& teacher) {
+at::Tensor SumOfDivergences(const VocabLoss& loss, const at::Tensor& student,
+                            const at::Tensor& teacher) {
   const double tau = loss.temperature;
   return RowDivergence(loss, at::log_softmax(student / tau, 1), at::log_softmax(teacher / tau, 1))
-             .mean() *
+             .sum() *
          (tau * tau);
 }
 

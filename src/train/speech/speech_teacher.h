@@ -37,8 +37,10 @@ class SpeechTeacher {
   GlobalCmvn cmvn_;
 };
 
-// Mean divergence of rows of logits [rows, units] from the teacher's, in nats, as `loss` has it.
-at::Tensor Divergence(const VocabLoss& loss, const at::Tensor& student, const at::Tensor& teacher);
+// Sum of the divergences of rows of logits [rows, units] from the teacher's, in nats, as `loss` has
+// it.
+at::Tensor SumOfDivergences(const VocabLoss& loss, const at::Tensor& student,
+                            const at::Tensor& teacher);
 
 // Mean over the encoder's output and the states that both kept, of the squared difference relative
 // to the squared length of the teacher's; what lies beyond a row's end does not count.

@@ -10,8 +10,8 @@
 
 #include "engine/letter_tokenizer.h"
 #include "engine/text_run.h"
-#include "train/finite_differences.h"
 #include "rondo/generate.h"
+#include "train/finite_differences.h"
 #include "train/run/optimizer.h"
 #include "train/train_testing.h"
 

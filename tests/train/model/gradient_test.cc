@@ -1,8 +1,9 @@
 // Gradients against finite differences of the loss, and against themselves under checkpointing.
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "train/finite_differences.h"
 #include "rondo/ffn_width.h"
+#include "train/finite_differences.h"
 #include "train/train_testing.h"
 
 namespace rondo {
@@ -56,7 +57,7 @@ TEST(Gradient, InBf16IsNearThatInF32) {
     SCOPED_TRACE(family.name);
     const Case s = MakeCase(family.config, CyclePlan(family.config, 2, ResidualKind::kLora, 3));
     const auto gradient = [&](Params& params, ComputeType compute) {
-      Student student = MakeStudent(params, s.model, Checkpoint::kNone, 32, compute);
+      Student student = MakeStudent(params, s.model, Recompute::kNone, 32, compute);
       const Teacher teacher(s.teacher, kLength, compute);
       student.AddGradients(RandomBatch(2, kLength, s.model.config.vocab), &teacher, s.loss, 1);
       return params.grad();
@@ -144,6 +145,61 @@ TEST(Gradient, OfExitsBeforeALastLayer) {
   EXPECT_GT(std::abs(value.exit_ce[0] - value.ce), 1e-3);
 }
 
+// Bae et al. 2025, section 2.3: α_i = i / Σ i, or c for every loop but the last.
+TEST(ExitLoss, WeightsAreThePublishedOnes) {
+  using testing::ElementsAre;
+  EXPECT_THAT(ExitWeights({}, 3), ElementsAre(0, 0, 1));
+  EXPECT_THAT(ExitWeights({.exits = ExitLoss::kWeighted}, 1), ElementsAre(1));
+  EXPECT_THAT(ExitWeights({.exits = ExitLoss::kWeighted}, 2), ElementsAre(1.0 / 3, 2.0 / 3));
+  EXPECT_THAT(ExitWeights({.exits = ExitLoss::kWeighted}, 4), ElementsAre(0.1, 0.2, 0.3, 0.4));
+  EXPECT_THAT(ExitWeights({.exits = ExitLoss::kAggressive}, 3), ElementsAre(0.1, 0.1, 1));
+  EXPECT_THAT(ExitWeights({.exits = ExitLoss::kAggressive, .exit_weight = 0.25}, 2),
+              ElementsAre(0.25, 1));
+}
+
+// The loss of three loops, worked out by hand from the cross-entropies at their ends, which are
+// those of the model cut there; and the gradient is the weighted sum of theirs.
+TEST(ExitLoss, IsTheWeightedSumOfTheLoopsLosses) {
+  ModelConfig config = SmallConfig();
+  config.layers = 3;
+  config.local_layers.clear();
+  const Model model = RandomModel(config, CyclePlan(config, 1, ResidualKind::kNone, 0), 1);
+  const TokenBatch batch = RandomBatch(2, kLength, config.vocab);
+  const auto run = [&](const Model& m, ExitLoss exits) {
+    Params params = AllTrained(m);
+    const StepValue value = MakeStudent(params, m).AddGradients(
+        batch, nullptr, {.vocab = {.ce = 1, .kd = 0}, .exits = exits}, 1);
+    return std::pair(value, params.Get("blocks.0.down.weight").grad().clone());
+  };
+  const auto cut = [&](int loops) {
+    Model short_model = model;
+    short_model.config.layers = short_model.plan.depths = loops;
+    for (const Module m : kAllModules) {
+      if (!short_model.plan[m].blocks.empty()) {
+        short_model.plan[m].blocks.assign(static_cast<size_t>(loops), 0);
+      }
+    }
+    return run(short_model, ExitLoss::kNone);
+  };
+  const auto [first, d_first] = cut(1);
+  const auto [second, d_second] = cut(2);
+  const auto [third, d_third] = run(model, ExitLoss::kNone);
+  ASSERT_GT(std::abs(first.loss - third.loss), 1e-3);
+
+  const auto [weighted, d_weighted] = run(model, ExitLoss::kWeighted);
+  ASSERT_EQ(weighted.exit_ce.size(), 2u);
+  EXPECT_NEAR(weighted.exit_ce[0], first.ce, 1e-5);
+  EXPECT_NEAR(weighted.exit_ce[1], second.ce, 1e-5);
+  EXPECT_NEAR(weighted.loss, (1 * first.ce + 2 * second.ce + 3 * third.ce) / 6, 1e-5);
+  const at::Tensor by_hand = (d_first + 2 * d_second + 3 * d_third) / 6;
+  EXPECT_LT((d_weighted - by_hand).norm().item<float>(), 1e-5f * by_hand.norm().item<float>());
+
+  const auto [aggressive, d_aggressive] = run(model, ExitLoss::kAggressive);
+  EXPECT_NEAR(aggressive.loss, 0.1 * first.ce + 0.1 * second.ce + third.ce, 1e-5);
+  const at::Tensor sum = 0.1 * d_first + 0.1 * d_second + d_third;
+  EXPECT_LT((d_aggressive - sum).norm().item<float>(), 1e-5f * sum.norm().item<float>());
+}
+
 TEST(Gradient, OfDocumentsKeptApart) {
   const ModelConfig config = SmallConfig();
   Case setup = MakeCase(config, CyclePlan(config, 2, ResidualKind::kLora, 3));
@@ -203,9 +259,9 @@ TEST_P(GradientOfAPart, IsThatOfTheCutModelAndZeroElsewhere) {
 INSTANTIATE_TEST_SUITE_P(Families, GradientOfAPart, testing::ValuesIn(Families()),
                          [](const auto& test) { return test.param.name; });
 
-at::Tensor GradientWith(const Case& s, Checkpoint checkpoint) {
+at::Tensor GradientWith(const Case& s, Recompute recompute) {
   Params params = AllTrained(s.model);
-  Student student = MakeStudent(params, s.model, checkpoint);
+  Student student = MakeStudent(params, s.model, recompute);
   const Teacher teacher(s.teacher, kLength);
   student.AddGradients(RandomBatch(2, kLength, s.model.config.vocab), &teacher, s.loss, 1);
   return params.grad().clone();
@@ -216,19 +272,19 @@ at::Tensor GradientWith(const Case& s, Checkpoint checkpoint) {
 TEST(Gradient, CheckpointingRepeatsEveryBit) {
   const ModelConfig config = SmallConfig();
   Case setup = MakeCase(config, IdentityPlan(config));
-  const at::Tensor all = GradientWith(setup, Checkpoint::kNone);
+  const at::Tensor all = GradientWith(setup, Recompute::kNone);
   EXPECT_GT(all.norm().item<double>(), 0.1);
-  EXPECT_TRUE(at::equal(all, GradientWith(setup, Checkpoint::kLoop)));
-  EXPECT_TRUE(at::equal(all, GradientWith(setup, Checkpoint::kDepth)));
+  EXPECT_TRUE(at::equal(all, GradientWith(setup, Recompute::kLoop)));
+  EXPECT_TRUE(at::equal(all, GradientWith(setup, Recompute::kDepth)));
 }
 
 TEST(Gradient, CheckpointingOfLoopsChangesRoundingOnly) {
   const ModelConfig config = SmallConfig();
   Case setup = MakeCase(config, CyclePlan(config, 2, ResidualKind::kLora, 3));
-  const at::Tensor all = GradientWith(setup, Checkpoint::kNone);
+  const at::Tensor all = GradientWith(setup, Recompute::kNone);
   const double largest = all.abs().max().item<double>();
-  for (const Checkpoint checkpoint : {Checkpoint::kLoop, Checkpoint::kDepth}) {
-    const at::Tensor difference = GradientWith(setup, checkpoint) - all;
+  for (const Recompute recompute : {Recompute::kLoop, Recompute::kDepth}) {
+    const at::Tensor difference = GradientWith(setup, recompute) - all;
     // Two terms summed in another order differ by one rounding of the larger.
     EXPECT_LE(difference.abs().max().item<double>(), 4 * 0x1p-24 * largest);
   }

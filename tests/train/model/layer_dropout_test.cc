@@ -97,8 +97,8 @@ Case MakeCase(const SharingPlan& plan) {
 
 constexpr int kRows = 5;
 
-double Loss(const Case& s, Params& params, Checkpoint checkpoint = Checkpoint::kNone) {
-  Student student = MakeStudent(params, s.model, checkpoint);
+double Loss(const Case& s, Params& params, Recompute recompute = Recompute::kNone) {
+  Student student = MakeStudent(params, s.model, recompute);
   const TokenBatch batch = RandomBatch(kRows, 8, s.model.config.vocab, /*border=*/3);
   return student.AddGradients(batch, nullptr, s.loss, 1, s.key).loss;
 }
@@ -149,28 +149,28 @@ TEST(LayerDropout, ARowIsThatOfTheModelWithoutItsDroppedDepths) {
   EXPECT_GT(std::abs(Loss(setup, params) - expected), 1e-3);
 }
 
-at::Tensor GradientWith(const Case& s, Checkpoint checkpoint) {
+at::Tensor GradientWith(const Case& s, Recompute recompute) {
   Params params = AllTrained(s.model);
-  Loss(s, params, checkpoint);
+  Loss(s, params, recompute);
   return params.grad().clone();
 }
 
 TEST(LayerDropout, CheckpointingRepeatsEveryBit) {
   const Case setup = MakeCase(IdentityPlan(SmallConfig()));
-  const at::Tensor all = GradientWith(setup, Checkpoint::kNone);
+  const at::Tensor all = GradientWith(setup, Recompute::kNone);
   EXPECT_GT(all.norm().item<double>(), 0.1);
-  EXPECT_TRUE(at::equal(all, GradientWith(setup, Checkpoint::kLoop)));
-  EXPECT_TRUE(at::equal(all, GradientWith(setup, Checkpoint::kDepth)));
+  EXPECT_TRUE(at::equal(all, GradientWith(setup, Recompute::kLoop)));
+  EXPECT_TRUE(at::equal(all, GradientWith(setup, Recompute::kDepth)));
 }
 
 TEST(LayerDropout, OffIsOffWhateverTheKey) {
   Case setup = MakeCase(CyclePlan(SmallConfig(), 2, ResidualKind::kLora, 3));
-  const at::Tensor dropped = GradientWith(setup, Checkpoint::kNone);
+  const at::Tensor dropped = GradientWith(setup, Recompute::kNone);
   setup.loss.layer_dropout = 0;
-  const at::Tensor plain = GradientWith(setup, Checkpoint::kNone);
+  const at::Tensor plain = GradientWith(setup, Recompute::kNone);
   EXPECT_FALSE(at::equal(dropped, plain));
   setup.key = {.seed = 9, .step = 9, .micro = 9};
-  EXPECT_TRUE(at::equal(plain, GradientWith(setup, Checkpoint::kNone)));
+  EXPECT_TRUE(at::equal(plain, GradientWith(setup, Recompute::kNone)));
 }
 
 }  // namespace

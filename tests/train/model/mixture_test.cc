@@ -7,8 +7,8 @@
 #include <cmath>
 #include <map>
 
-#include "train/finite_differences.h"
 #include "rondo/error.h"
+#include "train/finite_differences.h"
 #include "train/train_testing.h"
 
 namespace rondo {
@@ -44,9 +44,9 @@ LossOptions Options(double consistency) {
 
 StepValue Gradients(const Model& model, Params& params, const LossOptions& options,
                     const StepKey& key = {.seed = 1, .step = 1},
-                    Checkpoint checkpoint = Checkpoint::kNone) {
+                    Recompute recompute = Recompute::kNone) {
   params.ZeroGrad();
-  Student student = MakeStudent(params, model, checkpoint);
+  Student student = MakeStudent(params, model, recompute);
   return student.AddGradients(RandomBatch(2, kLength, model.config.vocab), nullptr, options, 1,
                               key);
 }
@@ -255,8 +255,8 @@ TEST(Mixture, CheckpointingRepeatsEveryBit) {
   const StepKey key = {.seed = 1, .step = 1};
   Gradients(model, params, options, key);
   const at::Tensor all = params.grad().clone();
-  for (const Checkpoint checkpoint : {Checkpoint::kLoop, Checkpoint::kDepth}) {
-    Gradients(model, params, options, key, checkpoint);
+  for (const Recompute recompute : {Recompute::kLoop, Recompute::kDepth}) {
+    Gradients(model, params, options, key, recompute);
     EXPECT_TRUE(at::equal(all, params.grad()));
   }
 }

@@ -12,12 +12,12 @@
 
 #include "base/temp_dir.h"
 #include "rondo/error.h"
+#include "train/language/validation.h"
 #include "train/loss/gate_loss.h"
 #include "train/model/composed.h"
 #include "train/model/fading.h"
 #include "train/model/mixture.h"
 #include "train/run/optimizer.h"
-#include "train/run/validation.h"
 #include "train/train_testing.h"
 
 namespace torch::lazy {
@@ -162,7 +162,7 @@ const at::Device kLazy(at::kLazy, 0);
 struct DeviceStep {
   LossOptions loss;
   OptimizerOptions optimizer;
-  Checkpoint checkpoint = Checkpoint::kNone;
+  Recompute recompute = Recompute::kNone;
   bool align = false, fade = false, cached = false;
   int mixture = 0;
   int64_t ffn_width = 0;  // 0: the whole
@@ -204,7 +204,7 @@ class OnADevice : public testing::Test {
     }
     const TempDir folder;
     std::optional<TeacherCache> cache;
-    Student student(params, config, start.plan, kLength, ComputeType::kF32, step.checkpoint,
+    Student student(params, config, start.plan, kLength, ComputeType::kF32, step.recompute,
                     fading ? &fading->rest() : nullptr);
     if (step.cached) student.UseCache(&cache.emplace(folder.File("top"), teacher, 6, kLength));
     if (step.ffn_width > 0) student.set_ffn_width(step.ffn_width);
@@ -278,7 +278,7 @@ TEST_F(OnADevice, LeavesEarlyAndDrawsAsOnTheCpu) {
 
 TEST_F(OnADevice, AlignsAndFadesAsOnTheCpu) {
   Compare(Tiny(SmallConfig()), {.align = true});
-  DeviceStep step = {.loss = {.vocab = {.kd = 1}}, .checkpoint = Checkpoint::kLoop, .fade = true};
+  DeviceStep step = {.loss = {.vocab = {.kd = 1}}, .recompute = Recompute::kLoop, .fade = true};
   step.loss.hidden = 0.3;
   step.loss.hidden_depths = {0, 1};
   step.loss.documents_apart = true;

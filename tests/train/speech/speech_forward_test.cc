@@ -147,7 +147,7 @@ TEST(SpeechStudentTest, GradientsInBf16AreNearThoseInF32) {
   const SpeechBatch batch{
       .features = rows.padded, .lengths = rows.lengths, .examples = {&one, &two}};
   ExpectBf16Near(AsParameters(model), [&](Params& params, ComputeType compute) {
-    SpeechStudent(model, params, options, compute).AddGradients(batch, 1, {});
+    SpeechStudent(model, params, options, compute).AddStep({&batch, 1}, {});
     return params.grad();
   });
 }
@@ -172,38 +172,84 @@ TEST(SpeechStudentTest, GradientsAreThoseOfFiniteDifferences) {
     const Batch rows = MakeRows(model, {40, 29});
     const SpeechBatch batch{
         .features = rows.padded, .lengths = rows.lengths, .examples = {&one, &two}};
-    const int compared =
-        ExpectDerivatives(params, [&] { return student.AddGradients(batch, 1, {}).total; });
+    const int compared = ExpectDerivatives(params, [&] {
+      return student.AddStep({&batch, 1}, {}).total;
+    });
     EXPECT_GT(compared, 40);
   }
 }
 
-// Passes of other numbers and lengths of texts, weighted, are one batch with all of their rows.
-TEST(SpeechStudentTest, PassesOfAStepMakeOneBatch) {
-  const SpeechModel model = RandomSpeechModel({.layers = 2, .share = 2, .decoder = true});
-  SpeechSection options;
-  options.ctc = 0;
-  options.attention = 1;
-  options.dropout = 0;
-  SpeechExample one{.units = {5, 6, 8}}, two{.units = {6, 6}}, three{.units = {7}};
-  const Batch rows = MakeRows(model, {40, 29, 33});
-  const auto take = [&](int64_t first, std::vector<const SpeechExample*> examples) {
+// Passes of other numbers and lengths of texts are one batch with all of their rows, whatever the
+// losses: each is averaged over what it counts in the whole step.
+class PassesOfAStep : public testing::Test {
+ protected:
+  PassesOfAStep() { options_.dropout = 0; }
+
+  SpeechBatch Take(int64_t first, std::vector<const SpeechExample*> examples) const {
     const auto count = std::ssize(examples);
-    return SpeechBatch{
-        .features = rows.padded.narrow(0, first, count),
-        .lengths = {rows.lengths.begin() + first, rows.lengths.begin() + first + count},
-        .examples = std::move(examples)};
-  };
-  const TrainGroup all[] = {{"encoder.*"}, {"decoder.*"}};
-  const auto step = [&](const std::vector<SpeechBatch>& passes) {
-    Params params(AsParameters(model), all);
-    SpeechStudent student(model, params, options, ComputeType::kF32);
-    student.AddStep(passes, {});
-    return params.grad().clone();
-  };
-  const at::Tensor whole = step({take(0, {&one, &two, &three})});
-  const at::Tensor parts = step({take(0, {&one}), take(1, {&two, &three})});
-  EXPECT_LT((whole - parts).norm().item<float>(), 1e-5f * whole.norm().item<float>());
+    return {.features = rows_.padded.narrow(0, first, count),
+            .lengths = {rows_.lengths.begin() + first, rows_.lengths.begin() + first + count},
+            .examples = std::move(examples)};
+  }
+  std::pair<SpeechLosses, at::Tensor> Step(const std::vector<SpeechBatch>& passes) {
+    const TrainGroup all[] = {{"*"}};
+    Params params(AsParameters(model_), all);
+    const LossOptions loss{.vocab = {.kd = 0.6f}};
+    SpeechStudent student(model_, params, options_, ComputeType::kF32, loss, &teacher_);
+    const SpeechLosses losses = student.AddStep(passes, {});
+    return {losses, params.grad().clone()};
+  }
+  void ExpectOneBatch() {
+    const SpeechExample one{.units = {5, 6, 8, 7, 5}, .translation = {7}},
+        two{.units = {6, 6}, .translation = {5, 5, 6, 8}}, three{.units = {7}};
+    const auto [whole, gradient] = Step({Take(0, {&one, &two, &three})});
+    const auto [parts, sum] = Step({Take(0, {&one}), Take(1, {&two, &three})});
+    // Sums of the same terms in another order.
+    EXPECT_NEAR(parts.total, whole.total, 1e-5 * whole.total);
+    EXPECT_NEAR(parts.ctc, whole.ctc, 1e-5 * whole.ctc);
+    EXPECT_NEAR(parts.attention, whole.attention, 1e-5 * whole.attention);
+    EXPECT_NEAR(parts.transducer, whole.transducer, 1e-5 * whole.transducer);
+    EXPECT_NEAR(parts.kd, whole.kd, 1e-5 * whole.kd);
+    EXPECT_EQ(parts.positions, whole.positions);
+    EXPECT_LT((gradient - sum).norm().item<float>(), 1e-5f * gradient.norm().item<float>());
+    EXPECT_GT(whole.total, 0);
+  }
+
+  const SpeechModel model_ =
+      RandomSpeechModel({.layers = 2, .share = 2, .decoder = true, .transducer = true});
+  const SpeechTeacher teacher_{
+      RandomSpeechModel({.layers = 2, .share = 1, .decoder = true, .transducer = true}),
+      ComputeType::kF32};
+  const Batch rows_ = MakeRows(model_, {40, 29, 33});
+  SpeechSection options_;
+};
+
+TEST_F(PassesOfAStep, MakeOneBatchWithCtc) {
+  options_.ctc = 0.7;
+  ExpectOneBatch();
+}
+
+TEST_F(PassesOfAStep, MakeOneBatchWithADecoder) {
+  options_.ctc = 0;
+  options_.attention = 1;
+  ExpectOneBatch();
+}
+
+TEST_F(PassesOfAStep, MakeOneBatchWithATransducer) {
+  options_.ctc = 0;
+  options_.transducer = 1;
+  ExpectOneBatch();
+}
+
+TEST_F(PassesOfAStep, MakeOneBatchWithEveryHead) {
+  options_.ctc = 0.7;
+  options_.attention = 0.5;
+  options_.transducer = 0.3;
+  for (const char* task : {"transcribe", "translate", "both"}) {
+    SCOPED_TRACE(task);
+    options_.task = task;
+    ExpectOneBatch();
+  }
 }
 
 // What a student learns from a teacher of another plan: hidden states, CTC and both texts of the
@@ -232,7 +278,7 @@ TEST(SpeechStudentTest, GradientsOfATeachersLossesAreThoseOfFiniteDifferences) {
     SpeechStudent student(model, params, options, ComputeType::kF32, loss, &teacher);
     SpeechLosses losses;
     const int compared = ExpectDerivatives(params, [&] {
-      losses = student.AddGradients(batch, 1, {});
+      losses = student.AddStep({&batch, 1}, {});
       return losses.total;
     });
     EXPECT_GT(compared, 20);
@@ -251,13 +297,13 @@ TEST(SpeechTeacherTest, DivergencesAreTheirDefinitions) {
     return (a * (a / b).log()).sum().item<double>();
   };
   const auto measured = [&](KdKind kind) {
-    return Divergence({.kind = kind, .js_lambda = 0.25f}, s, t).item<double>();
+    return SumOfDivergences({.kind = kind, .js_lambda = 0.25f}, s, t).item<double>();
   };
   EXPECT_NEAR(measured(KdKind::kForwardKl), kl(p, q), 1e-6);
   EXPECT_NEAR(measured(KdKind::kReverseKl), kl(q, p), 1e-6);
   EXPECT_NEAR(measured(KdKind::kJensenShannon), 0.25 * kl(p, m) + 0.75 * kl(q, m), 1e-6);
   EXPECT_NEAR(measured(KdKind::kTotalVariation), 0.5 * (p - q).abs().sum().item<double>(), 1e-6);
-  EXPECT_NEAR(Divergence({}, t, t).item<double>(), 0, 1e-7);
+  EXPECT_NEAR(SumOfDivergences({}, t, t).item<double>(), 0, 1e-7);
 
   EncodedRows teacher, student;
   teacher.hidden = at::ones({2, 5, 3});

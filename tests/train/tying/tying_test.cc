@@ -15,9 +15,9 @@
 #include "base/run_log.h"
 #include "base/temp_dir.h"
 #include "rondo/error.h"
-#include "train/run/stage_run.h"
-#include "train/run/trainer.h"
+#include "train/language/language_stage.h"
 #include "train/train_testing.h"
+#include "train/trainer.h"
 
 namespace rondo {
 namespace {
@@ -413,7 +413,7 @@ TEST(Retie, ResidualsKeepTheLayerAndRestoringGivesItBack) {
     params.Retie(second.plan, TensorsOfTies(params, config, first, second, nullptr), all);
     const TokenBatch batch = RandomBatch(2, 8, config.vocab);
     const auto loss = [&](const SharingPlan& plan) {
-      Student student(params, config, plan, 32, ComputeType::kF32, Checkpoint::kNone, nullptr);
+      Student student(params, config, plan, 32, ComputeType::kF32, Recompute::kNone, nullptr);
       return student.CrossEntropy(batch, {});
     };
     Params untied = AllTrained(model);

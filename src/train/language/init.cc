@@ -1,4 +1,4 @@
-#include "train/run/init.h"
+#include "train/language/init.h"
 
 #include <algorithm>
 #include <array>

@@ -1,4 +1,4 @@
-// What lives as long as a stage of a run: its parameters, their optimiser, the student.
+// A language model in a stage: parameters, optimiser, student, what fades and what ties itself.
 #pragma once
 
 #include <memory>
@@ -7,17 +7,16 @@
 
 #include "train/model/fading.h"
 #include "train/model/student.h"
-#include "train/recipe/stage.h"
-#include "train/run/optimizer.h"
+#include "train/run/task.h"
 #include "train/tying/tying.h"
 
 namespace rondo {
 
-struct StageRun {
+struct LanguageStage : StageRun {
   // `model` is where the stage begins; `tying` is null unless layers are tied in it. `ranks` and
   // `tying` outlive it.
-  StageRun(Stage s, const Model& model, uint64_t seed, at::Device device, const Ranks& ranks,
-           Tying* tying);
+  LanguageStage(Stage s, const Model& model, uint64_t seed, at::Device device, const Ranks& r,
+                Tying* t);
 
   // Also where parameters changed their places.
   void MakeStudent(int64_t max_length, TeacherCache* cache);
@@ -27,13 +26,10 @@ struct StageRun {
   // Bytes of weights, gradients and what the optimiser remembers.
   int64_t TrainingBytes() const;
 
-  Stage stage;
   ModelConfig config;
   SharingPlan plan;
   Tying* tying;
   const Ranks& ranks;
-  Params params;
-  Optimizer optimizer;
   std::optional<Fading> fading;
   std::vector<int> fade_groups;
   std::unique_ptr<Student> student;

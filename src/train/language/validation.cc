@@ -1,4 +1,4 @@
-#include "train/run/validation.h"
+#include "train/language/validation.h"
 
 #include <algorithm>
 #include <cmath>

@@ -1,6 +1,6 @@
 // Models of random weights: what they are filled with, that they can be kept, and training from
 // them.
-#include "train/run/init.h"
+#include "train/language/init.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

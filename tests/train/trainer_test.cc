@@ -1,5 +1,5 @@
 // Whole runs on a small real model: learning, resuming to the same bits, guards, run folders.
-#include "train/run/trainer.h"
+#include "train/trainer.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -16,8 +16,8 @@
 #include "rondo/eval.h"
 #include "rondo/ffn_width.h"
 #include "rondo/tokenizer.h"
+#include "train/language/init.h"
 #include "train/model/fading.h"
-#include "train/run/init.h"
 #include "train/train_testing.h"
 
 namespace rondo {
@@ -456,6 +456,64 @@ TEST_F(Training, DivergenceStopsWithAMessageAndKeepsTheCheckpoint) {
     EXPECT_THAT(error.what(), HasSubstr("without a usable gradient"));
   }
   EXPECT_NO_THROW(LoadModel(dir_.File("run/checkpoints/stage-00-step-00000003")));
+}
+
+// Samples of a model that is broken fail; what the run says in the end is why.
+TEST_F(Training, DivergenceIsWhatARunThatDrawsSamplesEndsWith) {
+  for (const std::string lr : {"1e4", "1e17"}) {
+    try {
+      Go("run-" + lr, {},
+         {"train.lr=" + lr, "train.steps=60", "train.ema=0", "valid.text=" + kText,
+          "valid.context=32", "valid.max_tokens=64", "valid.every_steps=1",
+          "valid.prompts=[\"Once upon a time\"]", "valid.new_tokens=3"});
+      FAIL() << "did not stop";
+    } catch (const Error& error) {
+      EXPECT_THAT(error.what(), HasSubstr("10 steps in a row without a usable gradient")) << lr;
+    }
+  }
+}
+
+// Too few steps are left for ten in a row: what is there is no model all the same.
+TEST_F(Training, AStageDoesNotEndWithABrokenModel) {
+  EXPECT_THAT(
+      [&] {
+        Go("run", {}, {"train.lr=1e17", "train.steps=5", "train.ema=0"});
+      },
+      testing::ThrowsMessage<Error>(HasSubstr("not finite")));
+  EXPECT_FALSE(fs::exists(dir_.File("run/model")));
+}
+
+TEST_F(Training, TheSameRecipeAgainSaysHowToGoOn) {
+  Go("run");
+  EXPECT_THAT([&] { Go("run"); }, testing::ThrowsMessage<Error>(testing::AllOf(
+                                      HasSubstr("metrics.jsonl"), HasSubstr("--resume"),
+                                      HasSubstr("another run.out"))));
+}
+
+// Figures of runs compare where program and machine are the same: every start says what they were.
+TEST_F(Training, SaysWhatComputedIt) {
+  Go("run", {.stop_after = 4});
+  Go("run", {.resume = true});
+  const std::vector<RunMetrics> log = ReadRunLog(dir_.File("run/metrics.jsonl"));
+  std::vector<RunMetrics> starts;
+  for (const RunMetrics& m : log) {
+    if (m.event == "run") starts.push_back(m);
+  }
+  ASSERT_EQ(starts.size(), 2u);
+  EXPECT_EQ(log.front(), starts[0]);
+  EXPECT_EQ(starts[0].step, 0);
+  EXPECT_EQ(starts[1].step, 3);  // of the checkpoint
+  for (const RunMetrics& m : starts) {
+    for (const char* name : {"version", "commit", "libtorch", "cpu", "instruction_set"}) {
+      ASSERT_TRUE(m.names.contains(name)) << name;
+      EXPECT_FALSE(m.names.at(name).empty()) << name;
+      EXPECT_THAT(Bytes("run/run.json"), HasSubstr(m.names.at(name)));
+    }
+    EXPECT_EQ(m.names.at("threads"), "1");
+    EXPECT_EQ(m.names.at("ranks"), "1");
+    EXPECT_TRUE(m.more.empty());  // no curves
+  }
+  EXPECT_THAT(Bytes("run/run.json"), HasSubstr("\"step\": 3"));
 }
 
 TEST_F(Training, RefusesAFolderOfAnotherRecipe) {

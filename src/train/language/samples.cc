@@ -1,4 +1,4 @@
-#include "train/run/samples.h"
+#include "train/language/samples.h"
 
 #include "rondo/generate.h"
 #include "rondo/thread_pool.h"

@@ -1,4 +1,4 @@
-#include "train/run/stage_run.h"
+#include "train/language/language_stage.h"
 
 #include <malloc.h>
 
@@ -22,27 +22,25 @@ std::vector<TrainGroup> GroupsOf(const Stage& stage, const Tying* tying,
 
 }  // namespace
 
-StageRun::StageRun(Stage s, const Model& model, uint64_t seed, at::Device device, const Ranks& r,
-                   Tying* t)
-    : stage(std::move(s)),
+LanguageStage::LanguageStage(Stage s, const Model& model, uint64_t seed, at::Device device,
+                             const Ranks& r, Tying* t)
+    : StageRun(s, WithCopies(model, s.groups, s.limits.mixture, seed), GroupsOf(s, t, Names(model)),
+               device, r),
       config(model.config),
       plan(model.plan),
       tying(t),
-      ranks(r),
-      params(WithCopies(model, stage.groups, stage.limits.mixture, seed),
-             GroupsOf(stage, tying, Names(model)), device),
-      optimizer(params, stage.optimizer, ranks) {}
+      ranks(r) {}
 
-void StageRun::MakeStudent(int64_t max_length, TeacherCache* cache) {
+void LanguageStage::MakeStudent(int64_t max_length, TeacherCache* cache) {
   student = std::make_unique<Student>(params, config, plan, max_length, stage.compute,
-                                      stage.checkpoint, fading ? &fading->rest() : nullptr, ranks);
+                                      stage.recompute, fading ? &fading->rest() : nullptr, ranks);
   student->UseCache(cache);
   if (tying != nullptr) {
     student->set_cut_gradients(GradientsOfTies(tying->ties(), tying->options().summed));
   }
 }
 
-void StageRun::Retie(const Ties& before) {
+void LanguageStage::Retie(const Ties& before) {
   const Ties& now = tying->ties();
   if (now.state == before.state) return;
   student.reset();
@@ -57,7 +55,7 @@ void StageRun::Retie(const Ties& before) {
   malloc_trim(0);
 }
 
-int64_t StageRun::TrainingBytes() const {
+int64_t LanguageStage::TrainingBytes() const {
   int64_t values = params.grad().numel();
   for (const Param* param : params.List()) values += param->elements;
   return values * static_cast<int64_t>(sizeof(float)) + optimizer.bytes();

@@ -1,6 +1,4 @@
 // Whole runs of recipes with a [speech] section.
-#include "train/speech/speech_trainer.h"
-
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -16,6 +14,7 @@
 #include "rondo/thread_pool.h"
 #include "speech/speech_eval.h"
 #include "train/speech/speech_data.h"
+#include "train/trainer.h"
 
 namespace rondo {
 namespace {
@@ -144,6 +143,18 @@ TEST_F(FoldedTest, FullRankDiffersFromItsTeacherInNothing) {
   EXPECT_LT(FirstLoss(dir_, "run", "hidden"), 1e-9);
   EXPECT_GE(FirstLoss(dir_, "run", "hidden"), 0);
   EXPECT_LT(std::abs(FirstLoss(dir_, "run", "kd")), 1e-5);
+}
+
+// The first stage computes in bf16 and learns nothing from the teacher; the second one does, in
+// f32.
+TEST_F(FoldedTest, TheTeacherComputesAsTheStagesDoThatItTeaches) {
+  const std::string stages =
+      "[[stages]]\nsteps = 1\nlr = 1e-15\ncompute = 'bf16'\nhidden = 0.0\nkd = 0.0\n"
+      "[[stages]]\nsteps = 1\nlr = 1e-15\nkd = 1.0\n";
+  RunText(Text(Fold("full", 16), "run", stages), {.quiet = true});
+  // As above; a teacher that rounds to bf16 would be some 2^-16 away.
+  EXPECT_LT(FirstLoss(dir_, "run", "hidden"), 1e-9);
+  EXPECT_GE(FirstLoss(dir_, "run", "hidden"), 0);
 }
 
 TEST_F(FoldedTest, TrainingBringsItBackAndResumesToTheSameBits) {

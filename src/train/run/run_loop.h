@@ -1,14 +1,20 @@
-// A whole run: stages, logs, measurements, checkpoints, resumption.
+// The loop of a training run, from a recipe to a finished model, for whatever is trained: stages,
+// steps and their guard, measurements, checkpoints and resumption, signals, logs.
 //
-//   Train(ReadRecipe("recipe.toml", {}), {.resume = true});
+//   RunTask(recipe, {.resume = true}, MakeLanguageTask);
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <memory>
 #include <string>
 
 #include "train/recipe/recipe.h"
 
 namespace rondo {
+
+class TrainingTask;  // task.h
+struct RunContext;
 
 struct TrainOptions {
   bool resume = false;     // go on from the newest checkpoint of the run's folder, if there is one
@@ -19,13 +25,15 @@ struct TrainOptions {
 struct TrainResult {
   std::string model;  // directory of the finished model; empty when stopped
   int64_t steps = 0;
-  int64_t tokens = 0;
+  int64_t tokens = 0;           // positions of a speech encoder
   double seconds = 0;           // of training, measurements and checkpoints not counted
   double valid_perplexity = 0;  // of the finished model; 0: not measured
 };
 
+using MakeTask = std::function<std::unique_ptr<TrainingTask>(const RunContext&)>;
+
 // Throws rondo::Error for recipes that make no sense, data or models that are not there, a folder
 // that holds another run, and training that diverged.
-TrainResult Train(const Recipe& recipe, const TrainOptions& options);
+TrainResult RunTask(const Recipe& recipe, const TrainOptions& options, const MakeTask& make);
 
 }  // namespace rondo
