@@ -3,10 +3,12 @@
 #include <vector>
 
 #include "base/machine.h"
+#include "base/options.h"
 #include "base/stopwatch.h"
 #include "cli/output.h"
 #include "cli/session.h"
 #include "eval/bench.h"
+#include "tensor/dtype_names.h"
 #include "text/tokenizer/load_spec.h"
 
 namespace rondo::cli {
@@ -49,28 +51,37 @@ void AddCeiling(Output& out, const BenchResult& result) {
   out.Add("share_of_ceiling", result.decode.median / ceiling);
 }
 
+// Defaults shrink to what the model has positions for.
+BenchOptions ForModel(const BenchCommandOptions& options, const ModelConfig& config) {
+  BenchOptions bench = options.bench;
+  bench.prefill = Positions("--prefill", options.prefill, bench.prefill, config);
+  ModelConfig room = config;
+  const int before = options.depth_batching ? bench.prefill : bench.context;
+  if (room.max_positions > before) room.max_positions -= before;
+  bench.decode = Positions("--decode", options.decode, bench.decode, room);
+  return bench;
+}
+
 int RunDepthBatching(const BenchCommandOptions& options, const CommonOptions& common) {
   ThreadPool pool(common.threads);
   const Model model = LoadModel(options.model);
+  const BenchOptions bench = ForModel(options, model.config);
   const auto tokenizer = LoadTokenizer(model.path);
-  const Engine engine(model, ToEngineOptions(options.type, options.kv), pool);
+  const Engine engine(model, options.engine, pool);
   std::vector<int32_t> text;
   if (!options.text.empty()) text = EncodeFile(*tokenizer, options.text);
-  const DepthBatchingResult result =
-      BenchDepthBatching(engine, *tokenizer,
-                         {.sequences = options.bench.batch,
-                          .prompt = options.bench.prefill,
-                          .new_tokens = options.bench.decode,
-                          .exit = {.rule = ExitRuleFromName(options.exit),
-                                   .threshold = static_cast<float>(options.exit_threshold),
-                                   .skipped_kv = SkippedKvFromName(options.skipped_kv)},
-                          .share = options.share,
-                          .text = text,
-                          .repeat = options.bench.repeat});
+  const DepthBatchingResult result = BenchDepthBatching(engine, *tokenizer,
+                                                        {.sequences = bench.batch,
+                                                         .prompt = bench.prefill,
+                                                         .new_tokens = bench.decode,
+                                                         .exit = options.exit,
+                                                         .share = options.exit_share,
+                                                         .text = text,
+                                                         .repeat = bench.repeat});
   Output out;
-  out.Add("type", options.type);
+  out.Add("type", ToText(options.engine.weights));
   out.Add("threads", pool.threads());
-  out.Add("sequences", options.bench.batch);
+  out.Add("sequences", bench.batch);
   out.Add("mean_loops", result.mean_loops);
   AddRates(out, "sequences_full_tok_per_s", result.sequences_full);
   AddRates(out, "sequences_exits_tok_per_s", result.sequences_exits);
@@ -86,7 +97,6 @@ int RunDepthBatching(const BenchCommandOptions& options, const CommonOptions& co
 
 int RunBench(const BenchCommandOptions& options, const CommonOptions& common) {
   if (options.depth_batching) return RunDepthBatching(options, common);
-  const EngineOptions engine_options = ToEngineOptions(options.type, options.kv);
   ThreadPool pool(common.threads);
   Start start;
   const Stopwatch watch;
@@ -94,15 +104,15 @@ int RunBench(const BenchCommandOptions& options, const CommonOptions& common) {
   start.open_seconds = watch.Seconds();
   if (!FindTokenizerFile(model.path).empty()) LoadTokenizer(model.path);
   start.tokenizer_seconds = watch.Seconds() - start.open_seconds;
-  const Engine engine(model, engine_options, pool);
+  const Engine engine(model, options.engine, pool);
   const double load_seconds = watch.Seconds();
   start.pack_seconds = load_seconds - start.open_seconds - start.tokenizer_seconds;
   FirstToken(engine);
   start.first_token_seconds = watch.Seconds();
 
-  const BenchResult result = Bench(engine, options.bench, pool);
+  const BenchResult result = Bench(engine, ForModel(options, model.config), pool);
   Output out;
-  out.Add("type", options.type);
+  out.Add("type", ToText(options.engine.weights));
   out.Add("threads", pool.threads());
   AddRates(out, "prefill_tok_per_s", result.prefill);
   AddRates(out, "decode_tok_per_s", result.decode);

@@ -12,7 +12,6 @@
 #include "cli/output.h"
 #include "cli/session.h"
 #include "report/heatmap.h"
-#include "rondo/error.h"
 #include "rondo/thread_pool.h"
 
 namespace rondo::cli {
@@ -71,25 +70,18 @@ std::vector<int32_t> CalibrationTokens(const Model& model, const FoldCommandOpti
   return EncodeFile(*LoadTokenizer(model.path), options.calibrate);
 }
 
-CalibrateOptions ToCalibrateOptions(const FoldCommandOptions& options) {
-  CalibrateOptions calibrate;
-  calibrate.context = options.calibrate_context;
-  calibrate.max_tokens = options.calibrate_tokens;
-  calibrate.allocate_ranks = options.allocate_ranks;
+CalibrateOptions ToCalibrateOptions(const FoldCommandOptions& options, const ModelConfig& config) {
+  CalibrateOptions calibrate = options.fit;
+  calibrate.context =
+      Positions("--calibrate-context", options.calibrate_context, calibrate.context, config);
   return calibrate;
 }
 
 int RunSuggest(const Model& model, const FoldOptions& fold, const FoldCommandOptions& options,
                const CommonOptions& common, ThreadPool& pool) {
-  if (options.calibrate.empty()) {
-    throw Error({.function = "RunSuggest",
-                 .problem = "--suggest without text",
-                 .expected = "--calibrate FILE with text to measure on",
-                 .field = "--calibrate"});
-  }
   const auto tokens = CalibrationTokens(model, options);
   SuggestOptions suggest;
-  suggest.calibrate = ToCalibrateOptions(options);
+  suggest.calibrate = ToCalibrateOptions(options, model.config);
   std::filesystem::create_directories(options.out);
   const SuggestReport report = Suggest(model, fold, tokens, suggest, pool, common.quiet);
   WriteHeatmaps(report, options.out);

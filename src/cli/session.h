@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -15,15 +16,15 @@
 
 namespace rondo::cli {
 
-// A type to store matrices in: f32, bf16 or f16. Throws naming the flag.
-DType ParseStoredType(const char* flag, const std::string& name);
-
 // Token ids of a text file, with the special tokens the tokenizer adds at its start.
 std::vector<int32_t> EncodeFile(const Tokenizer& tokenizer, const std::string& file);
 
-// How --type and --kv pack a model; "auto" leaves a choice open. Throws naming the flag.
-EngineOptions ToEngineOptions(const std::string& type, const std::string& kv);
+// A number of positions: what the user gave, else the usual one, or the model's where those are
+// fewer, which standard error says. Throws where the user gave more than the model has.
+int Positions(const char* what, const std::optional<int>& given, int usual,
+              const ModelConfig& config);
 
-WindowOptions ToWindows(const TextOptions& text, const CommonOptions& common);
+WindowOptions ToWindows(const TextOptions& text, const ModelConfig& config,
+                        const CommonOptions& common);
 
 }  // namespace rondo::cli

@@ -10,8 +10,8 @@ namespace {
 using Json = nlohmann::json;
 
 [[noreturn]] void RefuseType(const JsonObject& object, const std::string& what,
-                             const std::string& type) {
-  object.Fail("type", what + " '" + type + "' is not supported", "a known one");
+                             const std::string& type, const char* known) {
+  object.Fail("type", what + " '" + type + "' is not supported", known);
 }
 
 // Calls `read` for every element of the array `key`.
@@ -193,7 +193,8 @@ void ReadNormalizer(const Json& part, const std::string& file, std::vector<Norma
     const bool left = object.Bool("strip_left", true);
     steps.emplace_back(StripSpace{left, object.Bool("strip_right", true)});
   } else {
-    RefuseType(object, "normalizer", type);
+    RefuseType(object, "normalizer", type,
+               "Sequence, NFC, NFD, NFKC, NFKD, Prepend, Replace or Strip");
   }
   object.RefuseUnknownKeys();
 }
@@ -217,7 +218,7 @@ void ReadPreTokenizer(const Json& part, const std::string& file,
   } else if (type == "Metaspace") {
     steps.emplace_back(ReadMetaspace(object));
   } else {
-    RefuseType(object, "pre-tokenizer", type);
+    RefuseType(object, "pre-tokenizer", type, "Sequence, Split, Digits, ByteLevel or Metaspace");
   }
   object.RefuseUnknownKeys();
 }
@@ -242,7 +243,8 @@ void ReadDecoder(const Json& part, const std::string& file, std::vector<DecoderS
   } else if (type == "Metaspace") {
     steps.emplace_back(DecodeMetaspace{ReadMetaspace(object).prepend != MetaspaceWords::kNever});
   } else {
-    RefuseType(object, "decoder", type);
+    RefuseType(object, "decoder", type,
+               "Sequence, ByteLevel, ByteFallback, Fuse, Replace, Strip or Metaspace");
   }
   object.RefuseUnknownKeys();
 }
@@ -258,7 +260,7 @@ void ReadPostProcessor(const Json& part, TokenizerSpec& spec) {
   } else if (type == "ByteLevel") {
     ReadByteLevel(object);
   } else {
-    RefuseType(object, "post-processor", type);
+    RefuseType(object, "post-processor", type, "Sequence, TemplateProcessing or ByteLevel");
   }
   object.RefuseUnknownKeys();
 }

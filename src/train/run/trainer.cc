@@ -47,10 +47,8 @@ std::shared_ptr<const TokenData> OpenData(const Recipe& recipe, const Tokenizer&
                  .field = "data.files"});
   }
   ThreadPool pool(recipe.run.threads);
-  CorpusOptions options{.files = data.files,
-                        .unit = DocumentUnitFromName(data.unit),
-                        .field = data.field,
-                        .held_out = data.held_out};
+  CorpusOptions options{
+      .files = data.files, .unit = data.unit, .field = data.field, .held_out = data.held_out};
   return OpenCorpus(options, tokenizer, data.cache, pool, quiet).train;
 }
 
@@ -133,16 +131,16 @@ void Run::Prepare() {
     in_bf16 = in_bf16 && (!stage.NeedsTeacher() || stage.compute == ComputeType::kBf16);
   }
   if (tied >= 0) {
-    CheckTyingStage(recipe_, static_cast<size_t>(tied), ranks_.size());
+    CheckTyingRanks(recipe_, ranks_.size());
     tying_ = std::make_unique<Tying>(recipe_, model_);
   }
   // The first rank makes what is missing, and the others find it.
   if (!ranks_.first()) ranks_.Wait();
   tokenizer_ = LoadTokenizer(tokenizer_path_);
-  sampler_ = std::make_unique<RowSampler>(OpenData(recipe_, *tokenizer_, options_.quiet),
-                                          SamplerOptions{.length = recipe_.data.length,
-                                                         .rows = RowKindFromName(recipe_.data.rows),
-                                                         .seed = recipe_.run.seed});
+  sampler_ = std::make_unique<RowSampler>(
+      OpenData(recipe_, *tokenizer_, options_.quiet),
+      SamplerOptions{
+          .length = recipe_.data.length, .rows = recipe_.data.rows, .seed = recipe_.run.seed});
   if (ranks_.first()) ranks_.Wait();
   if (!recipe_.valid.text.empty()) {
     // As `rondo eval` reads it: text is data, and control tokens in it are not.
@@ -196,7 +194,7 @@ TrainResult Run::Go() {
   if (Stopped()) return result;
   journal_.Sync();
   result.model = Folder("model");
-  if (ranks_.first()) SaveModel(model_, result.model, DTypeFromName(recipe_.run.store));
+  if (ranks_.first()) SaveModel(model_, result.model, recipe_.run.store);
   return result;
 }
 

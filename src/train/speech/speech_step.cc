@@ -157,8 +157,8 @@ SpeechLosses SpeechStudent::AddGradients(const SpeechBatch& batch, double scale,
   for (const int64_t length : pass.encoded.lengths) pass.losses.positions += length;
   if (teacher_ != nullptr) pass.taught = teacher_->Encode(batch.features, batch.lengths, keep);
   if (options_.ctc > 0) AddCtc(pass);
-  if (options_.attention > 0 && options_.task != "translate") AddDecoder(pass, false);
-  if (options_.attention > 0 && options_.task != "transcribe") AddDecoder(pass, true);
+  if (options_.attention > 0 && options_.task != SpeechTask::kTranslate) AddDecoder(pass, false);
+  if (options_.attention > 0 && options_.task != SpeechTask::kTranscribe) AddDecoder(pass, true);
   if (options_.transducer > 0) AddTransducer(pass);
   if (loss_.hidden > 0) {
     pass.losses.hidden = pass.Add(loss_.hidden, HiddenError(pass.encoded, pass.taught));
@@ -170,11 +170,11 @@ SpeechLosses SpeechStudent::AddGradients(const SpeechBatch& batch, double scale,
 
 int64_t SpeechStudent::WeightOf(const SpeechBatch& batch) const {
   const bool transcripts =
-      options_.ctc > 0 || options_.transducer > 0 || options_.task != "translate";
+      options_.ctc > 0 || options_.transducer > 0 || options_.task != SpeechTask::kTranslate;
   int64_t weight = 0;
   for (const SpeechExample* e : batch.examples) {
     if (transcripts) weight += std::ssize(e->units) + 1;
-    if (options_.task != "transcribe") weight += std::ssize(e->translation) + 1;
+    if (options_.task != SpeechTask::kTranscribe) weight += std::ssize(e->translation) + 1;
   }
   return weight;
 }

@@ -222,7 +222,7 @@ TrainResult SpeechRun::Go() {
   if (Stopped()) return result;
   journal_.Sync();
   result.model = Folder("model");
-  SaveSpeechModel(model_, result.model, DTypeFromName(recipe_.run.store));
+  SaveSpeechModel(model_, result.model, recipe_.run.store);
   return result;
 }
 
@@ -295,7 +295,7 @@ SpeechModel SpeechRun::Present(StageRun& run, bool averaged) const {
 // Error rates, decoded by the code that runs the model later.
 RunMetrics SpeechRun::MeasureTexts(const SpeechModel& model) {
   const Recognizer recognizer(model, std::nullopt, pool_);
-  const bool translate = speech_.task == "translate";
+  const bool translate = speech_.task == SpeechTask::kTranslate;
   SpeechEval result;
   RunMetrics metrics;
   for (const SpeechExample& example : valid_) {
