@@ -142,13 +142,12 @@ std::vector<std::string> Program::CommandNames() const {
 }
 
 void Program::RefuseUnknown() const {
-  if (chosen_ != nullptr && chosen_->flags == nullptr) return;  // another program's to judge
-  const Flags& flags = chosen_ == nullptr ? *flags_ : *chosen_->flags;
-  const CLI::App& app = chosen_ == nullptr ? *app_ : *chosen_->app;
-  std::vector<std::string> unknown;
-  for (const std::string& word : app_->remaining()) unknown.push_back(word);
-  if (chosen_ != nullptr) {
-    for (const std::string& word : app.remaining()) unknown.push_back(word);
+  // What stands behind another program's command is for that to judge.
+  const Command* ours = chosen_ != nullptr && chosen_->flags != nullptr ? chosen_ : nullptr;
+  const Flags& flags = ours == nullptr ? *flags_ : *ours->flags;
+  std::vector<std::string> unknown = app_->remaining();
+  if (ours != nullptr) {
+    for (const std::string& word : ours->app->remaining()) unknown.push_back(word);
   }
   std::vector<std::string> problems;
   for (const std::string& word : unknown) {

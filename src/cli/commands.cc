@@ -60,17 +60,19 @@ void Settle(EvalOptions& o, const Flags&) {
 template <typename Options>
 void Add(Program& program, const std::shared_ptr<CommonOptions>& common, const char* name,
          const char* help, int (*run)(const Options&, const CommonOptions&)) {
+  const Condition json = {!std::is_same_v<Options, ChatCommandOptions>, "where there is a report"};
   const auto options = std::make_shared<Options>();
   const auto flags = std::make_shared<Flags*>();
   *flags = &program.Add(name, help, [=] {
     Settle(*options, **flags);
     IdleFlags idle(**flags);
     Visit(*options, idle);
+    Visit(*common, idle, json);
     SetKernelTarget(common->simd);
     return run(*options, *common);
   });
   Visit(*options, **flags);
-  Visit(*common, **flags);
+  Visit(*common, **flags, json);
 }
 
 }  // namespace

@@ -36,14 +36,16 @@ void Visit(InspectOptions& o, Visitor& v) {
 
 // Text that a fold or a quantisation is fitted to.
 template <typename Visitor>
-void VisitCalibration(int64_t& tokens, std::optional<int>& context, Visitor& v) {
+void VisitCalibration(int64_t& tokens, std::optional<int>& context, Visitor& v,
+                      const Condition& windows = {}) {
   v({.name = "calibrate_tokens",
      .help = "how many tokens of the text are used, spread over it",
      .range = AtLeast(0)},
     tokens);
   v({.name = "calibrate_context",
      .help = "tokens of one sequence; auto: 512, or the model's positions where those are fewer",
-     .range = AtLeast(1)},
+     .range = AtLeast(1),
+     .when = windows},
     context);
 }
 
@@ -59,15 +61,7 @@ void Visit(FoldCommandOptions& o, Visitor& v) {
              "the model makes of it"},
     o.calibrate);
   Only fit(v, calibrated);
-  fit({.name = "calibrate_tokens",
-       .help = "how many tokens of the text are used, spread over it",
-       .range = AtLeast(0)},
-      o.fit.max_tokens);
-  fit({.name = "calibrate_context",
-       .help = "tokens of one sequence; auto: 512, or the model's positions where those are fewer",
-       .range = AtLeast(1),
-       .when = language},
-      o.calibrate_context);
+  VisitCalibration(o.fit.max_tokens, o.calibrate_context, fit, language);
   fit({.name = "allocate_ranks",
        .help = "spread as many residual parameters by how much each layer needs them",
        .when = Both(language, {!o.suggest, "without --suggest"})},

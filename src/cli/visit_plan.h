@@ -10,9 +10,10 @@
 
 namespace rondo::cli {
 
+// `json`: when there is something to print so.
 template <typename Visitor>
-void Visit(CommonOptions& o, Visitor& v) {
-  v({.name = "json", .help = "print one JSON object"}, o.json);
+void Visit(CommonOptions& o, Visitor& v, const Condition& json = {}) {
+  v({.name = "json", .help = "print one JSON object", .when = json}, o.json);
   v({.name = "quiet", .help = "no progress bars", .letter = 'q'}, o.quiet);
   v({.name = "threads",
      .help = "threads; 0: one for each CPU",

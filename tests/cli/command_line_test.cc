@@ -108,6 +108,7 @@ TEST_F(CommandLines, AFlagThatDoesNothingIsAnError) {
       {"generate {model} --top-p 0.5", "--top-p", "--temperature"},
       {"chat {model} --min-p 0.5", "--min-p", "--temperature"},
       {"generate {model} --prompt a --prompt-file {text}", "--prompt-file", "without --prompt"},
+      {"chat {model} --json", "--json", "where there is a report"},
       {"transcribe {speech} a.wav --partial 3", "--partial", "--stream"},
       {"transcribe {speech} a.wav --pcm-rate 8000", "--pcm-rate", "- among the audio"},
       {"calibrate-exit {model} --text {text} --fit-gate {out} --exit entropy", "--exit",

@@ -186,7 +186,6 @@ void Visit(StageOptions& o, const RecipeKind& kind, bool tied, Visitor& v) {
   VisitLosses(o, kind, c, v);
   v({.name = "widths",
      .help = "shares of the feed-forward's width, of which every step trains one; empty: the whole",
-     .range = ShareAboveZero(),
      .when = Both(c.language, c.untied)},
     o.widths);
   VisitFade(o, v, Both(c.language, c.untied));
