@@ -53,12 +53,15 @@ void AddCeiling(Output& out, const BenchResult& result) {
 
 // Defaults shrink to what the model has positions for.
 BenchOptions ForModel(const BenchCommandOptions& options, const ModelConfig& config) {
+  constexpr int kAnyNumber = 1 << 20;
   BenchOptions bench = options.bench;
-  bench.prefill = Positions("--prefill", options.prefill, bench.prefill, config);
-  ModelConfig room = config;
-  const int before = options.depth_batching ? bench.prefill : bench.context;
-  if (room.max_positions > before) room.max_positions -= before;
-  bench.decode = Positions("--decode", options.decode, bench.decode, room);
+  const int positions = config.max_positions > 0 ? config.max_positions : kAnyNumber;
+  // A prompt and what is written behind it share the positions; otherwise each is measured alone.
+  const int room = options.depth_batching ? positions / 2 : positions;
+  bench.decode =
+      Fitting("--decode", options.decode, bench.decode, std::max(0, room - bench.context));
+  const int rest = options.depth_batching ? positions - bench.decode : positions;
+  bench.prefill = Fitting("--prefill", options.prefill, bench.prefill, rest);
   return bench;
 }
 

@@ -23,8 +23,9 @@ std::string Spelling(const Field& field) {
 }
 
 std::string HelpOf(const Field& field, const std::vector<std::string>& names) {
-  return field.help + (names.empty() ? "" : ": " + Join(names, ", ")) +
-         (field.when.only.empty() ? "" : " (only " + field.when.only + ")");
+  // Of conditions, those that need another flag.
+  return field.help + (names.empty() ? "" : " (one of " + Join(names, ", ") + ")") +
+         (field.when.holds ? "" : " (only " + field.when.only + ")");
 }
 
 [[noreturn]] void FailUsage(std::string problem, std::string expected = {},

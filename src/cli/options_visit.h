@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <array>
 
-#include "cli/visit_plan.h"
+#include "cli/shared_visit.h"
 #include "speech/speech_names.h"
 
 namespace rondo {

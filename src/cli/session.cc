@@ -12,20 +12,25 @@ std::vector<int32_t> EncodeFile(const Tokenizer& tokenizer, const std::string& f
   return tokenizer.Encode(ReadPackedText(file), {.add_special = true, .parse_special = false});
 }
 
-int Positions(const char* what, const std::optional<int>& given, int usual,
-              const ModelConfig& config) {
-  if (given && config.max_positions > 0 && *given > config.max_positions) {
-    throw Error(
-        {.function = "Positions",
-         .problem = "value " + std::to_string(*given),
-         .expected = "at most the model's " + std::to_string(config.max_positions) + " positions",
-         .field = what});
-  }
+int Fitting(const char* flag, const std::optional<int>& given, int usual, int room) {
   if (given) return *given;
-  if (config.max_positions == 0 || config.max_positions >= usual) return usual;
-  std::fprintf(stderr, "rondo: %s: %d, all that the model has (%d otherwise)\n", what,
-               config.max_positions, usual);
-  return config.max_positions;
+  if (usual <= room) return usual;
+  std::fprintf(stderr, "rondo: %s: %d, all that the model has room for (%d otherwise)\n", flag,
+               room, usual);
+  return room;
+}
+
+int Positions(const char* flag, const std::optional<int>& given, int usual,
+              const ModelConfig& config) {
+  const int most = config.max_positions;
+  if (most == 0) return given.value_or(usual);
+  if (given.value_or(0) > most) {
+    throw Error({.function = "Positions",
+                 .problem = "value " + std::to_string(*given),
+                 .expected = "at most the model's " + std::to_string(most) + " positions",
+                 .field = flag});
+  }
+  return Fitting(flag, given, usual, most);
 }
 
 WindowOptions ToWindows(const TextOptions& text, const ModelConfig& config,

@@ -19,9 +19,11 @@ namespace rondo::cli {
 // Token ids of a text file, with the special tokens the tokenizer adds at its start.
 std::vector<int32_t> EncodeFile(const Tokenizer& tokenizer, const std::string& file);
 
-// A number of positions: what the user gave, else the usual one, or the model's where those are
-// fewer, which standard error says. Throws where the user gave more than the model has.
-int Positions(const char* what, const std::optional<int>& given, int usual,
+// What the user gave, else the usual number, or `room` where that is less, which standard error
+// says.
+int Fitting(const char* flag, const std::optional<int>& given, int usual, int room);
+// The same of the model's positions. Throws where the user gave more.
+int Positions(const char* flag, const std::optional<int>& given, int usual,
               const ModelConfig& config);
 
 WindowOptions ToWindows(const TextOptions& text, const ModelConfig& config,

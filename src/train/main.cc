@@ -7,7 +7,7 @@
 
 #include "cli/command_line.h"
 #include "cli/output.h"
-#include "cli/visit_plan.h"
+#include "cli/shared_visit.h"
 #include "kernels/simd_targets.h"
 #include "train/recipe/recipe.h"
 #include "train/run/trainer.h"

@@ -258,7 +258,7 @@ TEST_F(CommandLines, DefaultsShrinkToTheModelsPositionsAndSaySo) {
   const Outcome outcome = Run("eval {model} --text {text} --max-tokens 600 --json --quiet");
   EXPECT_EQ(outcome.code, 0) << outcome.err;
   EXPECT_THAT(outcome.out, HasSubstr("\"context\": 512"));
-  EXPECT_THAT(outcome.err, HasSubstr("--context: 512, all that the model has"));
+  EXPECT_THAT(outcome.err, HasSubstr("--context: 512, all that the model has room for"));
   const Outcome asked = Run("eval {model} --text {text} --context 1000");
   EXPECT_EQ(asked.code, 1);
   EXPECT_THAT(asked.err, AllOf(HasSubstr("--context"), HasSubstr("1000"), HasSubstr("512")));

@@ -44,7 +44,7 @@ struct Helper {
     const std::string line = std::string(field.name) + " = " + TomlText(value);
     out << line << std::string(line.size() < 32 ? 32 - line.size() : 1, ' ') << "# " << field.help;
     const std::vector<std::string> names = NamesOf(field, value);
-    if (!names.empty()) out << ": " << Join(names, ", ");
+    if (!names.empty()) out << " (one of " << Join(names, ", ") << ")";
     if (!field.when.only.empty()) out << " (only " << field.when.only << ")";
     out << "\n";
   }
