@@ -14,6 +14,7 @@ namespace rondo {
 // What of the whole recipe decides which keys of a section count.
 struct RecipeKind {
   bool speech = false;
+  bool heard = false;     // there are utterances to measure on
   bool model = false;     // goes on with one
   bool teacher = false;   // there is one …
   bool learns = false;    // … or should be: a stage learns from it
@@ -33,7 +34,11 @@ inline bool LearnsFromTeacher(const StageOptions& o) {
 }
 
 inline RecipeKind KindOf(const Recipe& recipe) {
+  const auto measured = [](const SpeechSection& o) {
+    return !o.valid.empty() || !o.held_out.empty();
+  };
   return {.speech = recipe.speech.has_value(),
+          .heard = recipe.speech && measured(*recipe.speech),
           .model = !recipe.model.empty(),
           .teacher = !recipe.teacher.empty(),
           .learns = std::ranges::any_of(recipe.stages, LearnsFromTeacher),
@@ -147,7 +152,9 @@ void Visit(ValidSection& o, const RecipeKind& kind, Visitor& v) {
      .range = AtLeast(0),
      .when = text},
     o.max_tokens);
-  const Condition measured = {kind.speech || !o.text.empty(), "with valid.text"};
+  const Condition measured = kind.speech
+                                 ? Condition{kind.heard, "with speech.valid or speech.held_out"}
+                                 : Condition{!o.text.empty(), "with valid.text"};
   v({.name = "every_minutes",
      .help = "minutes of training between measurements; 0: not by time",
      .range = AtLeast(0),

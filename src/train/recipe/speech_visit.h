@@ -23,7 +23,8 @@ void VisitSpeechData(SpeechSection& o, Visitor& v) {
     o.valid_audio);
   v({.name = "valid_limit",
      .help = "utterances measured while training, spread evenly; 0: all",
-     .range = AtLeast(0)},
+     .range = AtLeast(0),
+     .when = {!o.valid.empty() || !o.held_out.empty(), "with valid or held_out"}},
     o.valid_limit);
   v({.name = "speeds",
      .help = "factors of speed, of which one is drawn for each utterance and epoch",

@@ -187,6 +187,8 @@ TEST(Recipe, AKeyThatDoesNothingIsAnError) {
       {speech, "valid.context=64", "valid.context", "for language models"},
       {speech, "valid.max_tokens=64", "valid.max_tokens", "for language models"},
       {speech, "valid.prompts=[\"a\"]", "valid.prompts", "for language models"},
+      {speech, "valid.every_steps=5", "valid.every_steps", "with speech.valid"},
+      {speech, "speech.valid_limit=5", "speech.valid_limit", "with valid or held_out"},
       {speech, "run.device=\"cuda\"", "run.device", "trains on the CPU"},
       {speech, "teacher_cache=\"x\"", "teacher_cache", "for language models"},
       {speech, "init.layers=2", "init.layers", "for language models"},
