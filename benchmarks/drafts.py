@@ -1,10 +1,9 @@
 #!/usr/bin/env python3
 """Self-speculation beside plain decoding: the first loops of a model draft, all loops verify.
 
-usage: drafts.py MODEL --text FILE [--drafts 1,2,4] [--draft-loops 1] [--prompts 8] [--new 64] [--type auto] [--rounds 3] [--threads N]
-
-Prompts are passages of the text, in turn plain and with drafts, greedy; the program ends with an error where the texts differ. The
-table shows the share of drafts that was accepted and the median over rounds of (tokens a second with drafts / plain).
+Prompts are passages of the text, in turn plain and with drafts, greedy; the program ends with an error where the texts
+differ. The table shows the share of drafts that was accepted and the median over rounds of (tokens a second with drafts
+/ plain).
 """
 
 import argparse
@@ -28,21 +27,22 @@ def passages(path: pathlib.Path, count: int) -> list[str]:
 
 def generate(prompt: str, drafts: int, options) -> dict:
     more = ["--draft-loops", options.draft_loops, "--draft", drafts] if drafts else []
-    return json.loads(run(RONDO, "generate", options.model, "--prompt", prompt, "-n", options.new, "--type", options.type,
+    return json.loads(run(RONDO, "generate", options.model, "--prompt", prompt, "-n", options.new,
+                          "--type", options.type,
                           "--threads", options.threads, "--json", "--quiet", *more))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", type=pathlib.Path)
-    parser.add_argument("--text", type=pathlib.Path, required=True)
-    parser.add_argument("--drafts", default="1,2,4")
-    parser.add_argument("--draft-loops", type=int, default=1)
-    parser.add_argument("--prompts", type=int, default=8)
-    parser.add_argument("--new", type=int, default=64)
-    parser.add_argument("--type", default="auto")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=0)
+    parser.add_argument("model", type=pathlib.Path, help="a model whose layers return")
+    parser.add_argument("--text", type=pathlib.Path, required=True, help="text, or .xz, from which the prompts come")
+    parser.add_argument("--drafts", default="1,2,4", help="tokens drafted at a time")
+    parser.add_argument("--draft-loops", type=int, default=1, help="loops that draft")
+    parser.add_argument("--prompts", type=int, default=8, help="passages of the text")
+    parser.add_argument("--new", type=int, default=64, help="new tokens a prompt")
+    parser.add_argument("--type", default="auto", help="weight type in memory")
+    parser.add_argument("--rounds", type=int, default=3, help="times that everything is measured")
+    parser.add_argument("--threads", type=int, default=0, help="0: all CPUs")
     options = parser.parse_args()
     prompts = passages(options.text, options.prompts)
     counts = [0, *map(int, options.drafts.split(","))]

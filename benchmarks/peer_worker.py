@@ -1,13 +1,10 @@
-"""Measures another program, in a process of its own that answers one request a line.
-
-    peer_worker.py llama.cpp FILE.gguf THREADS
-    peer_worker.py transformers DIRECTORY THREADS TYPE
-    peer_worker.py quantize F16.gguf OUT.gguf TYPE
+"""Measures another program, in a process of its own that answers one request a line. benchmarks/peers.py runs it.
 
 A request is {"prefill": tokens, "decode": tokens, "repeat": times}; the answer has the rates of the fastest
 repeat and the largest resident set so far (Python's own, about 50 to 400 MB, included).
 """
 
+import argparse
 import ctypes
 import json
 import random
@@ -113,15 +110,32 @@ def _silence(api) -> None:
     api.llama_log_set(_log, ctypes.c_void_p(0))
 
 
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    programs = parser.add_subparsers(dest="program", required=True)
+    llama_cpp = programs.add_parser("llama.cpp", help="answer requests with llama.cpp")
+    llama_cpp.add_argument("model", help="GGUF file")
+    llama_cpp.add_argument("threads", type=int)
+    transformers = programs.add_parser("transformers", help="answer requests with transformers")
+    transformers.add_argument("model", help="Hugging Face directory")
+    transformers.add_argument("threads", type=int)
+    transformers.add_argument("type", help="a torch dtype, such as bfloat16")
+    quantise = programs.add_parser("quantize", help="quantise a GGUF file with llama.cpp, and end")
+    quantise.add_argument("source", help="GGUF file of f16 weights")
+    quantise.add_argument("target", help="GGUF file to write")
+    quantise.add_argument("type", help="a llama.cpp file type, such as q4_0")
+    return parser.parse_args()
+
+
 def main() -> None:
+    options = parse()
     random.seed(1)
-    kind, path, *rest = sys.argv[1:]
-    if kind == "llama.cpp":
-        serve(LlamaCpp(path, int(rest[0])))
-    elif kind == "transformers":
-        serve(Transformers(path, int(rest[0]), rest[1]))
+    if options.program == "llama.cpp":
+        serve(LlamaCpp(options.model, options.threads))
+    elif options.program == "transformers":
+        serve(Transformers(options.model, options.threads, options.type))
     else:
-        quantize(path, *rest)
+        quantize(options.source, options.target, options.type)
 
 
 if __name__ == "__main__":

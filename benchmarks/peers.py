@@ -2,9 +2,6 @@
 """Speed of rondo beside llama.cpp and transformers: one sequence's decode and a prompt's prefill, same models,
 same threads, measured in turn (A B C, A B C, …) so that the machine's other work hits all alike.
 
-usage: peers.py [--models smollm2,gemma3] [--files f16,q8_0,…] [--rondo auto,bf16,f32] [--rounds 5] [--threads N]
-                [--prefill 512] [--decode 64] [--out FILE.json]
-
 --rondo names types of `rondo bench --type`: auto runs every quantised file as it is, any other type runs the f16
 file. Model files are made once, under models/bench: the f16 one by `rondo export`, the others by llama.cpp's
 quantiser. Each rate is the best of two inside a round, the table shows the best of all rounds; ratios are taken
@@ -172,17 +169,18 @@ def table(rows: list[dict], options) -> str:
 
 def parse() -> argparse.Namespace:
     words = lambda text: [word for word in text.split(",") if word]
-    parser = argparse.ArgumentParser(usage=argparse.SUPPRESS, description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", type=words, default=list(SHIPPED))
-    parser.add_argument("--files", type=words, default=["f16", "q8_0", "q4_0", "q4_1", "q4_k_m"])
-    parser.add_argument("--rondo", type=words, default=["auto", "bf16", "f32"])
-    parser.add_argument("--transformers", type=words, default=["bfloat16", "float32"])
-    parser.add_argument("--rounds", type=int, default=5)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", type=words, default=list(SHIPPED), help="smollm2, gemma3")
+    parser.add_argument("--files", type=words, default=["f16", "q8_0", "q4_0", "q4_1", "q4_k_m"],
+                        help="types of model files")
+    parser.add_argument("--rondo", type=words, default=["auto", "bf16", "f32"], help="types in which rondo runs them")
+    parser.add_argument("--transformers", type=words, default=["bfloat16", "float32"],
+                        help="types in which transformers runs")
+    parser.add_argument("--rounds", type=int, default=5, help="times that all programs are measured")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
-    parser.add_argument("--prefill", type=int, default=512)
-    parser.add_argument("--decode", type=int, default=64)
-    parser.add_argument("--out", type=pathlib.Path, default=FILES / "peers.json")
+    parser.add_argument("--prefill", type=int, default=512, help="tokens of the prompt")
+    parser.add_argument("--decode", type=int, default=64, help="new tokens")
+    parser.add_argument("--out", type=pathlib.Path, default=FILES / "peers.json", help="JSON file for all figures")
     options = parser.parse_args()
     for model in options.models:
         if model not in SHIPPED:
@@ -201,8 +199,10 @@ def main() -> None:
     for model in options.models:
         measured = measure(model, options)
         rows += measured
-        print(f"\n{model}, {options.threads} threads, {options.rounds} rounds\n\n{table(measured, options)}\n", flush=True)
-        options.out.write_text(json.dumps({"busy_share_before": busy, "threads": options.threads, "prefill": options.prefill,
+        print(f"\n{model}, {options.threads} threads, {options.rounds} rounds\n\n{table(measured, options)}\n",
+              flush=True)
+        options.out.write_text(json.dumps({"busy_share_before": busy, "threads": options.threads,
+                                           "prefill": options.prefill,
                                            "decode": options.decode, "rows": rows}, indent=1) + "\n")
     print(f"written: {options.out}")
 

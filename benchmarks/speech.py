@@ -1,12 +1,11 @@
 #!/usr/bin/env python3
 """A streaming speech encoder with shared matrices beside the same one without: real-time factor and memory at batch 1.
 
-usage: speech.py [--types f32,q8_0,q4_0] [--chunks 1,4,16] [--share 3,6,9] [--seconds 30] [--rounds 3] [--threads 1] [--out FILE.json]
-
-The published size (Wang and Li 2024): 18 layers of 512 and 2048, CTC head, 4x subsampling, so that a chunk of n positions is 40 n
-ms of sound; residuals of rank 2 with diagonals. Weights are random: what is measured does not depend on them. The unshared model is
-made once by `rondo train` (one step), the others from it by `rondo fold`, under models/bench. Models run in turn on the same
-noise; the table shows the median over rounds of the work a second of sound takes, and of the ratios taken inside a round.
+The published size (Wang and Li 2024): 18 layers of 512 and 2048, CTC head, 4x subsampling, so that a chunk of n
+positions is 40 n ms of sound; residuals of rank 2 with diagonals. Weights are random: what is measured does not depend
+on them. The unshared model is made once by `rondo train` (one step), the others from it by `rondo fold`, under
+models/bench. Models run in turn on the same noise; the table shows the median over rounds of the work a second of sound
+takes, and of the ratios taken inside a round.
 """
 
 import argparse
@@ -57,7 +56,8 @@ def shared(share: int) -> pathlib.Path:
     if share == 1:
         return unshared()
     if not model.exists():
-        run(RONDO, "fold", unshared(), "--out", model, "--order", "sequence", "--loops", share, "--residual", "lora-diag", "--rank", 2,
+        run(RONDO, "fold", unshared(), "--out", model, "--order", "sequence", "--loops", share,
+            "--residual", "lora-diag", "--rank", 2,
             "--quiet")
     return model
 
@@ -78,27 +78,29 @@ def with_chunk(model: pathlib.Path, chunk: int) -> pathlib.Path:
 
 def measure(model: pathlib.Path, kind: str, sound, threads: int) -> dict:
     sound.seek(0)
-    lines = run(RONDO, "transcribe", model, "-", "--stream", "--partial", 3600, "--no-words", "--json", "--type", kind, "--threads", threads,
+    lines = run(RONDO, "transcribe", model, "-", "--stream", "--partial", 3600, "--no-words", "--json", "--type", kind,
+                "--threads", threads,
                 stdin=sound).strip().splitlines()
     return json.loads(lines[-1])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--types", default="f32,q8_0,q4_0")
-    parser.add_argument("--chunks", default="1,4,16")
-    parser.add_argument("--share", default="3,6,9")
-    parser.add_argument("--seconds", type=float, default=30)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--types", default="f32,q8_0,q4_0", help="weight types in memory")
+    parser.add_argument("--chunks", default="1,4,16", help="positions of a chunk, 40 ms of sound each")
+    parser.add_argument("--share", default="3,6,9", help="how many adjacent layers share weights")
+    parser.add_argument("--seconds", type=float, default=30, help="length of the noise")
+    parser.add_argument("--rounds", type=int, default=3, help="times that every model is measured")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--out", type=pathlib.Path)
+    parser.add_argument("--out", type=pathlib.Path, help="JSON file for all figures")
     options = parser.parse_args()
     generator = random.Random(1)
     sound = tempfile.TemporaryFile()
     sound.write(b"".join(generator.randint(-3000, 3000).to_bytes(2, "little", signed=True)
                          for _ in range(int(16000 * options.seconds))))
     shares = [1, *map(int, options.share.split(","))]
-    print("| chunk | type | K | weights, MB | peak memory, MB | arena peak, MB | real-time factor | unshared / shared |")
+    print("| chunk | type | K | weights, MB | peak memory, MB | arena peak, MB | real-time factor | "
+          "unshared / shared |")
     print("|---|---|---|---|---|---|---|---|")
     results = []
     for chunk in map(int, options.chunks.split(",")):
@@ -110,7 +112,8 @@ def main() -> None:
                 factors = [one[share]["real_time_factor"] for one in rounds]
                 ratio = statistics.median(one[1]["real_time_factor"] / one[share]["real_time_factor"] for one in rounds)
                 last = rounds[-1][share]
-                results.append({"chunk": chunk, "type": kind, "share": share, "real_time_factors": factors, "ratio": ratio, **last})
+                results.append({"chunk": chunk, "type": kind, "share": share, "real_time_factors": factors,
+                                "ratio": ratio, **last})
                 print(f"| {chunk} ({40 * chunk} ms) | {kind} | {share} | {last['weight_bytes'] / 1e6:.1f} | "
                       f"{last['peak_memory_bytes'] / 1e6:.0f} | {last['arena_peak_bytes'] / 1e6:.1f} | "
                       f"{statistics.median(factors):.4f} | {ratio:.2f} |", flush=True)

@@ -2,8 +2,6 @@
 """Scores and speed of `rondo eval --tasks` beside lm-evaluation-harness (transformers on the CPU, f32): the same
 records of every task, compared example by example.
 
-usage: tasks.py --data DIR [--model FILE.gguf] [--limit 100] [--shots 0] [--threads N] [--state DIR]
-
 The folder holds records in any form that rondo reads (docs/eval.md). Both programs keep what they finished under
 --state, so an interrupted comparison goes on: a task already there is not run again by the harness.
 """
@@ -65,13 +63,14 @@ def run_peer(arguments, task, report, state, load):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=pathlib.Path, required=True)
-    parser.add_argument("--model", type=pathlib.Path, default=ROOT / "models" / "smollm2.gguf")
-    parser.add_argument("--tasks", default=",".join(harness.TASKS))
-    parser.add_argument("--limit", type=int, default=100)
-    parser.add_argument("--shots", type=int, default=0)
+    parser.add_argument("--data", type=pathlib.Path, required=True, help="folder with the records")
+    parser.add_argument("--model", type=pathlib.Path, default=ROOT / "models" / "smollm2.gguf", help="GGUF file")
+    parser.add_argument("--tasks", default=",".join(harness.TASKS), help="names, with commas between")
+    parser.add_argument("--limit", type=int, default=100, help="examples of a task")
+    parser.add_argument("--shots", type=int, default=0, help="worked examples before each question")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
-    parser.add_argument("--state", type=pathlib.Path, default=ROOT / "build" / "tasks")
+    parser.add_argument("--state", type=pathlib.Path, default=ROOT / "build" / "tasks",
+                        help="folder for what is finished")
     arguments = parser.parse_args()
     arguments.state.mkdir(parents=True, exist_ok=True)
     models = []

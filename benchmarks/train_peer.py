@@ -2,10 +2,8 @@
 loop that rondo-train is measured beside. Neighbouring layers (or layers half the depth apart) hold the
 same Parameter objects, every layer has its own LoRA, everything trains, the teacher runs live.
 
-    python benchmarks/train_peer.py MODEL_DIR [--steps 4 --batch 8 --length 256 --rank 64 --dtype f32]
-
-MODEL_DIR is a Hugging Face directory (`rondo export models/smollm2.gguf --format hf --out …`).
 Prints one JSON object: tokens a second of every step but the first, and the peak resident memory.
+benchmarks/training.py runs it.
 """
 
 import argparse
@@ -15,16 +13,12 @@ import resource
 import statistics
 import time
 
-import torch
-from peft import LoraConfig, get_peft_model
-from torch.nn import functional
-from transformers import AutoModelForCausalLM
-
 LINEARS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
 
 def fold(model, loops, order):
     """Ties the weights of layers, as `rondo fold --init average` does."""
+    import torch
     layers = model.model.layers
     blocks = -(-len(layers) // loops)
     groups = {}
@@ -42,6 +36,8 @@ def fold(model, loops, order):
 
 
 def make_student(path, arguments, dtype):
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
     model = AutoModelForCausalLM.from_pretrained(path, dtype=dtype)
     fold(model, arguments.loops, arguments.order)
     config = LoraConfig(r=arguments.rank, lora_alpha=arguments.rank, target_modules=LINEARS,
@@ -52,18 +48,26 @@ def make_student(path, arguments, dtype):
     return model
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("model")
-    parser.add_argument("--steps", type=int, default=4)
-    parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--length", type=int, default=256)
-    parser.add_argument("--rank", type=int, default=64)
-    parser.add_argument("--loops", type=int, default=2)
-    parser.add_argument("--order", default="sequence", choices=["sequence", "cycle"])
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", help="Hugging Face directory (`rondo export models/smollm2.gguf --format hf --out …`)")
+    parser.add_argument("--steps", type=int, default=4, help="steps of training; the first does not count (default: 4)")
+    parser.add_argument("--batch", type=int, default=8, help="rows of a step (default: 8)")
+    parser.add_argument("--length", type=int, default=256, help="tokens of a row (default: 256)")
+    parser.add_argument("--rank", type=int, default=64, help="of the LoRA of every layer (default: 64)")
+    parser.add_argument("--loops", type=int, default=2, help="layers that share weights (default: 2)")
+    parser.add_argument("--order", default="sequence", choices=["sequence", "cycle"],
+                        help="neighbours share, or layers far apart")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--compute", default="f32", choices=["f32", "bf16"], help="bf16: autocast")
-    arguments = parser.parse_args()
+    return parser.parse_args()
+
+
+def main():
+    arguments = parse()
+    import torch
+    from torch.nn import functional
+    from transformers import AutoModelForCausalLM
 
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(0)

@@ -1,13 +1,10 @@
 #!/usr/bin/env python3
-"""Distillation of a folded SmolLM2-135M by `rondo train`, beside the same work written with torch, transformers and PEFT.
+"""Distillation of a folded SmolLM2-135M by `rondo train`, beside the same work with torch, transformers and PEFT.
 
-usage: training.py [--steps 4] [--rounds 3] [--batch 8] [--length 256] [--rank 64] [--threads 2]
-                   [--compute f32|bf16] [--checkpoint none|loop|depth] [--out FILE.json]
-
-Neighbouring layers tied in pairs, LoRA of their own, everything trained by AdamW, a live teacher, cross-entropy and forward KL by
-half; with bf16 the operands of products are rounded to it, by autocast in the peer. The peer is train_peer.py. Both run in turn, each
-time from the start; the first step of a run does not count. The table shows the median over rounds, and the ratios taken inside
-a round. Memory is the process's largest resident set.
+Neighbouring layers tied in pairs, LoRA of their own, everything trained by AdamW, a live teacher, cross-entropy and
+forward KL by half; with bf16 the operands of products are rounded to it, by autocast in the peer. The peer is
+train_peer.py. Both run in turn, each time from the start; the first step of a run does not count. The table shows the
+median over rounds, and the ratios taken inside a round. Memory is the process's largest resident set.
 """
 
 import argparse
@@ -22,6 +19,7 @@ import sys
 from peers import ROOT, RONDO, gguf, hf, run
 
 FILES = ROOT / "models" / "bench" / "training"
+TEXT = ROOT / "tests" / "data" / "enwiki" / "excerpt.txt.xz"
 
 RECIPE = """
 model = "{student}"
@@ -63,25 +61,30 @@ def rondo(recipe: pathlib.Path) -> dict:
 
 
 def peer(model: pathlib.Path, options: argparse.Namespace) -> dict:
-    settings = [part for name in ["steps", "batch", "length", "rank", "threads", "compute"] for part in [f"--{name}", getattr(options, name)]]
+    names = ["steps", "batch", "length", "rank", "threads", "compute"]
+    settings = [part for name in names for part in (f"--{name}", getattr(options, name))]
     output, memory = largest_child([sys.executable, ROOT / "benchmarks" / "train_peer.py", model, *settings])
     return {"tokens_per_s": json.loads(output.splitlines()[-1])["tokens_per_s"], "peak_memory_bytes": memory}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name, value in {"steps": 4, "rounds": 3, "batch": 8, "length": 256, "rank": 64, "threads": 2}.items():
-        parser.add_argument(f"--{name}", type=int, default=value)
-    parser.add_argument("--compute", choices=["f32", "bf16"], default="f32")
-    parser.add_argument("--checkpoint", choices=["none", "loop", "depth"], default="none", help="of rondo: activations computed again")
-    parser.add_argument("--out", type=pathlib.Path)
+    for name, value, words in [("steps", 4, "of a run; the first does not count"), ("rounds", 3, "times that both run"),
+                               ("batch", 8, "rows of a step"), ("length", 256, "tokens of a row"),
+                               ("rank", 64, "of the LoRA"), ("threads", 2, "of both programs")]:
+        parser.add_argument(f"--{name}", type=int, default=value, help=f"{words} (default: {value})")
+    parser.add_argument("--compute", choices=["f32", "bf16"], default="f32", help="type of the products' operands")
+    parser.add_argument("--checkpoint", choices=["none", "loop", "depth"], default="none",
+                        help="of rondo: activations computed again")
+    parser.add_argument("--out", type=pathlib.Path, help="JSON file for all figures")
     options = parser.parse_args()
     FILES.mkdir(parents=True, exist_ok=True)
     model, teacher = gguf("smollm2", "q4_1"), hf("smollm2")
     student, recipe = FILES / f"pairs-{options.rank}", FILES / "recipe.toml"
     if not student.exists():
         run(RONDO, "fold", model, "--out", student, "--order", "sequence", "--loops", 2, "--rank", options.rank)
-    recipe.write_text(RECIPE.format(student=student, teacher=model, files=FILES, text=ROOT / "README.md", **vars(options)))
+    recipe.write_text(RECIPE.format(student=student, teacher=model, files=FILES, text=TEXT,
+                                    **vars(options)))
     rounds = []
     for i in range(options.rounds):
         rounds.append({"rondo": rondo(recipe), "torch": peer(teacher, options)})
@@ -95,7 +98,8 @@ def main() -> None:
     ratios = {key: statistics.median(r["rondo"][key] / r["torch"][key] for r in rounds) for key in rounds[0]["rondo"]}
     print(f"| ratio | {ratios['tokens_per_s']:.2f} | {ratios['peak_memory_bytes']:.2f} |")
     if options.out:
-        options.out.write_text(json.dumps({"options": vars(options), "rounds": rounds, "ratios": ratios}, default=str, indent=1) + "\n")
+        options.out.write_text(json.dumps({"options": vars(options), "rounds": rounds, "ratios": ratios}, default=str,
+                                          indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,157 +1,158 @@
 #!/usr/bin/env python3
-"""Runs a recipe and writes its table: of folds, non-embedding parameters against perplexity; of quantised
-models (recipes with "models"), rounding to nearest against calibration.
+"""Makes a table of folds: non-embedding parameters against perplexity, from the weights alone and calibrated.
+Of a recipe with [[models]] it makes a table of quantised models: rounding to nearest against loop-aware calibration.
 
-usage: fold_table.py RECIPE.toml
-
-Every finished point is kept with its settings in models/recipes/NAME/points.jsonl, so an interrupted run goes on
-where it was. The table is written to RECIPE.md. Folds are deleted after they were measured.
+Every finished point is kept with its settings in RECIPE.jsonl, so an interrupted table goes on where it was.
+RECIPE.md is written from what is finished. A fold is deleted after it was measured. A run uses all CPUs.
 """
 
+import argparse
 import json
-import lzma
 import pathlib
 import shutil
-import sys
-import tomllib
 
-from tables import BIN, ROOT, run
+from tables import Points, chosen, markdown, read_text, rondo, run_all, table_main, write_report
 
 
-def rondo(*arguments) -> dict:
-    """Runs one rondo command with --json, on all CPUs."""
-    return json.loads(run([str(BIN / "rondo"), *map(str, arguments), "--json", "--quiet"]))
-
-
-def unpacked(path: str, work: pathlib.Path) -> pathlib.Path:
-    """The text of an .xz file as a plain file in `work`."""
-    target = work / pathlib.Path(path).with_suffix("").name
-    target.write_bytes(lzma.open(ROOT / path).read())
-    return target
+def calibration_name(calibrated: bool) -> str:
+    return "calibrated" if calibrated else "data-free"
 
 
 class Runner:
-    def __init__(self, recipe: dict, work: pathlib.Path, log: pathlib.Path):
-        self.recipe, self.work, self.log = recipe, work, log
-        self.evaluate = unpacked(recipe["text"]["evaluate"], work)
-        self.calibrate = unpacked(recipe["text"]["calibrate"], work)
-        lines = log.read_text().splitlines() if log.exists() else []
+    """What both kinds of tables need: rondo on all CPUs, and the two texts as plain files."""
+
+    def __init__(self, recipe: dict, work: pathlib.Path, points: Points, options: argparse.Namespace):
+        self.recipe, self.work, self.points, self.options = recipe, work, points, options
         # Points of other texts, token counts or models do not count.
         self.settings = {name: recipe[name] for name in ("model", "loops", "text") if name in recipe}
-        self.done = {entry["key"]: entry for entry in map(json.loads, lines)
-                     if entry.get("settings") == self.settings}
 
-    def perplexity(self, model) -> float | None:
-        text = self.recipe["text"]
-        return rondo("eval", model, "--text", self.evaluate, "--context", text["context"],
-                     "--max-tokens", text["max_tokens"])["perplexity"]
+    def rondo(self, *arguments) -> dict:
+        return rondo(self.options.bin, *arguments, threads=0)
 
-    def keep(self, key: str, entry: dict) -> dict:
-        self.done[key] = {"key": key, **entry, "settings": self.settings}
-        with open(self.log, "a") as file:
-            file.write(json.dumps(self.done[key]) + "\n")
-        print(json.dumps(self.done[key]), flush=True)
-        return self.done[key]
+    def unpacked(self, name: str) -> pathlib.Path:
+        path = self.work / pathlib.Path(self.recipe["text"][name]).with_suffix("").name
+        path.write_text(read_text(self.recipe["text"][name]))
+        return path
 
-    def original(self) -> dict:
-        if "original" in self.done:
-            return self.done["original"]
-        model = ROOT / self.recipe["model"]
-        count = rondo("inspect", model)["parameters_non_embedding"]
-        return self.keep("original", {"parameters": count, "perplexity": self.perplexity(model)})
+    def go(self) -> None:
+        self.evaluate, self.calibrate = self.unpacked("evaluate"), self.unpacked("calibrate")
+        wanted = [entry for entry in self.entries() if chosen(entry["key"], self.options.only)
+                  and not self.points.has(entry["key"], self.settings)]
+        run_all(wanted, self.run, self.options)
+
+    def run(self, entry: dict) -> None:
+        self.points.add(entry["key"], self.measure(entry), self.settings)
+        print(json.dumps(self.points.of[entry["key"]]), flush=True)
+
+    def finished(self, key: str) -> dict | None:
+        return self.points.of[key] if self.points.has(key, self.settings) else None
 
     def fold(self, out, order: str, rank: int, calibrated: bool) -> dict:
         residual = ["--residual", "none"] if rank == 0 else ["--rank", rank]
-        calibrate = ["--calibrate", self.calibrate, "--calibrate-tokens",
-                     self.recipe["text"]["calibrate_tokens"]] if calibrated else []
-        return rondo("fold", ROOT / self.recipe["model"], "--out", out, "--order", order, "--loops",
-                     self.recipe["loops"], *residual, *calibrate)
+        return self.rondo("fold", self.recipe["model"], "--out", out, "--order", order, "--loops", self.recipe["loops"],
+                          *residual, *self.calibration(calibrated))
 
-    def point(self, order: str, rank: int, calibrated: bool) -> dict:
-        key = f"{order} rank {rank} {'calibrated' if calibrated else 'data-free'}"
-        if key in self.done:
-            return self.done[key]
-        out = self.work / "fold"
-        fold = self.fold(out, order, rank, calibrated)
-        entry = {"parameters": fold["parameters_non_embedding"], "perplexity": self.perplexity(out),
-                 "seconds": round(fold["seconds"], 1), "peak_memory_bytes": fold["peak_memory_bytes"]}
-        shutil.rmtree(out)
-        return self.keep(key, entry)
+    def calibration(self, calibrated: bool) -> list:
+        return ["--calibrate", self.calibrate, "--calibrate-tokens",
+                self.recipe["text"]["calibrate_tokens"]] if calibrated else []
 
-    def quantized(self, model: dict, kind: str, calibrated: bool) -> dict:
-        """One quantised file of a model of the recipe; its fold is made once and kept until the end."""
-        key = f"{model['name']} {kind} {'calibrated' if calibrated else 'nearest'}"
-        if key in self.done:
-            return self.done[key]
-        source = ROOT / self.recipe["model"]
-        if "order" in model:
-            source = self.work / model["name"].replace(" ", "-")
-            if not source.exists():
-                self.fold(source, model["order"], model["rank"], model["calibrated"])
+
+class FoldTable(Runner):
+    def entries(self) -> list[dict]:
+        return [{"key": "original"}] + [
+            {"key": f"{order} rank {rank} {calibration_name(flag)}", "order": order, "rank": rank, "calibrated": flag}
+            for order in self.recipe["orders"] for rank in self.recipe["ranks"] for flag in (False, True)]
+
+    def perplexity(self, model) -> float | None:
         text = self.recipe["text"]
-        calibrate = ["--calibrate", self.calibrate, "--calibrate-tokens",
-                     text["calibrate_tokens"]] if calibrated else []
-        out = self.work / "quantized.gguf"
-        report = rondo("quantize", source, "--type", kind, "--out", out, "--evaluate", self.evaluate,
-                       "--evaluate-context", text["context"], "--evaluate-tokens", text["max_tokens"],
-                       *calibrate)
+        return self.rondo("eval", model, "--text", self.evaluate, "--context", text["context"],
+                          "--max-tokens", text["max_tokens"])["perplexity"]
+
+    def measure(self, entry: dict) -> dict:
+        if entry["key"] == "original":
+            model = self.recipe["model"]
+            return {"parameters": self.rondo("inspect", model)["parameters_non_embedding"],
+                    "perplexity": self.perplexity(model)}
+        out = self.work / "fold"
+        fold = self.fold(out, entry["order"], entry["rank"], entry["calibrated"])
+        values = {"parameters": fold["parameters_non_embedding"], "perplexity": self.perplexity(out),
+                  "seconds": round(fold["seconds"], 1), "peak_memory_bytes": fold["peak_memory_bytes"]}
+        shutil.rmtree(out)
+        return values
+
+    def report(self, path: pathlib.Path) -> None:
+        lines, rows = [], []
+        if original := self.finished("original"):
+            lines = [f"Full model: {original['parameters'] / 1e6:.1f}M non-embedding parameters, perplexity "
+                     f"{original['perplexity']:.2f}.", ""]
+        for order in self.recipe["orders"]:
+            for rank in self.recipe["ranks"]:
+                both = [self.finished(f"{order} rank {rank} {calibration_name(flag)}") for flag in (False, True)]
+                if any(both):
+                    size = next(point["parameters"] for point in both if point)
+                    rows.append([order, rank, f"{size / 1e6:.1f}M", *map(shown_perplexity, both),
+                                 ", ".join(f"{point['seconds']:.0f} s" if point else "–" for point in both)])
+        lines += markdown(["order", "rank", "parameters", "data-free", "calibrated",
+                           "fold time (data-free, calibrated)"], rows)
+        write_report(path, lines)
+
+
+def shown_perplexity(point: dict | None) -> str:
+    if point is None:
+        return "–"
+    return "overflow" if point["perplexity"] is None else f"{point['perplexity']:,.1f}"
+
+
+class QuantizeTable(Runner):
+    def entries(self) -> list[dict]:
+        return [{"key": f"{model['name']} {kind} {'calibrated' if flag else 'nearest'}", "model": model, "type": kind,
+                 "calibrated": flag}
+                for model in self.recipe["models"] for kind in self.recipe["types"] for flag in (False, True)]
+
+    def source(self, model: dict) -> str | pathlib.Path:
+        """The model of a row; its fold is made once and kept."""
+        if "order" not in model:
+            return self.recipe["model"]
+        folder = self.work / model["name"].replace(" ", "-")
+        if not folder.exists():
+            self.fold(folder, model["order"], model["rank"], model["calibrated"])
+        return folder
+
+    def measure(self, entry: dict) -> dict:
+        text, out = self.recipe["text"], self.work / "quantized.gguf"
+        report = self.rondo("quantize", self.source(entry["model"]), "--type", entry["type"], "--out", out,
+                            "--evaluate", self.evaluate, "--evaluate-context", text["context"],
+                            "--evaluate-tokens", text["max_tokens"], *self.calibration(entry["calibrated"]))
         out.unlink()
         names = ["bytes", "perplexity_before", "perplexity", "kl", "top1_agreement", "hidden_error",
                  "loop_of_depth", "peak_memory_bytes"]
-        return self.keep(key, {name: report[name] for name in names} |
-                         {"seconds": round(report["seconds"], 1)})
+        return {name: report[name] for name in names} | {"seconds": round(report["seconds"], 1)}
+
+    def report(self, path: pathlib.Path) -> None:
+        rows = []
+        for entry in self.entries():
+            point = self.finished(entry["key"])
+            if point is None:
+                continue
+            rows.append([entry["model"]["name"], entry["type"], f"{point['bytes'] / 1e6:.1f}",
+                         f"{point['perplexity_before']:.2f}", "loop-aware" if entry["calibrated"] else "to nearest",
+                         f"{point['perplexity']:.2f}", f"{point['kl']:.4f}", f"{100 * point['top1_agreement']:.1f} %",
+                         last_of_loops(point), f"{point['seconds']:.0f} s"])
+        header = ["model", "type", "MB", "unquantised", "rounding", "perplexity", "KL", "top-1", "hidden error", "time"]
+        what = ("Perplexity, KL divergence from the unquantised model (nats a token), agreement of the most likely "
+                "token, and the relative error of the hidden states behind the last depth of each loop.")
+        write_report(path, [what, "", *markdown(header, rows)])
 
 
-def table(runner: Runner) -> str:
-    recipe = runner.recipe
-    original = runner.original()
-    lines = [f"Full model: {original['parameters'] / 1e6:.1f}M non-embedding parameters, perplexity "
-             f"{original['perplexity']:.2f}.", "",
-             "| order | rank | parameters | data-free | calibrated | fold time (data-free, calibrated) |",
-             "|---|---|---|---|---|---|"]
-    for order in recipe["orders"]:
-        for rank in recipe["ranks"]:
-            free, fitted = (runner.point(order, rank, flag) for flag in (False, True))
-            show = lambda p: "overflow" if p["perplexity"] is None else f"{p['perplexity']:,.1f}"
-            lines.append(f"| {order} | {rank} | {fitted['parameters'] / 1e6:.1f}M | {show(free)} | "
-                         f"{show(fitted)} | {free['seconds']:.0f} s, {fitted['seconds']:.0f} s |")
-    return "\n".join(lines) + "\n"
-
-
-def last_of_loops(entry: dict) -> str:
+def last_of_loops(point: dict) -> str:
     """Error of the hidden states behind the last depth that is in each loop."""
-    last = dict(zip(entry["loop_of_depth"], entry["hidden_error"]))
+    last = dict(zip(point["loop_of_depth"], point["hidden_error"]))
     return " → ".join(f"{last[loop]:.3f}" for loop in sorted(last))
 
 
-def quantize_table(runner: Runner) -> str:
-    lines = ["Perplexity, KL divergence from the unquantised model (nats a token), agreement of the most likely "
-             "token, and the relative error of the hidden states behind the last depth of each loop.", "",
-             "| model | type | MB | unquantised | rounding | perplexity | KL | top-1 | hidden error | time |",
-             "|---|---|---|---|---|---|---|---|---|---|"]
-    for model in runner.recipe["models"]:
-        for kind in runner.recipe["types"]:
-            for calibrated in (False, True):
-                e = runner.quantized(model, kind, calibrated)
-                lines.append(
-                    f"| {model['name']} | {kind} | {e['bytes'] / 1e6:.1f} | {e['perplexity_before']:.2f} | "
-                    f"{'loop-aware' if calibrated else 'to nearest'} | {e['perplexity']:.2f} | {e['kl']:.4f} | "
-                    f"{100 * e['top1_agreement']:.1f} % | {last_of_loops(e)} | {e['seconds']:.0f} s |")
-    return "\n".join(lines) + "\n"
-
-
-def main() -> None:
-    if len(sys.argv) != 2:
-        sys.exit(__doc__)
-    path = pathlib.Path(sys.argv[1])
-    work = ROOT / "models" / "recipes" / path.stem
-    work.mkdir(parents=True, exist_ok=True)
-    runner = Runner(tomllib.loads(path.read_text()), work, work / "points.jsonl")
-    text = f"# {path.stem}\n\nMade by `scripts/fold_table.py {path.name}`; see the recipe for data and settings.\n\n"
-    make = quantize_table if "models" in runner.recipe else table
-    path.with_suffix(".md").write_text(text + make(runner))
-    print(f"written: {path.with_suffix('.md')}")
+def table(recipe: dict, *rest) -> Runner:
+    return (QuantizeTable if "models" in recipe else FoldTable)(recipe, *rest)
 
 
 if __name__ == "__main__":
-    main()
+    table_main(__doc__, table, parallel=False)

@@ -1,15 +1,16 @@
 #!/usr/bin/env python3
-"""Writes src/text/unicode/unicode_tables.cc.
+"""Makes src/text/unicode/unicode_tables.cc.
 
 Hugging Face `tokenizers` 0.23 uses the character classes of Unicode 16 in regular expressions,
 Unicode 17 in its Digits pre-tokenizer and Unicode 9 in normalisation, whatever versions PCRE2 and
-utf8proc have. Needs Perl and the PyPI packages unicodedata2 16.0.0 and 17.0.0, each unpacked into a
-folder of its own, and Python 3.11 (Unicode 14):
+utf8proc have. Needs Perl, the Python packages unicodedata2 16.0.0 and 17.0.0, each unpacked into a
+folder of its own, and Python 3.11 (Unicode 14). The table goes to standard output:
 
     python3.11 scripts/generate_unicode_tables.py UNICODEDATA_16 UNICODEDATA_17 \\
         | clang-format --assume-filename=x.cc > src/text/unicode/unicode_tables.cc
 """
 
+import argparse
 import json
 import subprocess
 import sys
@@ -60,7 +61,11 @@ def table(name, element, entries):
 
 
 def main():
-    now, later = load(sys.argv[1]), load(sys.argv[2])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("unicodedata_16", help="folder with unicodedata2 16.0.0")
+    parser.add_argument("unicodedata_17", help="folder with unicodedata2 17.0.0")
+    options = parser.parse_args()
+    now, later = load(options.unicodedata_16), load(options.unicodedata_17)
     old = {c: unicodedata.category(chr(c)) for c in CODES}
     assert unicodedata.unidata_version.startswith("14.")
     known = assigned_in_unicode_9()

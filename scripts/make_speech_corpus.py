@@ -1,12 +1,10 @@
 #!/usr/bin/env python3
 """Makes a corpus of synthesised English speech with German translations: sentence pairs read by many voices.
 
-usage: make_speech_corpus.py PAIRS.tsv[.xz] OUT [--hours H] [--test N] [--jobs J] [--seed S]
-
-PAIRS has a sentence and its translation on each line, with a tab between (Tatoeba's, CC BY 2.0 FR). Voices are those of Debian's
-espeak-ng (four accents, each in six variants, at several speeds and pitches) and flite (four speakers); sound is packed by opusenc. OUT.tar
-holds the recordings, OUT.train.tsv and OUT.test.tsv id, sentence and translation (docs/speech.md); no English sentence is in both, in any
-punctuation, every voice is. The same arguments give the same corpus. Ten hours take about 12 minutes of one core.
+Voices are those of Debian's espeak-ng (four accents, each in six variants, at several speeds and pitches) and flite
+(four speakers); sound is packed by opusenc. OUT.tar holds the recordings, OUT.train.tsv and OUT.test.tsv id, sentence
+and translation (docs/speech.md); no English sentence is in both, in any punctuation, every voice is. The same arguments
+give the same corpus. Ten hours take about 12 minutes of one core.
 """
 
 import argparse
@@ -33,7 +31,7 @@ def plain(sentence: str) -> str:
 
 
 def pairs(path: pathlib.Path) -> list[tuple[str, str]]:
-    """The first translation of every sentence of three to sixteen plain words, letters and spaces making the sentence."""
+    """Sentences of three to sixteen words of letters alone, each with its first translation."""
     text = (lzma.open(path).read() if path.suffix == ".xz" else path.read_bytes()).decode()
     found: dict[str, str] = {}
     for line in text.splitlines():
@@ -68,26 +66,30 @@ def speak(task: tuple[str, str, str, int]) -> tuple[str, str, str, bytes, float]
     wav = subprocess.run(speaker, capture_output=True, check=True).stdout
     # Programs that write to a pipe leave lengths open in the header.
     wav = wav[:4] + (len(wav) - 8).to_bytes(4, "little") + wav[8:40] + (len(wav) - 44).to_bytes(4, "little") + wav[44:]
-    packed = subprocess.run(["opusenc", "--quiet", "--bitrate", "24", "--comp", "4", "--serial", "1", "-", "-"], input=wav,
+    packed = subprocess.run(["opusenc", "--quiet", "--bitrate", "24", "--comp", "4", "--serial", "1", "-", "-"],
+                            input=wav,
                             capture_output=True, check=True).stdout
     return f"{identity}_{voice}", english, german, packed, seconds_of(wav)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("pairs", type=pathlib.Path)
-    parser.add_argument("out", type=pathlib.Path)
-    parser.add_argument("--hours", type=float, default=10)
-    parser.add_argument("--test", type=int, default=500, help="sentences for testing")
-    parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("pairs", type=pathlib.Path,
+                        help="a .tsv or .tsv.xz: a sentence, a tab and its translation on each line "
+                        "(Tatoeba's English-German pairs, CC BY 2.0 FR)")
+    parser.add_argument("out", type=pathlib.Path, help="path and beginning of the name of what is written")
+    parser.add_argument("--hours", type=float, default=10, help="hours of speech (default: 10)")
+    parser.add_argument("--test", type=int, default=500, help="sentences for testing (default: 500)")
+    parser.add_argument("--jobs", type=int, default=2, help="sentences spoken at the same time (default: 2)")
+    parser.add_argument("--seed", type=int, default=0, help="of the choice of sentences and voices")
     options = parser.parse_args()
     for program in ["espeak-ng", "flite", "opusenc"]:
         if shutil.which(program) is None:
             sys.exit(f"{program} is missing: apt-get install espeak-ng flite opus-tools")
     sentences = pairs(options.pairs)
     sentences.sort(key=lambda pair: hashlib.sha256(f"{options.seed} {plain(pair[0])}".encode()).digest())
-    tasks = [(f"{'test' if i < options.test else 'train'}_{i:06d}", *pair, options.seed) for i, pair in enumerate(sentences)]
+    tasks = [(f"{'test' if i < options.test else 'train'}_{i:06d}", *pair, options.seed)
+             for i, pair in enumerate(sentences)]
     options.out.parent.mkdir(parents=True, exist_ok=True)
     names = {part: options.out.with_name(options.out.name + suffix)
              for part, suffix in [("tar", ".tar"), ("train", ".train.tsv"), ("test", ".test.tsv")]}
@@ -111,7 +113,8 @@ def main() -> None:
         unfinished.write_text("".join(lines[part]))
         unfinished.rename(names[part])
     partial.rename(names["tar"])
-    print(f"{len(lines['train'])} sentences for training, {len(lines['test'])} for testing, {total / 3600:.2f} hours: {names['tar']}")
+    print(f"{len(lines['train'])} sentences for training, {len(lines['test'])} for testing, {total / 3600:.2f} hours: "
+          f"{names['tar']}")
 
 
 if __name__ == "__main__":

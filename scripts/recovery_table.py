@@ -1,19 +1,17 @@
 #!/usr/bin/env python3
-"""Ways to bring a folded model back, at equal time: every method of the recipe, with the perplexity on its way.
+"""Makes a table of ways to train a fold: every method of the recipe for the same time, with the perplexity on its way.
 
-usage: recovery_table.py RECIPE.toml [--only PATTERN…] [--jobs N] [--report] [--bin FOLDER]
-
-Runs have one thread each. Finished ones are kept with their settings in RECIPE.jsonl, folds in models/recipes/NAME, so an
-interrupted table goes on where it was (runs from their last checkpoint). RECIPE.md is written from what is finished.
+Finished runs are kept with their settings in RECIPE.jsonl, folds in models/recipes/NAME. So an interrupted table goes
+on where it was, and a run from its last checkpoint. RECIPE.md is written from what is finished.
 """
 
 import argparse
-import concurrent.futures
 import json
 import pathlib
 import shutil
 
-from tables import Points, chosen, made_from, metrics, rondo, table_main, toml, train, write_json, write_report
+from tables import (Points, chosen, made_from, markdown, metrics, rondo, run_all, table_main, toml, train, write_json,
+                    write_report)
 
 
 class Table:
@@ -32,8 +30,9 @@ class Table:
         return folder
 
     def sections(self, name: str) -> dict:
-        return {"model": str(self.work / f"fold-{self.recipe['methods'][name]['fold']}"), "teacher": self.recipe["model"],
-                "data": self.recipe["data"], "valid": self.recipe["valid"], "train": self.recipe["train"],
+        return {"model": str(self.work / f"fold-{self.recipe['methods'][name]['fold']}"),
+                "teacher": self.recipe["model"], "data": self.recipe["data"], "valid": self.recipe["valid"],
+                "train": self.recipe["train"],
                 "run": {"out": str(self.work / name), "threads": 1, "checkpoint_minutes": 5.0, "keep": 1}}
 
     def stages(self, name: str) -> list[dict]:
@@ -66,23 +65,22 @@ class Table:
                   and not self.points.has(name, self.settings(name))]
         for fold in {self.recipe["methods"][name]["fold"] for name in wanted}:
             self.fold(fold)
-        with concurrent.futures.ThreadPoolExecutor(self.options.jobs) as pool:
-            list(pool.map(self.run, wanted))
+        run_all(wanted, self.run, self.options)
 
     def report(self, path: pathlib.Path) -> None:
         show = self.recipe["show"]
-        lines = ["Validation perplexity of what would be saved at that minute of training (in a gradual run without what still "
-                 "fades, so its first numbers are the fold's).", "",
-                 "| method | " + " | ".join(f"{minute} min" for minute in show) + " | tokens | fold, seconds |",
-                 "|" + "---|" * (len(show) + 3)]
+        rows = []
         for name in self.recipe["methods"]:
             if not self.points.has(name, self.settings(name)):
                 continue
             run = self.points.of[name]
             nearest = [min(run["path"], key=lambda point: abs(point[0] - minute))[1] for minute in show]
             cells = [f"{value:,.0f}" if value >= 1000 else f"{value:.1f}" for value in nearest]
-            lines.append(f"| {name} | " + " | ".join(cells) + f" | {run['tokens']:,} | {run['fold_seconds']:.0f} |")
-        write_report(path, lines)
+            rows.append([name, *cells, f"{run['tokens']:,}", f"{run['fold_seconds']:.0f}"])
+        header = ["method", *(f"{minute} min" for minute in show), "tokens", "fold, seconds"]
+        what = ("Validation perplexity after so many minutes of training. In a gradual run it is that of the model "
+                "as it would be saved, without what still fades: its first numbers are the fold's.")
+        write_report(path, [what, "", *markdown(header, rows)])
 
 
 if __name__ == "__main__":

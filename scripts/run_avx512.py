@@ -1,8 +1,6 @@
 #!/usr/bin/env python3
 """Runs a Linux program on an emulated x86-64 CPU with AVX-512, VNNI and BF16.
 
-    .venv/bin/python scripts/run_avx512.py PROGRAM [ARGUMENT…]
-
 The CPU is that of the Bochs emulator, as a library (PyPI: bochscpu-python); it knows nothing of
 Linux. This program does the rest: it loads the ELF file and its dynamic linker into memory mapped
 one to one, and answers the system calls that a test program makes. Those it does not know fail with
@@ -13,6 +11,7 @@ No instruction but SYSCALL costs time here: it lands on an INVLPG, whose hook le
 RONDO_TRACE_CALLS=1 shows the calls.
 """
 
+import argparse
 import collections
 import ctypes
 import errno
@@ -602,19 +601,22 @@ def die(problem, status=1):
 
 
 def main():
-    if len(sys.argv) < 2:
-        print(__doc__, file=sys.stderr)
-        return 2
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("program", metavar="PROGRAM",
+                        help="an x86-64 ELF program, such as build/release/bin/rondo_kernels_test")
+    parser.add_argument("arguments", metavar="ARGUMENT", nargs=argparse.REMAINDER, help="what it is called with")
+    options = parser.parse_args()
+    command = [options.program, *options.arguments]
     root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     bochscpu = load_emulator(os.path.join(root, "build", "avx512"))
     memory = Memory(bochscpu)
-    program = load_elf(memory, sys.argv[1], PROGRAM)
+    program = load_elf(memory, options.program, PROGRAM)
     start = program
     if program["interpreter"]:
         start = load_elf(memory, program["interpreter"], LINKER)
     if TRACE:
         print(f"program at {program['base']:#x}, linker at {start['base']:#x}", file=sys.stderr)
-    stack = build_stack(memory, sys.argv[1:], dict(os.environ), program, start["base"])
+    stack = build_stack(memory, command, dict(os.environ), program, start["base"])
     Machine(bochscpu, memory, program["end"]).run(start["entry"], stack)
     die("the emulator stopped")
 

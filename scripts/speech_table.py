@@ -1,27 +1,25 @@
 #!/usr/bin/env python3
-"""Trains every variant of a table of speech models and sets their errors side by side.
+"""Makes a table of speech models: trains every variant of the recipe and sets their errors side by side.
 
-usage: speech_table.py RECIPE.toml [--only PATTERN…] [--jobs N] [--report] [--bin FOLDER]
-
-The recipe holds one training recipe under [base.*] and, under [variants], what each row of the table changes in it. A variant with
-"begin.with" goes on from the finished model of another row, folded by `rondo fold` where it has "begin.fold", the flags of that; where it
-sets train.kd or train.hidden that row's model is its teacher.
-Finished rows are kept with their settings in RECIPE.jsonl, and an interrupted one goes on from its checkpoint. Errors are those of `rondo eval
---speech` on the test set (`speech.valid`, or what is held out), of translations too where the task has them. RECIPE.md and
-RECIPE.svg are written from what is finished.
+The recipe holds one training recipe under [base.*] and, under [variants], what each row of the table changes in it. A
+variant with "begin.with" goes on from the finished model of another row; where it has "begin.fold", `rondo fold` folds
+that model first, with these flags. Where it sets train.kd or train.hidden, that row's model is its teacher. Finished
+rows are kept with their settings in RECIPE.jsonl; an interrupted one goes on from its checkpoint. Errors are those of
+`rondo eval --speech` on the test set (`speech.valid`, or what is held out), of translations too where the task has
+them. RECIPE.md and RECIPE.svg are written from what is finished.
 """
 
 import argparse
-import concurrent.futures
 import pathlib
 import threading
 
-from tables import Points, chosen, metrics, rondo, table_main, toml, train, write_report
-from table_small_plot import plot
+from tables import Points, chosen, markdown, metrics, rondo, run_all, table_main, toml, train, write_report
+from table_plot import plot
 
 
 # What [speech] says of a model that begins with random weights; another one has its own.
-SHAPE = {"units", "unit_count", "layers", "d_model", "d_ff", "heads", "positions", "decoder_layers", "share", "rank", "diagonal"}
+SHAPE = {"units", "unit_count", "layers", "d_model", "d_ff", "heads", "positions", "decoder_layers", "share", "rank",
+         "diagonal"}
 
 
 class Table:
@@ -89,36 +87,39 @@ class Table:
 
     def go(self) -> None:
         wanted = [name for name in self.recipe["variants"] if chosen(name, self.options.only)]
-        with concurrent.futures.ThreadPoolExecutor(self.options.jobs) as pool:
-            list(pool.map(self.run, wanted))
+        run_all(wanted, self.run, self.options)
 
     def report(self, path: pathlib.Path) -> None:
-        rows = {name: self.points.of[name] for name in self.recipe["variants"] if self.points.has(name, self.sections(name))}
+        rows = {name: self.points.of[name] for name in self.recipe["variants"]
+                if self.points.has(name, self.sections(name))}
         if not rows:
             return
         baseline = rows.get("unshared")
         translates = any("bleu" in row for row in rows.values())
-        header = ["encoder", "parameters", "of the unshared", "steps", "minutes", "word errors", "relative", "character errors"]
+        header = ["encoder", "parameters", "of the unshared", "steps", "minutes", "word errors", "relative",
+                  "character errors"]
         header += ["BLEU", "relative", "chrF"] if translates else []
-        lines = [f"![Size against word errors]({path.with_suffix('.svg').name})", "",
-                 "| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
+        lines = []
 
         def relative(row: dict, key: str) -> str:
             return f"{row[key] / baseline[key] - 1:+.1%}" if baseline and baseline.get(key) and key in row else ""
         for name, row in rows.items():
             before = rows.get(row["settings"].get("begin", {}).get("with"))
             steps = f"{before['steps']} + {row['steps']}" if before else f"{row['steps']}"
-            cells = [name, f"{row['parameters'] / 1e6:.2f}M", f"{row['parameters'] / baseline['parameters']:.1%}" if baseline else "",
+            cells = [name, f"{row['parameters'] / 1e6:.2f}M",
+                     f"{row['parameters'] / baseline['parameters']:.1%}" if baseline else "",
                      steps, f"{row['seconds'] / 60:.0f}"]
             cells += [f"{row['wer']:.2%}", relative(row, "wer"), f"{row['cer']:.2%}"] if "wer" in row else [""] * 3
-            cells += [f"{row['bleu']:.2f}", relative(row, "bleu"), f"{row['chrf']:.2f}"] if "bleu" in row else [""] * 3 * translates
-            lines.append("| " + " | ".join(cells) + " |")
-        write_report(path, lines)
+            cells += [f"{row['bleu']:.2f}", relative(row, "bleu"),
+                      f"{row['chrf']:.2f}"] if "bleu" in row else [""] * 3 * translates
+            lines.append(cells)
+        picture = path.with_suffix(".svg").name
+        write_report(path, [f"![Size against word errors]({picture})", "", *markdown(header, lines)])
         self.plot(rows, path.with_suffix(".svg"))
 
     def plot(self, rows: dict, path: pathlib.Path) -> None:
-        """A curve over ranks for every K, with diagonals (solid) and without; unshared encoders and those of another seed or
-        number of steps as marks."""
+        """A curve over ranks for every K, with diagonals (solid) and without. Unshared encoders, and those of another
+        seed or number of steps, are marks."""
         curves: dict[str, list] = {}
         marks = []
         for name, row in rows.items():

@@ -1,38 +1,22 @@
 #!/usr/bin/env python3
-"""Remakes the tables of Relaxed Recursive Transformers (Bae et al., ICLR 2025) with a small model trained here:
-every fold of the recipe uptrained on the same tokens, baselines, distillation, exits, repeated seeds.
+"""Remakes the tables of Relaxed Recursive Transformers (Bae et al., ICLR 2025) with a small model trained here: every
+fold of the recipe trained on the same tokens, baselines, distillation, exits, repeated seeds.
 
-usage: table_small.py RECIPE.toml [--minutes M] [--only PATTERN…] [--keep KEY…] [--report] [--threads N] [--bin FOLDER]
-
-Every finished run is kept with its settings in models/recipes/NAME/points.jsonl, so an interrupted table goes on where
-it was; with --minutes no run is begun after so many. RECIPE.md and RECIPE.svg are written from what is finished
-(--report: only that). Models are deleted after they were measured, except the base and those named by --keep.
+Finished runs are kept with their settings in RECIPE.jsonl, so an interrupted table goes on where it was. RECIPE.md and
+RECIPE.svg are written from what is finished. Models are deleted after they were measured, except the base, those that
+others begin with, and those named by --keep.
 """
 
 import argparse
-import concurrent.futures
 import json
-import lzma
 import pathlib
 import random
 import re
 import shutil
-import subprocess
-import sys
-import threading
-import time
-import tomllib
 
-import tables
 import table_small_report
-from tables import BIN, ROOT, toml
-
-class Stopped(Exception):
-    """The minutes are over."""
-
-
-def rondo(*arguments) -> dict:
-    return tables.rondo(BIN, *arguments)
+import tables
+from tables import Points, run_all, table_main, toml
 
 
 def point(key: str, start: dict, seed: int = 0, needs: str = "base", **train) -> dict:
@@ -132,47 +116,43 @@ def all_points(recipe: dict) -> list[dict]:
 
 
 class Table:
-    def __init__(self, recipe: dict, work: pathlib.Path, options: argparse.Namespace):
-        self.recipe, self.work, self.keep = recipe, work, {"base", *options.keep}
-        self.base_threads, self.only = options.threads, options.only
-        self.deadline = time.monotonic() + 60 * options.minutes if options.minutes else float("inf")
-        self.log = work / "points.jsonl"
-        self.lock = threading.Lock()
-        # Runs of other texts or sizes do not count.
-        lines = self.log.read_text().splitlines() if self.log.exists() else []
-        self.done = {entry["key"]: entry for entry in map(json.loads, lines)
-                     if entry["settings"] == self.settings(entry["key"])}
+    def __init__(self, recipe: dict, work: pathlib.Path, points: Points, options: argparse.Namespace):
+        self.recipe, self.work, self.points, self.options = recipe, work, points, options
+        self.keep = {"base", *options.keep}
 
-    def settings(self, key: str) -> dict:
+    def rondo(self, *arguments) -> dict:
+        return tables.rondo(self.options.bin, *arguments)
+
+    def settings(self, entry: dict) -> dict:
+        """What a run's figures follow from; points with other settings do not count."""
         base = {name: self.recipe[name] for name in ("text", "init", "base", "valid")}
-        own = {"uptrain": self.recipe["uptrain"], "norms": self.recipe["table"]["norms"]}
-        return base if key == "base" else base | own
+        if entry["key"] == "base":
+            return base
+        own = {name: entry[name] for name in ("start", "seed", "train")}
+        return base | {"uptrain": self.recipe["uptrain"], "norms": self.recipe["table"]["norms"]} | own
+
+    def has(self, entry: dict) -> bool:
+        return self.points.has(entry["key"], self.settings(entry))
 
     def model(self, key: str) -> pathlib.Path:
         return self.work / "runs" / re.sub(r"[^A-Za-z0-9=.-]+", "_", key) / "model"
 
-    def has(self, entry: dict) -> bool:
-        key = entry["key"]
-        return key in self.done and (key not in self.keep or self.model(key).exists())
-
-    def is_wanted(self, key: str) -> bool:
-        return tables.chosen(key, self.only)
-
     # Texts and tokenizer
 
     def prepare(self) -> None:
-        """Documents for the base, others for what follows, and a tokenizer of the base's documents."""
+        """Documents for the base and others for what follows, a tokenizer of the base's, and the validation text."""
         text = self.recipe["text"]
-        tokenizer = self.work / "tokenizer" / "tokenizer.json"
         if tables.made_from(self.work / "made_from.json", text):
             return
-        documents = re.split(r"(?m)^(?== [^=].* =$)", lzma.open(ROOT / text["train"]).read().decode())
+        documents = re.split(r"(?m)^(?== [^=].* =$)", tables.read_text(text["train"]))
         documents = [document for document in documents if document.strip()]
         random.Random(0).shuffle(documents)
         cut = int(text["base_share"] * len(documents))
         (self.work / "base.txt").write_text("".join(documents[:cut]))
         (self.work / "further.txt").write_text("".join(documents[cut:]))
-        tables.train_tokenizer(documents[:cut][:text["tokenizer_documents"]], text["vocab"], tokenizer)
+        (self.work / "valid.txt").write_text(tables.read_text(text["valid"]))
+        tables.train_tokenizer(documents[:cut][:text["tokenizer_documents"]], text["vocab"],
+                               self.work / "tokenizer" / "tokenizer.json")
         tables.write_json(self.work / "made_from.json", text)
 
     # Runs
@@ -185,50 +165,38 @@ class Table:
         data = {"files": [str(self.work / f"{text}.txt")], "unit": "heading", "cache": str(self.work / "cache"),
                 "length": self.recipe["text"]["length"]}
         run = {"out": str(folder), "threads": threads, "seed": seed, "checkpoint_minutes": 1.0, "keep": 1}
-        valid = {**self.recipe["valid"], "text": str(ROOT / self.recipe["text"]["valid"])}
-        folder.mkdir(parents=True, exist_ok=True)
-        recipe = folder / "recipe.toml"
-        recipe.write_text(toml({**sections, "data": data, "valid": valid, "run": run, "train": train}))
-        command = [str(BIN / "rondo-train"), str(recipe), "--resume", "--quiet"]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
-            # Only the base is long enough to be worth interrupting: it goes on from its checkpoint.
-            left = self.deadline - time.monotonic() if folder.name == "base" else float("inf")
-            try:
-                output, _ = process.communicate(timeout=None if left == float("inf") else max(left, 1))
-            except subprocess.TimeoutExpired:
-                process.terminate()
-                raise Stopped() from None
-        if process.returncode != 0:
-            raise RuntimeError(f"{' '.join(command)}\n{output}")
+        valid = {**self.recipe["valid"], "text": str(self.work / "valid.txt")}
+        tables.train(self.options.bin, folder, toml({**sections, "data": data, "valid": valid, "run": run,
+                                                     "train": train}))
         return tables.metrics(folder)
 
     def measured(self, lines: list, model: pathlib.Path) -> dict:
         valid = [line["valid_perplexity"] for line in lines if "valid_perplexity" in line]
         rates = sorted(line["tokens_per_s"] for line in lines if "tokens_per_s" in line)
-        count = rondo("inspect", model)["parameters_non_embedding"]
+        count = self.rondo("inspect", model)["parameters_non_embedding"]
         return {"parameters": count, "before": valid[0], "after": valid[-1], "tokens": lines[-1]["tokens"],
                 "seconds": round(lines[-1]["seconds"], 1), "tokens_per_s": round(rates[len(rates) // 2])}
 
     def base(self) -> None:
-        if self.has({"key": "base"}):
+        entry, folder = {"key": "base"}, self.model("base").parent
+        if self.has(entry) and self.model("base").exists():
             return
-        folder = self.work / "runs" / "base"
         lines = self.train(folder, {"init": self.init({})}, {**self.recipe["base"], "ce": 1.0, "kd": 0.0}, "base",
-                           seed=0, threads=self.base_threads)
-        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-        self.finish({"key": "base"}, self.measured(lines, folder / "model"))
+                           seed=0, threads=self.options.threads)
+        self.finish(entry, self.measured(lines, folder / "model"))
 
     def fold(self, fold: dict, seed: int, out: pathlib.Path) -> None:
         rank = ["--residual", "none"] if fold["rank"] == 0 else ["--rank", fold["rank"]]
         start = ["--residual-start", "zero"] if fold["residual"] == "zero" else []
-        rondo("fold", self.model("base"), "--out", out, "--order", fold["order"], "--loops", fold["loops"], "--init",
-              fold["init"], "--norms", fold["norms"] or self.recipe["table"]["norms"], "--seed", seed, *rank, *start)
+        self.rondo("fold", self.model("base"), "--out", out, "--order", fold["order"], "--loops", fold["loops"],
+                   "--init", fold["init"], "--norms", fold["norms"] or self.recipe["table"]["norms"],
+                   "--seed", seed, *rank, *start)
 
     def cut(self, layers: int, out: pathlib.Path) -> None:
         """The layers that a stepwise fold would share, as a plain model without loops."""
         from safetensors.numpy import load_file, save_file
         plain = out.with_name("plain")
-        rondo("export", self.model("base"), "--format", "hf", "--out", plain)
+        self.rondo("export", self.model("base"), "--format", "hf", "--out", plain)
         tensors = load_file(plain / "model.safetensors")
         last = self.recipe["init"]["layers"] - 1
         chosen = [round(k * last / (layers - 1)) for k in range(layers)]  # halves to even, as the fold
@@ -275,26 +243,15 @@ class Table:
         lines = self.train(folder, sections, train, text, entry["seed"], threads=1)
         result = self.measured(lines, folder / "model")
         if "exits" in entry["key"] or "joint" in entry["key"]:
-            curve = rondo("calibrate-exit", folder / "model", "--text", self.valid_text(), "--context",
-                          self.recipe["valid"]["context"], "--max-tokens", self.recipe["valid"]["max_tokens"])
+            curve = self.rondo("calibrate-exit", folder / "model", "--text", self.work / "valid.txt", "--context",
+                               self.recipe["valid"]["context"], "--max-tokens", self.recipe["valid"]["max_tokens"])
             result["loop_perplexity"] = [loop["perplexity"] for loop in curve["after_loop"]]
         self.finish(entry, result)
 
-    def valid_text(self) -> pathlib.Path:
-        with self.lock:
-            path = self.work / "valid.txt"
-            if not path.exists():
-                path.write_bytes(lzma.open(ROOT / self.recipe["text"]["valid"]).read())
-            return path
-
     def finish(self, entry: dict, result: dict) -> None:
         key = entry["key"]
-        with self.lock:
-            self.done[key] = {"key": key, **result, "settings": self.settings(key)}
-            with open(self.log, "a") as file:
-                file.write(json.dumps(self.done[key]) + "\n")
-            print(f"{key}: {result['before']:.1f} -> {result['after']:.2f}, {result['tokens_per_s']} tokens/s",
-                  flush=True)
+        self.points.add(key, result, self.settings(entry))
+        print(f"{key}: {result['before']:.1f} -> {result['after']:.2f}, {result['tokens_per_s']} tokens/s", flush=True)
         folder = self.model(key).parent
         for name in ("checkpoints", "start"):
             shutil.rmtree(folder / name, ignore_errors=True)
@@ -302,54 +259,30 @@ class Table:
             shutil.rmtree(folder, ignore_errors=True)
 
     def go(self) -> None:
-        """Everything that is not finished yet, two runs of one thread at a time."""
-        self.prepare()
-        self.base()
-        points = all_points(self.recipe)
-        self.keep |= {entry["needs"] for entry in points if entry["needs"]}
-        waiting = [entry for entry in points if not self.has(entry) and self.is_wanted(entry["key"])]
-        with concurrent.futures.ThreadPoolExecutor(2) as pool:
-            running = {}
-            while waiting or running:
-                while len(running) < 2 and time.monotonic() < self.deadline:
-                    ready = next((e for e in waiting if not e["needs"] or e["needs"] in self.done and
-                                  e["needs"] not in running.values()), None)
-                    if ready is None:
-                        break
-                    waiting.remove(ready)
-                    running[pool.submit(self.run, ready)] = ready["key"]
-                if not running:
-                    raise Stopped()  # no time is left, or runs not wanted now are needed first
-                finished, _ = concurrent.futures.wait(running, return_when=concurrent.futures.FIRST_COMPLETED)
-                for future in finished:
-                    del running[future]
-                    future.result()
+        """Everything that is not finished yet: the base, what begins with it, then what begins with others."""
+        entries = all_points(self.recipe)
+        wanted = [entry for entry in entries if tables.chosen(entry["key"], self.options.only) and not self.has(entry)]
+        later = [entry for entry in wanted if entry["needs"] not in ("", "base")]
+        needed = {entry["needs"] for entry in later if not self.model(entry["needs"]).exists()}
+        self.keep |= {entry["needs"] for entry in later}
+        first = [entry for entry in entries if entry not in later and (entry in wanted or entry["key"] in needed)]
+        if first or later:
+            self.prepare()
+            self.base()
+        run_all(first, self.run, self.options)
+        run_all([entry for entry in later if self.model(entry["needs"]).exists()], self.run, self.options)
+
+    def report(self, path: pathlib.Path) -> None:
+        entries = all_points(self.recipe)
+        done = {entry["key"]: self.points.of[entry["key"]] for entry in [{"key": "base"}, *entries] if self.has(entry)}
+        table_small_report.write(self.recipe, done, [entry["key"] for entry in entries], path)
 
 
-def main() -> None:
-    global BIN
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("recipe", type=pathlib.Path)
-    parser.add_argument("--minutes", type=float, default=0, help="begin no run after so many; 0: until all is done")
-    parser.add_argument("--report", action="store_true", help="only write the report of what is finished")
-    parser.add_argument("--only", nargs="*", default=["*"], help="patterns of the runs wanted now, as 'B=2 * r=8 *'")
-    parser.add_argument("--bin", type=pathlib.Path, default=BIN, help="folder of rondo and rondo-train")
-    parser.add_argument("--threads", type=int, default=2, help="of the base; everything else has one")
-    parser.add_argument("--keep", nargs="*", default=[], help="runs whose models stay")
-    options = parser.parse_args()
-    BIN = options.bin
-    recipe = tomllib.loads(options.recipe.read_text())
-    work = ROOT / "models" / "recipes" / options.recipe.stem
-    work.mkdir(parents=True, exist_ok=True)
-    table = Table(recipe, work, options)
-    try:
-        if not options.report:
-            table.go()
-    except Stopped:
-        print("stopped; call again to go on", flush=True)
-    wanted = [entry["key"] for entry in all_points(recipe)]
-    table_small_report.write(recipe, table.done, wanted, options.recipe)
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--threads", type=int, default=2, metavar="N",
+                        help="threads of the base; every other run has one")
+    parser.add_argument("--keep", nargs="*", default=[], metavar="KEY", help="runs whose models stay")
 
 
 if __name__ == "__main__":
-    main()
+    table_main(__doc__, Table, add_options)

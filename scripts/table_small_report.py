@@ -4,46 +4,47 @@ import math
 import pathlib
 import statistics
 
-import table_small_plot
+import table_plot
+from tables import markdown, write_report
 
 SETTINGS = """\
-Base: {layers} layers of width {width}, {base_parameters:,} non-embedding parameters, vocabulary {vocab}, {base_tokens:,}
-tokens in {base_minutes:.1f} minutes, seed 0. Uptraining: {tokens:,} tokens in rows of {length}, {batch} rows
-a step, learning rate {lr:g}, cosine, all parameters, seed 0 unless said; one thread, two runs at a time, {rate:,} tokens/s
-(median; the machine had other work). {runs} runs, {minutes:.0f} minutes of one thread.
+Base: {layers} layers of width {width}, {base_parameters:,} non-embedding parameters, vocabulary {vocab},
+{base_tokens:,} tokens in {base_minutes:.1f} minutes, seed 0. Uptraining: {tokens:,} tokens in rows of {length},
+{batch} rows a step, learning rate {lr:g}, cosine, all parameters, seed 0 unless said; one thread each. {runs} runs.
 
-Texts: see the recipe; uptraining and base share no article. Perplexity: the first {valid_tokens:,} tokens of articles that
-no training saw, windows of {context} without overlap.
+Texts: see the recipe; uptraining and base share no article. Perplexity: the first {valid_tokens:,} tokens of articles
+that no training saw, windows of {context} without overlap.
 
-Base and uptraining are short (published: 15 billion tokens after a full pretraining), so a fold ends near where it began:
-orderings say more about starts than about what long training makes of them.
+Base and uptraining are short (published: 15 billion tokens after a full pretraining), so a fold ends near where it
+began: orderings say more about starts than about what long training makes of them.
 """
 
 TABLE = """\
-Cycle, norms {norms}, cross-entropy only. Perplexity after the uptraining, in brackets as folded. SVD and zero: how residuals
-start. With `lower` and `stepwise` the two are one function at the depths whose matrices are the shared ones, and differ at
-the others. At rank 0 there is nothing to start.
+Cycle, norms {norms}, cross-entropy only. Perplexity after the uptraining, in brackets as folded. SVD and zero: how
+residuals start. With `lower` and `stepwise` the two are one function at the depths whose matrices are the shared
+ones, and differ at the others. At rank 0 there is nothing to start.
 """
 
 NOISE = """\
-The same runs with other orders of the rows (and another random `a` where residuals start at zero). The base is one: nothing
-here says how another base would come out.
+The same runs with other orders of the rows (and another random `a` where residuals start at zero). The base is one:
+nothing here says how another base would come out.
 """
 
 POOLED = """\
-Pooled standard deviation of ln perplexity: {noise:.4f}, or {percent:.2f} % of perplexity. Below, two single runs differ
-where ln perplexity does by more than 2 · √2 of it, {threshold:.1f} %.
+Pooled standard deviation of ln perplexity: {noise:.4f}, or {percent:.2f} % of perplexity. Below, two single runs
+differ where ln perplexity does by more than 2 · √2 of it, {threshold:.1f} %.
 """
 
 ORDERINGS = """\
-The first of a pair should be lower. Published: Gemma-2B, TinyLlama and Pythia-1B, two loops, 15B tokens (loops from scratch
-and from stepwise layers: Pythia-410M). A tie is a difference within the noise above.
+The first of a pair should be lower. Published: Gemma-2B, TinyLlama and Pythia-1B, two loops, 15B tokens (loops from
+scratch and from stepwise layers: Pythia-410M). A tie is a difference within the noise above.
 """
 
 EXITS = """\
-Post-training: the finished fold on as many further tokens, with losses behind the earlier loops through the same norm and
-head; `control` has the further tokens only. `kd`: half of each exit's loss is KL from the detached last output. Joint: exit
-losses from the fold on, for as many tokens as both trainings together. Perplexity if every token left after a loop.
+Post-training: the finished fold on as many further tokens, with losses behind the earlier loops through the same norm
+and head; `control` has the further tokens only. `kd`: half of each exit's loss is KL from the detached last output.
+Joint: exit losses from the fold on, for as many tokens as both trainings together. Perplexity if every token left
+after a loop.
 """
 
 EXIT_COST = """\
@@ -51,8 +52,8 @@ The last output with trained exits against the control (published: the aggressiv
 """
 
 OTHERS = """\
-Norms `own` (each depth its own gains) and `absorbed` are this project's; with `middle-*` the first and last layers are not
-shared, so these folds are larger.
+Norms `own` (each depth its own gains) and `absorbed` are this project's; with `middle-*` the first and last layers
+are not shared, so these folds are larger.
 """
 
 STARTS = {"svd": "SVD", "zero": "zero", "": "none"}
@@ -67,11 +68,6 @@ def perplexity(value: float | None) -> str:
 
 def millions(count: float) -> str:
     return f"{count / 1e6:.2f}M"
-
-
-def table(header: list[str], rows: list[list[str]]) -> list[str]:
-    lines = [header, ["---"] * len(header), *rows]
-    return ["| " + " | ".join(map(str, line)) + " |" for line in lines] + [""]
 
 
 class Report:
@@ -118,7 +114,7 @@ class Report:
             spread = statistics.stdev(values) if len(values) > 1 else float("nan")
             rows.append([key, ", ".join(perplexity(v) for v in values), f"{statistics.mean(values):.2f}",
                          f"{spread:.2f}"] if values else [key, "–", "–", "–"])
-        return ["## Noise", "", NOISE, *table(["run", "perplexity by seed", "mean", "standard deviation"], rows),
+        return ["## Noise", "", NOISE, *markdown(["run", "perplexity by seed", "mean", "standard deviation"], rows),
                 POOLED.format(noise=noise, percent=100 * noise, threshold=100 * self.threshold())]
 
     def threshold(self) -> float:
@@ -138,7 +134,7 @@ class Report:
                     cells = [self.cell(f"B={loops} {start} r={rank}" + (f" {residual}" if rank else ""))
                              if rank or residual == "svd" else "" for rank in self.ranks]
                     rows.append([start, STARTS[residual], *cells])
-            lines += table(header, rows)
+            lines += markdown(header, rows)
         return lines
 
     def size(self, loops: int, rank: int) -> str:
@@ -160,7 +156,7 @@ class Report:
                      self.row(f"cut {few} layers", f"{few} layers of the base, stepwise, no loop")]
         few = layers // min(self.loops)
         rows.append(self.row(f"scratch {few} layers long", f"{few} layers from scratch, on the base's text"))
-        return ["## Baselines", "", *table(self.HEADER, rows)]
+        return ["## Baselines", "", *markdown(self.HEADER, rows)]
 
     def distillation_lines(self) -> list[str]:
         source = f"B=2 average r={self.middle} svd"
@@ -170,7 +166,7 @@ class Report:
                  for kind in ("forward-kl", "reverse-kl", "jensen-shannon", "total-variation")]
         rows += [self.row("B=2 stepwise r=0", "B=2 stepwise r=0: cross-entropy"),
                  self.row("B=2 stepwise r=0 half kd", "½ cross-entropy + ½ forward KL")]
-        return ["## Distillation", "", "Teacher: the base, live, temperature 1.", "", *table(self.HEADER, rows)]
+        return ["## Distillation", "", "Teacher: the base, live, temperature 1.", "", *markdown(self.HEADER, rows)]
 
     def exit_lines(self) -> list[str]:
         lines = ["## Exits", "", EXITS]
@@ -181,7 +177,7 @@ class Report:
                          "exits aggressive kd", "joint weighted", "joint aggressive"):
                 values = self.done.get(f"{source} {name}", {}).get("loop_perplexity", [None] * loops)
                 rows.append([name.removeprefix("exits "), *map(perplexity, values)])
-            lines += table([source] + [f"loop {i + 1}" for i in range(loops - 1)] + ["end"], rows)
+            lines += markdown([source] + [f"loop {i + 1}" for i in range(loops - 1)] + ["end"], rows)
         return lines
 
     def other_lines(self) -> list[str]:
@@ -190,7 +186,7 @@ class Report:
             rows.append(self.row(key))
             rows += [self.row(k) for k in self.wanted if k.startswith(key + " ") and k.split(" ")[-1] in (
                 "norms=own", "norms=absorbed", "sequence", "middle-cycle", "middle-sequence")]
-        return ["## Norms and orders", "", OTHERS, *table(self.HEADER, rows)]
+        return ["## Norms and orders", "", OTHERS, *markdown(self.HEADER, rows)]
 
     # Orderings
 
@@ -214,7 +210,8 @@ class Report:
              [(svd("average", b, r), svd("lower", b, r)) for b in both for r in some]),
             ("Average: SVD start below zero start", "11.83 / 13.78, 10.46 / 11.28, 14.70 / 15.97",
              [(svd("average", b, r), f"B={b} average r={r} zero") for b in both for r in some]),
-            ("Average: higher rank, lower perplexity", "0, 64, 128, 256, 512: 15.15, 12.83, 12.52, 12.10, 11.83; all three",
+            ("Average: higher rank, lower perplexity",
+             "0, 64, 128, 256, 512: 15.15, 12.83, 12.52, 12.10, 11.83; all three",
              [(high, low) for b in both for low, high in zip(ladder(b), ladder(b)[1:])]),
             ("Two loops below three, same start and rank", "expected",
              [("B=2 stepwise r=0", "B=3 stepwise r=0")] + [(svd("average", 2, r), svd("average", 3, r)) for r in some]),
@@ -268,7 +265,7 @@ class Report:
             detail = "; ".join(f"{name}: {perplexity(low)} / {perplexity(high)}, {verdict}"
                                for (name, low, high), verdict in zip(pairs, verdicts) if verdict != "not run")
             rows.append([text, source, f"**{count}**", detail])
-        return ["## Orderings", "", ORDERINGS, *table(["ordering", "published", "here", "pairs"], rows),
+        return ["## Orderings", "", ORDERINGS, *markdown(["ordering", "published", "here", "pairs"], rows),
                 *self.exit_cost_lines()]
 
     def exit_cost_lines(self) -> list[str]:
@@ -282,31 +279,27 @@ class Report:
                     change = 100 * (value / control - 1)
                     verdict = "within noise" if abs(math.log(value / control)) <= self.threshold() else \
                         ("higher" if value > control else "lower")
-                    rows.append([f"B={loops} {name}", f"{change:+.2f} %", verdict])
+                    rows.append([f"B={loops} {name}", f"{change:+.1f} %", verdict])
         if not rows:
             return []
-        return [EXIT_COST, *table(["exits", "last output", ""], rows)]
+        return [EXIT_COST, *markdown(["exits", "last output", ""], rows)]
 
     def setting_lines(self) -> list[str]:
         r, base = self.recipe, self.done.get("base", {})
-        runs = [self.done[key] for key in self.wanted if key in self.done]
-        seconds = sum(entry["seconds"] for entry in runs)
-        rates = sorted(entry["tokens_per_s"] for entry in runs) or [0]
+        runs = [key for key in self.wanted if key in self.done]
         missing = len(self.wanted) - len(runs)
         text = SETTINGS.format(
             layers=r["init"]["layers"], width=r["init"]["d_model"], base_parameters=base.get("parameters", 0),
             vocab=r["text"]["vocab"], base_tokens=base.get("tokens", 0), base_minutes=base.get("seconds", 0) / 60,
             tokens=r["uptrain"]["tokens"], length=r["text"]["length"], batch=r["uptrain"]["batch"],
-            lr=r["uptrain"]["lr"], rate=rates[len(rates) // 2], runs=len(runs), minutes=seconds / 60,
+            lr=r["uptrain"]["lr"], runs=len(runs),
             valid_tokens=r["valid"]["max_tokens"], context=r["valid"]["context"])
         return [text] + ([f"**{missing} of {len(self.wanted)} runs are missing (–).**", ""] if missing else [])
 
-    def text(self, name: str) -> str:
-        lines = [f"# {name}", "", f"Made by `scripts/table_small.py {name}.toml`; see the recipe for data and settings.",
-                 "", *self.setting_lines(), f"![Size against perplexity]({name}.svg)", "", *self.main_lines(),
-                 *self.baseline_lines(), *self.noise_lines(), *self.ordering_lines(), *self.distillation_lines(),
-                 *self.exit_lines(), *self.other_lines()]
-        return "\n".join(lines).rstrip() + "\n"
+    def lines(self, picture: str) -> list[str]:
+        return [*self.setting_lines(), f"![Size against perplexity]({picture})", "", *self.main_lines(),
+                *self.baseline_lines(), *self.noise_lines(), *self.ordering_lines(), *self.distillation_lines(),
+                *self.exit_lines(), *self.other_lines()]
 
     def curves(self, loops: int) -> list[tuple[str, list[tuple[float, float]]]]:
         curves = []
@@ -326,9 +319,7 @@ class Report:
 
 
 def write(recipe: dict, done: dict, wanted: list[str], path: pathlib.Path) -> None:
-    report = Report(recipe, done, wanted)
-    path.with_suffix(".md").write_text(report.text(path.stem))
+    report, picture = Report(recipe, done, wanted), path.with_suffix(".svg")
+    write_report(path, report.lines(picture.name))
     panels = [(f"B = {b}", report.curves(b), report.marks(b)) for b in report.loops]
-    path.with_suffix(".svg").write_text(table_small_plot.plot(panels, "non-embedding parameters, millions",
-                                                              "perplexity after uptraining"))
-    print(f"written: {path.with_suffix('.md')}, {path.with_suffix('.svg')}")
+    picture.write_text(table_plot.plot(panels, "non-embedding parameters, millions", "perplexity after uptraining"))

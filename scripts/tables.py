@@ -1,21 +1,25 @@
-"""What the programs that make tables have in common: their command line, recipes as TOML, tokenizers, calls of rondo."""
+"""What the programs that make tables share: their command line, recipes as TOML, tokenizers, calls of rondo."""
 
 import argparse
+import concurrent.futures
 import fnmatch
 import json
+import lzma
 import os
 import pathlib
 import subprocess
+import sys
 import threading
+import time
 import tomllib
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 BIN = ROOT / "build" / "release" / "bin"
 
 
-def rondo(binaries: pathlib.Path, *arguments) -> dict:
-    """Runs one rondo command with --json; stops with its message if it fails."""
-    command = [str(binaries / "rondo"), *map(str, arguments), "--json", "--quiet", "--threads", "1"]
+def rondo(binaries: pathlib.Path, *arguments, threads: int = 1) -> dict:
+    """Runs one rondo command with --json; stops with its message if it fails. 0 threads: all CPUs."""
+    command = [str(binaries / "rondo"), *map(str, arguments), "--json", "--quiet", "--threads", str(threads)]
     return json.loads(run(command))
 
 
@@ -40,14 +44,29 @@ def metrics(folder: pathlib.Path) -> list[dict]:
     return [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
 
 
+def read_text(path: str | pathlib.Path) -> str:
+    """A text of the project's folder, plain or packed as .xz."""
+    file = ROOT / path
+    if not file.exists():
+        raise FileNotFoundError(f"{path} is missing (scripts/get_data.py puts the data of the recipes in place)")
+    return lzma.open(file).read().decode() if file.suffix == ".xz" else file.read_text()
+
+
 def chosen(name: str, patterns: list[str]) -> bool:
     return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
 
 
-class Points:
-    """The finished runs of a table, in the order in which they finished: RECIPE.jsonl, one line each with its key and settings.
+def run_all(runs: list, run_one, options: argparse.Namespace) -> None:
+    """Makes the runs in order, options.jobs at a time; begins none after the deadline."""
+    with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
+        list(pool.map(lambda entry: run_one(entry) if time.monotonic() < options.deadline else None, runs))
 
-    It stands beside the recipe and is kept with it, so that a table is never lost and can grow run by run.
+
+class Points:
+    """The finished runs of a table, in the order in which they finished.
+
+    They are lines of RECIPE.jsonl, each with its key and settings. The file stands beside the recipe and is kept with
+    it, so a table is never lost and can grow run by run.
     """
 
     def __init__(self, recipe: pathlib.Path):
@@ -73,9 +92,17 @@ class Points:
                     file.write(json.dumps(self.of[key]) + "\n")
 
 
+def markdown(header: list, rows: list[list]) -> list[str]:
+    """A table, and an empty line behind it."""
+    head, *body = ["| " + " | ".join(map(str, line)) + " |" for line in [header, *rows]]
+    return [head, "|" + "---|" * len(header), *body, ""]
+
+
 def write_report(recipe: pathlib.Path, lines: list[str]) -> None:
-    """RECIPE.md: a title, the lines, and what RECIPE.notes.md says of them."""
-    text = "\n".join([f"# What {recipe.name} gave", "", *lines]).rstrip() + "\n"
+    """RECIPE.md: a title, what made it, the lines, and what RECIPE.notes.md says of them."""
+    made_by = (f"Made by `scripts/{pathlib.Path(sys.argv[0]).name} recipes/tables/{recipe.name}` from the runs in "
+               f"[{recipe.stem}.jsonl]({recipe.stem}.jsonl).")
+    text = "\n".join([f"# What {recipe.name} gave", "", made_by, "", *lines]).rstrip() + "\n"
     notes = recipe.with_suffix(".notes.md")
     if notes.exists():
         text += "\n" + notes.read_text().rstrip() + "\n"
@@ -121,24 +148,34 @@ def train_tokenizer(documents: list[str], vocab: int, path: pathlib.Path) -> Non
     tokenizer.save(str(path))
 
 
-def table_main(doc: str, table, add_options=lambda parser: None) -> None:
-    """The command line of a table: table(recipe, work folder, points, options) runs what is wanted by go() and writes its report(path).
+def table_main(doc: str, table, add_options=lambda parser: None, parallel: bool = True) -> None:
+    """The command line of a table.
 
-    Runs and settings name files from the project's folder on.
+    table(recipe, work folder, points, options) makes an object whose go() runs what is wanted and whose report(path)
+    writes the table. Runs and settings name files from the project's folder on. Runs that use all CPUs are not
+    parallel.
     """
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("recipe", type=pathlib.Path)
-    parser.add_argument("--only", nargs="*", default=["*"], help="patterns of runs")
-    parser.add_argument("--jobs", type=int, default=2, help="runs at the same time, one thread each")
-    parser.add_argument("--report", action="store_true", help="only write the report of what is finished")
-    parser.add_argument("--bin", type=pathlib.Path, default=BIN, help="folder of rondo and rondo-train")
+    parser.add_argument("recipe", type=pathlib.Path, help="a table of recipes/tables, such as recipes/tables/NAME.toml")
+    parser.add_argument("--report", action="store_true", help="run nothing; write the report of what is finished")
+    parser.add_argument("--only", nargs="*", default=["*"], metavar="PATTERN",
+                        help="run these only, as 'K3-*' (default: all)")
+    parser.add_argument("--minutes", type=float, default=float("inf"), metavar="M",
+                        help="begin no run after so many minutes")
+    if parallel:
+        parser.add_argument("--jobs", type=int, default=2, metavar="N",
+                            help="runs at the same time, one thread each (default: 2)")
+    parser.set_defaults(jobs=2 if parallel else 1)
+    parser.add_argument("--bin", type=pathlib.Path, default=BIN, metavar="DIR", help="folder of rondo and rondo-train")
     add_options(parser)
     options = parser.parse_args()
     options.recipe, options.bin = options.recipe.resolve(), options.bin.resolve()
+    options.deadline = time.monotonic() + 60 * options.minutes
     os.chdir(ROOT)
     work = pathlib.Path("models", "recipes", options.recipe.stem)
-    work.mkdir(parents=True, exist_ok=True)
     made = table(tomllib.loads(options.recipe.read_text()), work, Points(options.recipe), options)
     if not options.report:
+        work.mkdir(parents=True, exist_ok=True)
         made.go()
     made.report(options.recipe)
+    print(f"written: {options.recipe.with_suffix('.md')}")

@@ -1,29 +1,20 @@
 #!/usr/bin/env python3
-"""Layers that tie themselves beside conventional training and fixed ties: every variant of the recipe on every text.
+"""Makes a table of layers that tie themselves beside conventional training and fixed ties: every variant on every text.
 
-usage: tying_table.py RECIPE.toml [--only PATTERN…] [--minutes M] [--report] [--jobs N] [--bin FOLDER]
-
-Runs have one thread. Finished ones are kept with their settings in RECIPE.jsonl, so an interrupted table goes on where it was;
-with --minutes none is begun after so many. RECIPE.md is written from what is finished.
+Finished runs are kept with their settings in RECIPE.jsonl, so an interrupted table goes on where it was. RECIPE.md is
+written from what is finished.
 """
 
 import argparse
-import concurrent.futures
 import json
-import lzma
 import math
 import pathlib
 import re
 import shutil
 import statistics
-import time
 
-from tables import Points, chosen, made_from, metrics, rondo, table_main, toml, train, train_tokenizer, write_json, write_report
-
-
-def read(path: str) -> str:
-    file = pathlib.Path(path)
-    return lzma.open(file).read().decode() if file.suffix == ".xz" else file.read_text()
+from tables import (Points, chosen, made_from, markdown, metrics, read_text, rondo, run_all, table_main, toml, train,
+                    train_tokenizer, write_json, write_report)
 
 
 def entries(recipe: dict) -> list[dict]:
@@ -33,7 +24,8 @@ def entries(recipe: dict) -> list[dict]:
         for text in recipe["texts"]:
             found += [{"key": f"{text} {name} seed={seed}", "text": text, "variant": name, "seed": seed, "deep": False}
                       for name in recipe["variants"]]
-        found += [{"key": f"deep {name} seed={seed}", "text": next(iter(recipe["texts"])), "variant": name, "seed": seed, "deep": True}
+        found += [{"key": f"deep {name} seed={seed}", "text": next(iter(recipe["texts"])), "variant": name,
+                   "seed": seed, "deep": True}
                   for name in recipe["table"]["deep"]]
     return found
 
@@ -41,7 +33,6 @@ def entries(recipe: dict) -> list[dict]:
 class Table:
     def __init__(self, recipe: dict, work: pathlib.Path, points: Points, options: argparse.Namespace):
         self.recipe, self.work, self.points, self.options = recipe, work, points, options
-        self.deadline = time.monotonic() + 60 * options.minutes if options.minutes else float("inf")
 
     def prepare(self, name: str) -> None:
         folder, text = self.work / name, self.recipe["texts"][name]
@@ -49,12 +40,12 @@ class Table:
             return
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        train = read(text["train"])[: int(text.get("megabytes", 1000) * 1e6)]
+        train = read_text(text["train"])[: int(text.get("megabytes", 1000) * 1e6)]
         if "held_out" in text:
             cut = int(len(train) * (1 - text["held_out"]))
             train, valid = train[:cut], train[cut:]
         else:
-            valid = read(text["valid"])
+            valid = read_text(text["valid"])
         (folder / "train.txt").write_text(train)
         (folder / "valid.txt").write_text(valid)
         train_tokenizer([train[:2_000_000]], self.recipe["text"]["vocab"], folder / "tokenizer" / "tokenizer.json")
@@ -98,13 +89,14 @@ class Table:
         return self.recipe["variants"][entry["variant"]].get("plan") == "suggested"
 
     def suggest(self, entry: dict) -> None:
-        """What `rondo fold --suggest` proposes for the untied model of the same text and seed, at about half of its parameters."""
+        """What `rondo fold --suggest` proposes for the untied model of this text and seed, at half its parameters."""
         untied = {**entry, "variant": "conventional", "key": entry["key"].replace(entry["variant"], "conventional")}
         model, folder = self.run_folder(untied) / "model", self.run_folder(entry)
         if not model.exists():
             train(self.options.bin, self.run_folder(untied), self.text_of(untied))
         text = self.work / entry["text"] / "train.txt"
-        found = rondo(self.options.bin, "fold", model, "--suggest", "--residual", "none", "--calibrate", text, "--calibrate-tokens", 16384,
+        found = rondo(self.options.bin, "fold", model, "--suggest", "--residual", "none", "--calibrate", text,
+                      "--calibrate-tokens", 16384,
                       "--calibrate-context", self.recipe["text"]["length"], "--out", folder / "suggest")
         half = rondo(self.options.bin, "inspect", model)["parameters_non_embedding"] / 2
         nearest = min(found["suggestions"], key=lambda plan: abs(plan["parameters_non_embedding"] - half))
@@ -125,10 +117,8 @@ class Table:
                   and not self.points.has(entry["key"], self.settings(entry))]
         for text in {entry["text"] for entry in wanted}:
             self.prepare(text)
-        with concurrent.futures.ThreadPoolExecutor(self.options.jobs) as pool:
-            for suggested in (False, True):  # suggestions look at models that others have trained
-                now = [entry for entry in wanted if self.is_suggested(entry) == suggested]
-                list(pool.map(lambda entry: self.run(entry) if time.monotonic() < self.deadline else None, now))
+        for suggested in (False, True):  # suggestions look at models that others have trained
+            run_all([entry for entry in wanted if self.is_suggested(entry) == suggested], self.run, self.options)
 
     def report(self, path: pathlib.Path) -> None:
         report_of(self.recipe, self.points.of, path)
@@ -165,11 +155,11 @@ def at_time(run: dict, seconds: float) -> float:
 
 
 def report_of(recipe: dict, done: dict, path: pathlib.Path) -> None:
-    lines = ["Means over seeds and half the range between them. Independent layers, trained parameters and memory (weights, "
-             "gradients and optimiser) are means of the second half of a run, the peak is over all of it. Equal time: when the first "
-             "run of the same text and seed has made all its steps.", ""]
-    header = "| ties | seeds | perplexity at equal steps | at equal time | independent layers | trained parameters | stored at the end | "
-    header += "training memory, mean / peak MB | resident MB | tokens/s |"
+    lines = ["Means over seeds and half the range between them. Independent layers, trained parameters and memory "
+             "(weights, gradients and optimiser) are means of the second half of a run; the peak is over all of it. "
+             "Equal time: when the first run of the same text and seed has made all its steps.", ""]
+    header = ["ties", "seeds", "perplexity at equal steps", "at equal time", "independent layers", "trained parameters",
+              "stored at the end", "training memory, mean / peak MB", "resident MB", "tokens/s"]
     titles = {text: text for text in recipe["texts"]} | {"deep": f"{recipe['deep']['layers']} layers"}
     for prefix, title in titles.items():
         rows = []
@@ -184,18 +174,16 @@ def report_of(recipe: dict, done: dict, path: pathlib.Path) -> None:
                 continue
             column = {name: [run[name] for run in runs] for name in runs[0] if name not in ("key", "settings", "curve")}
             timed = [at_time(run, ends[run["settings"]["run"]["seed"]]) for run in runs]
-            rows.append(f"| {variant} | {len(runs)} | {spread(column['perplexity'], 2)} | {spread(timed, 2)} | {spread(column['independent'], 1)} | "
-                        f"{statistics.mean(column['trained']):,.0f} | {statistics.mean(column['stored']):,.0f} | "
-                        f"{statistics.mean(column['mean_bytes']) / 1e6:.2f} / {max(column['peak_bytes']) / 1e6:.2f} | "
-                        f"{statistics.mean(column['resident']) / 1e6:.0f} | {statistics.median(column['tokens_per_s']):,.0f} |")
+            rows.append([variant, len(runs), spread(column["perplexity"], 2), spread(timed, 2),
+                         spread(column["independent"], 1),
+                         f"{statistics.mean(column['trained']):,.0f}", f"{statistics.mean(column['stored']):,.0f}",
+                         f"{statistics.mean(column['mean_bytes']) / 1e6:.2f} / {max(column['peak_bytes']) / 1e6:.2f}",
+                         f"{statistics.mean(column['resident']) / 1e6:.0f}",
+                         f"{statistics.median(column['tokens_per_s']):,.0f}"])
         if rows:
-            lines += [f"## {title}", "", header, "|" + "---|" * 10, *rows, ""]
+            lines += [f"## {title}", "", *markdown(header, rows)]
     write_report(path, lines)
 
 
-def add_minutes(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--minutes", type=float, default=0, help="begin no run after so many; 0: until all is done")
-
-
 if __name__ == "__main__":
-    table_main(__doc__, Table, add_minutes)
+    table_main(__doc__, Table)

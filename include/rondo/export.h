@@ -6,7 +6,8 @@
 //   SaveNativeGguf(folded, "folded.gguf", types, pool);       // LoadModel("folded.gguf")
 //
 // The tokenizer is taken from model.path. All writes are atomic, and tensors are converted one at a
-// time. Throws rondo::Error.
+// time. A GGUF file that rondo did not write is replaced with SaveOptions::force only. Throws
+// rondo::Error.
 #pragma once
 
 #include <map>
@@ -28,16 +29,17 @@ TensorTypes UniformTypes(const Model& model, DType store);
 // config.json, model.safetensors and tokenizer files in the layout of model.config.family, matrices
 // as `store`. The model must have the identity plan and no residuals (absorbed norms are written as
 // unit gains).
-void ExportHf(const Model& model, const std::string& directory, DType store);
+void ExportHf(const Model& model, const std::string& directory, DType store,
+              const SaveOptions& options = {});
 
 // GGUF v3 in the architecture of model.config.family; the model must be plain as for ExportHf().
 // Where the architecture stores q, k and v as one tensor, it has the type of q.
 void ExportGguf(const Model& model, const std::string& file, const TensorTypes& types,
-                ThreadPool& pool, bool quiet = true);
+                ThreadPool& pool, bool quiet = true, const SaveOptions& options = {});
 
 // GGUF v3 with configuration and sharing plan inside, every shared tensor once; `file` should end
 // in .gguf, by which LoadModel() knows it. See docs/model-format.md.
 void SaveNativeGguf(const Model& model, const std::string& file, const TensorTypes& types,
-                    ThreadPool& pool, bool quiet = true);
+                    ThreadPool& pool, bool quiet = true, const SaveOptions& options = {});
 
 }  // namespace rondo

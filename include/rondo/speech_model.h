@@ -134,13 +134,15 @@ bool IsSpeechModel(const std::string& path);
 // Throws rondo::Error naming file, field, value and what was expected.
 SpeechModel LoadSpeechModel(const std::string& path, LoadParts parts = LoadParts::kAll);
 
-// Writes config.json and model.safetensors atomically, with the tokenizer files of model.path.
+// Writes config.json and model.safetensors atomically, with the tokenizer files of model.path; what
+// it does not write over: SaveModel (model.h).
 // Matrices are stored as `store`, vectors as f32.
-void SaveSpeechModel(const SpeechModel& model, const std::string& directory, DType store);
+void SaveSpeechModel(const SpeechModel& model, const std::string& directory, DType store,
+                     const SaveOptions& options = {});
 // The same with a type for every tensor by its name on disk, f32 for those left out. Quantised ones
 // are in model.gguf instead of model.safetensors, whose format has no such types.
 void SaveSpeechModel(const SpeechModel& model, const std::string& directory,
-                     const TensorTypes& types);
+                     const TensorTypes& types, const SaveOptions& options = {});
 
 // Tensors of SpeechModel::heads.
 std::vector<TensorSpec> ExpectedHeadTensors(const SpeechConfig& config, int d_model);

@@ -1,4 +1,5 @@
-// Files: memory-mapped reading and atomic writing. Every rondo::Error names the file.
+// Files: memory-mapped reading and atomic writing. Every function throws rondo::Error naming the
+// file.
 #pragma once
 
 #include <cstddef>
@@ -9,6 +10,9 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
+
+#include "base/temporary.h"
 
 namespace rondo {
 
@@ -33,8 +37,37 @@ class MappedFile {
 // Whole file as a string; refuses files larger than `max_bytes`.
 std::string ReadTextFile(const std::string& path, uint64_t max_bytes = uint64_t{1} << 30);
 
-// Writes to `path + ".tmp-<pid>"`; Commit() syncs and renames. Without Commit() the destructor
-// removes the temporary file, so `path` is either the old content or the whole new one.
+// Paths: whether something is there. Symbolic links are followed. A name that the file system
+// refuses (too long, no permission to look) is an error, not an absence.
+bool PathExists(const std::filesystem::path& path);
+bool IsDirectory(const std::filesystem::path& path);
+bool IsRegularFile(const std::filesystem::path& path);
+// Everything in a directory, in the order of names.
+std::vector<std::filesystem::path> ListDirectory(const std::filesystem::path& directory);
+void MakeDirectories(const std::filesystem::path& directory);
+
+// What an output must not destroy.
+struct OutputRules {
+  // What the output is made from. An output that is one of them, holds one, or is a directory
+  // inside one is refused, also through links.
+  std::vector<std::string> inputs;
+  // Replaces a directory with all that is in it, also with what rondo did not write.
+  bool force = false;
+};
+
+// Refuses a target that must not be written (see OutputRules). A directory may be replaced when it
+// is empty, or holds nothing but files that rondo wrote, unchanged in size: AtomicDirectory lists
+// them in a file ".rondo-files".
+void CheckOutputDirectory(const std::string& target, const OutputRules& rules);
+void CheckOutputFile(const std::string& target, const OutputRules& rules);
+// What is in a directory and was not written by rondo, relative to it; directories end in "/".
+std::vector<std::string> ForeignFiles(const std::string& directory);
+// Proves that `target` can be written: makes a file or directory beside it, removes it again, and
+// compares the free room with `bytes`. Throws rondo::Error.
+void CheckRoom(const std::string& target, bool directory, uint64_t bytes);
+
+// Writes to a Temporary beside `path` (base/temporary.h); Commit() syncs and renames. Without
+// Commit() the destructor removes it, so `path` is either the old content or the whole new one.
 class AtomicFile {
  public:
   explicit AtomicFile(std::string path);
@@ -49,33 +82,30 @@ class AtomicFile {
 
  private:
   std::string path_;
-  std::string temporary_;
+  Temporary temporary_;
   std::FILE* file_ = nullptr;
   uint64_t written_ = 0;
 };
 
-// Whether a path is what AtomicFile or AtomicDirectory writes to before Commit().
-bool IsTemporaryPath(const std::filesystem::path& path);
-
 // A whole file at once, atomically.
 void WriteTextFile(const std::string& path, std::string_view text);
 
-// The same for a directory: files are created below path(); Commit() replaces `target` by it.
-// An existing target is moved aside first and restored if the rename fails. A target that is
-// neither absent, nor an empty directory, nor a model directory (has config.json) is refused.
+// The same for a directory: files are created below path(); Commit() puts it in the place of
+// `target` in one exchange, so that there is no moment without the one or the other. A link to a
+// directory is followed.
 class AtomicDirectory {
  public:
-  explicit AtomicDirectory(std::string target);
-  ~AtomicDirectory();
+  explicit AtomicDirectory(const std::string& target, OutputRules rules = {});
   AtomicDirectory(const AtomicDirectory&) = delete;
   AtomicDirectory& operator=(const AtomicDirectory&) = delete;
 
-  const std::string& path() const { return temporary_; }
+  const std::string& path() const { return temporary_.path(); }
   void Commit();
 
  private:
+  OutputRules rules_;
   std::string target_;
-  std::string temporary_;
+  Temporary temporary_;
 };
 
 }  // namespace rondo

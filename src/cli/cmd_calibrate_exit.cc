@@ -4,6 +4,7 @@
 
 #include "base/file.h"
 #include "cli/output.h"
+#include "cli/outputs.h"
 #include "cli/session.h"
 #include "eval/exit_curve.h"
 #include "report/line_plot.h"
@@ -84,14 +85,26 @@ ExitGateFit FitGate(const Model& model, const CalibrateExitOptions& options, int
 
 // Every tensor in the type that it has.
 void WriteGated(const Model& model, const std::string& path, const CommonOptions& common,
-                ThreadPool& pool) {
+                ThreadPool& pool, const SaveOptions& save) {
   if (!path.ends_with(".gguf")) {
     const DType type = model.weights.Get("embed.weight").dtype();
-    return SaveModel(model, path, IsQuantized(type) ? DType::kF32 : type);
+    return SaveModel(model, path, IsQuantized(type) ? DType::kF32 : type, save);
   }
   TensorTypes types;
   for (const auto& [name, tensor] : model.weights) types[name] = tensor.dtype();
-  SaveNativeGguf(model, path, types, pool, common.quiet);
+  SaveNativeGguf(model, path, types, pool, common.quiet, save);
+}
+
+// Before the tokens are run.
+void CheckTargets(const CalibrateExitOptions& options, const Model& model) {
+  const OutputRules rules = {.inputs = {options.model, options.text.text}, .force = options.force};
+  if (!options.svg.empty()) PrepareFile(options.svg, rules, 0);
+  if (options.fit_gate.empty()) return;
+  if (options.fit_gate.ends_with(".gguf")) {
+    PrepareGguf(options.fit_gate, rules, model.weights.bytes());
+  } else {
+    PrepareDirectory(options.fit_gate, rules, StoredBytes(model.config, model.plan, DType::kF32));
+  }
 }
 
 }  // namespace
@@ -99,6 +112,7 @@ void WriteGated(const Model& model, const std::string& path, const CommonOptions
 int RunCalibrateExit(const CalibrateExitOptions& options, const CommonOptions& common) {
   ThreadPool pool(common.threads);
   const Model model = LoadModel(options.model);
+  CheckTargets(options, model);
   std::vector<int32_t> tokens = EncodeFile(*LoadTokenizer(model.path), options.text.text);
   const WindowOptions windows = ToWindows(options.text, model.config, common);
   ExitCurveOptions exit = options.exit;
@@ -114,7 +128,7 @@ int RunCalibrateExit(const CalibrateExitOptions& options, const CommonOptions& c
     curve = measure(model);
   } else {
     const ExitGateFit fit = FitGate(model, options, windows.context, &tokens, common, pool);
-    WriteGated(fit.model, options.fit_gate, common, pool);
+    WriteGated(fit.model, options.fit_gate, common, pool, {.force = options.force});
     curve = measure(fit.model);
     out.Add("written", options.fit_gate);
     out.Add("gate_tokens", fit.tokens);

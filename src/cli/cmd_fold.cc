@@ -6,6 +6,7 @@
 #include "base/strings.h"
 #include "cli/fold_suggest.h"
 #include "cli/output.h"
+#include "cli/outputs.h"
 #include "cli/plan_flags.h"
 #include "cli/session.h"
 #include "report/plan_picture.h"
@@ -35,8 +36,11 @@ int RunFold(const FoldCommandOptions& options, const CommonOptions& common) {
   if (options.suggest) return RunSuggest(model, fold, options, common, pool);
 
   const SharingPlan plan = PlanFromFlags(options.plan, fold, model.config);
+  const OutputRules rules = {.inputs = {options.model, options.calibrate, options.plan.plan_file},
+                             .force = options.force};
+  PrepareDirectory(options.out, rules, StoredBytes(model.config, plan, options.store));
   const Model folded = FoldAsAsked(model, plan, fold, options, pool, common.quiet);
-  SaveModel(folded, options.out, options.store);
+  SaveModel(folded, options.out, options.store, {.force = options.force});
 
   const ParameterCount count = CountParameters(folded.config, folded.plan);
   Output out;

@@ -4,6 +4,7 @@
 #include "base/stopwatch.h"
 #include "cli/fold_suggest.h"
 #include "cli/output.h"
+#include "cli/outputs.h"
 #include "cli/plan_flags.h"
 #include "cli/session.h"
 #include "rondo/audio.h"
@@ -52,8 +53,11 @@ int RunFoldSpeech(const FoldCommandOptions& options, const CommonOptions& common
   const FoldOptions fold = ParseFoldOptions(options.plan, model.encoder.config);
   const SpeechParameters before = CountParameters(model);
   const SharingPlan plan = PlanFromFlags(options.plan, fold, model.encoder.config);
+  const OutputRules rules = {.inputs = {options.model, options.calibrate, options.plan.plan_file},
+                             .force = options.force};
+  PrepareDirectory(options.out, rules, StoredBytes(model.encoder.config, plan, options.store));
   model.encoder = FoldEncoder(model, plan, fold, options, pool, common.quiet);
-  SaveSpeechModel(model, options.out, options.store);
+  SaveSpeechModel(model, options.out, options.store, {.force = options.force});
 
   const SpeechParameters after = CountParameters(model);
   Output out;

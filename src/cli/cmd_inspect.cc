@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <utility>
 
+#include "base/file.h"
 #include "base/strings.h"
 #include "cli/output.h"
 #include "cli/plan_flags.h"
@@ -19,7 +20,7 @@ namespace fs = std::filesystem;
 
 // A directory or file that holds a configuration and no weights is inspected by that alone.
 LoadParts PartsAt(const std::string& path) {
-  if (!fs::is_directory(path)) {
+  if (!IsDirectory(path)) {
     return path.ends_with(".json") ? LoadParts::kConfig : LoadParts::kAll;
   }
   for (const auto& entry : fs::directory_iterator(path)) {

@@ -9,6 +9,7 @@
 #include "base/stopwatch.h"
 #include "base/strings.h"
 #include "cli/output.h"
+#include "cli/outputs.h"
 #include "cli/quantize_report.h"
 #include "cli/session.h"
 #include "rondo/error.h"
@@ -27,10 +28,26 @@ namespace {
                     .field = flag});
 }
 
+OutputRules Rules(const QuantizeCommandOptions& options) {
+  return {.inputs = {options.model, options.calibrate, options.evaluate}, .force = options.force};
+}
+
+uint64_t StoredBytes(const Weights& weights, const TensorTypes& types) {
+  uint64_t bytes = 0;
+  for (const auto& [name, tensor] : weights) {
+    const auto found = types.find(name);
+    bytes += StorageBytes(found == types.end() ? DType::kF32 : found->second, tensor.shape());
+  }
+  return bytes;
+}
+
 // Before hours of work: what is written must be found again by its name.
-void CheckTarget(const std::string& out) {
-  if (!out.ends_with(".gguf")) Fail("--out", "'" + out + "'", "a name that ends in .gguf");
-  if (std::filesystem::is_directory(out)) Fail("--out", out + " is a directory", "a file");
+void CheckTarget(const QuantizeCommandOptions& options, uint64_t bytes) {
+  if (!options.out.ends_with(".gguf")) {
+    Fail("--out", "'" + options.out + "'", "a name that ends in .gguf");
+  }
+  PrepareGguf(options.out, Rules(options), bytes);
+  if (!options.svg.empty()) PrepareFile(options.svg, Rules(options), 0);
 }
 
 // Whether the file will have rondo's own layout; llama.cpp knows no shared layers.
@@ -46,11 +63,11 @@ bool WritesNative(GgufLayout layout, const SharingPlan& plan) {
 }
 
 void Write(const Model& model, const TensorTypes& types, bool native, const std::string& out,
-           ThreadPool& pool, bool quiet) {
+           ThreadPool& pool, bool quiet, const SaveOptions& save) {
   if (native) {
-    SaveNativeGguf(model, out, types, pool, quiet);
+    SaveNativeGguf(model, out, types, pool, quiet, save);
   } else {
-    ExportGguf(model, out, types, pool, quiet);
+    ExportGguf(model, out, types, pool, quiet, save);
   }
 }
 
@@ -91,7 +108,8 @@ int QuantizeSpeech(const QuantizeCommandOptions& options, const CommonOptions& c
   const Stopwatch watch;
   const SpeechModel model = LoadSpeechModel(options.model);
   const TypeChoice choice = ChooseSpeechTypes(model, options.types);
-  SaveSpeechModel(model, options.out, choice.types);
+  PrepareDirectory(options.out, Rules(options), StoredBytes(JoinWeights(model), choice.types));
+  SaveSpeechModel(model, options.out, choice.types, {.force = options.force});
   const SpeechModel written = LoadSpeechModel(options.out);
   Output out;
   out.Add("written", options.out);
@@ -110,13 +128,14 @@ int QuantizeSpeech(const QuantizeCommandOptions& options, const CommonOptions& c
 int RunQuantize(const QuantizeCommandOptions& options, const CommonOptions& common) {
   if (options.kind != ModelKind::kLanguage) return QuantizeSpeech(options, common);
   const Stopwatch watch;
-  CheckTarget(options.out);
   ThreadPool pool(common.threads);
   const Model model = LoadModel(options.model);
   const bool native = WritesNative(options.layout, model.plan);
   const TypeChoice choice = ChooseTypes(model, options.types);
+  CheckTarget(options, StoredBytes(model.weights, choice.types));
+  const SaveOptions save = {.force = options.force};
   if (options.calibrate.empty()) {
-    Write(model, choice.types, native, options.out, pool, common.quiet);
+    Write(model, choice.types, native, options.out, pool, common.quiet, save);
   } else {
     const auto tokens = EncodeFile(*LoadTokenizer(model.path), options.calibrate);
     const Model fitted =
@@ -125,7 +144,7 @@ int RunQuantize(const QuantizeCommandOptions& options, const CommonOptions& comm
                                                  QuantizeCalibration().context, model.config),
                             .max_tokens = options.calibrate_tokens},
                            pool, common.quiet);
-    Write(fitted, choice.types, native, options.out, pool, common.quiet);
+    Write(fitted, choice.types, native, options.out, pool, common.quiet, save);
   }
   const double seconds = watch.Seconds();
 

@@ -5,6 +5,7 @@
 #include "base/strings.h"
 #include "cli/options.h"
 #include "cli/output.h"
+#include "cli/outputs.h"
 #include "report/run_data.h"
 #include "report/run_report.h"
 
@@ -76,6 +77,7 @@ void PrintTable(const std::vector<RunData>& runs) {
 
 int RunReport(const ReportCommandOptions& options, const CommonOptions& common) {
   const std::vector<RunData> runs = LoadRuns(options.runs);
+  if (!options.out.empty()) PrepareFile(options.out, {.inputs = options.runs}, 0);
   if (!options.out.empty()) WriteTextFile(options.out, RunReportHtml(runs));
   if (common.json) {
     PrintJson(runs);

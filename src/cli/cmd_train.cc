@@ -5,6 +5,7 @@
 #include <cstring>
 #include <filesystem>
 
+#include "base/signals.h"
 #include "cli/options.h"
 #include "rondo/error.h"
 
@@ -18,6 +19,7 @@ int RunTrain(const std::vector<std::string>& arguments) {
     argv.push_back(const_cast<char*>(argument.c_str()));
   }
   argv.push_back(nullptr);
+  ReleaseSignals();
   execv(program.c_str(), argv.data());
   throw Error(
       {.function = "RunTrain",

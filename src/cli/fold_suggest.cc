@@ -1,7 +1,6 @@
 #include "cli/fold_suggest.h"
 
 #include <cstdio>
-#include <filesystem>
 #include <string>
 #include <utility>
 #include <vector>
@@ -82,7 +81,8 @@ int RunSuggest(const Model& model, const FoldOptions& fold, const FoldCommandOpt
   const auto tokens = CalibrationTokens(model, options);
   SuggestOptions suggest;
   suggest.calibrate = ToCalibrateOptions(options, model.config);
-  std::filesystem::create_directories(options.out);
+  MakeDirectories(options.out);
+  CheckRoom(options.out + "/similarity.svg", /*directory=*/false, 0);
   const SuggestReport report = Suggest(model, fold, tokens, suggest, pool, common.quiet);
   WriteHeatmaps(report, options.out);
   const std::string curve = WritePlans(report, options.out);

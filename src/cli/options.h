@@ -51,6 +51,7 @@ struct InspectOptions {
 struct FoldCommandOptions {
   std::string model;
   ModelKind kind = ModelKind::kLanguage;
+  bool force = false;  // replace what rondo did not write
   std::string out;
   PlanFlags plan;
   std::string calibrate;  // text file; manifest for a speech model
@@ -106,6 +107,7 @@ struct CompareOptions {
 
 struct CalibrateExitOptions {
   std::string model;
+  bool force = false;  // replace what rondo did not write
   TextOptions text;
   EngineOptions engine;
   ExitCurveOptions exit;
@@ -137,6 +139,7 @@ enum class ExportFormat { kHf, kGguf, kNative };
 
 struct ExportCommandOptions {
   std::string model;
+  bool force = false;  // replace what rondo did not write
   ExportFormat format = ExportFormat::kHf;
   double ffn_width = 1;
   std::string out;
@@ -148,6 +151,7 @@ enum class GgufLayout { kAuto, kRondo, kLlamaCpp };
 struct QuantizeCommandOptions {
   std::string model;
   ModelKind kind = ModelKind::kLanguage;
+  bool force = false;  // replace what rondo did not write
   std::string out;
   QuantizeOptions types;
   GgufLayout layout = GgufLayout::kAuto;

@@ -28,6 +28,15 @@ void VisitOut(std::string& out, const char* help, bool required, Visitor& v) {
   v({.name = "out", .help = help, .letter = 'o', .required = required}, out);
 }
 
+// Beside an output that may be a directory of somebody's.
+template <typename Visitor>
+void VisitForce(bool& force, Visitor& v, const Condition& written = {}) {
+  v({.name = "force",
+     .help = "replace --out even where it holds files that rondo did not write; says which",
+     .when = written},
+    force);
+}
+
 template <typename Visitor>
 void Visit(InspectOptions& o, Visitor& v) {
   VisitModel(o.model, v);
@@ -55,6 +64,7 @@ void Visit(FoldCommandOptions& o, Visitor& v) {
   const Condition language = {o.kind == ModelKind::kLanguage, "for language models"};
   VisitModel(o.model, v);
   VisitOut(o.out, "directory to write", true, v);
+  VisitForce(o.force, v, {!o.suggest, "without --suggest, which only adds files"});
   Visit(o.plan, {.calibrated = !o.calibrate.empty(), .suggest = o.suggest}, v);
   v({.name = "calibrate",
      .help = "text file (of a speech model a manifest): fit shared tensors and residuals to what "
@@ -194,6 +204,7 @@ void Visit(CalibrateExitOptions& o, Visitor& v) {
      .help = "write the model with an exit gate learned from the first four fifths of the text, to "
              "a directory or a .gguf file; the curve is the gate's on the last fifth"},
     o.fit_gate);
+  VisitForce(o.force, v, {!o.fit_gate.empty() || !o.svg.empty(), "with --fit-gate or --svg"});
 }
 
 template <typename Visitor>
@@ -299,6 +310,7 @@ void Visit(QuantizeCommandOptions& o, Visitor& visitor) {
   VisitModel(o.model, visitor);
   Visit(o.types, visitor);
   VisitOut(o.out, "GGUF file to write; of a speech model a directory", true, visitor);
+  VisitForce(o.force, visitor);
   Only v(visitor, {o.kind == ModelKind::kLanguage,
                    "for language models: speech models are rounded to nearest, and measured by "
                    "rondo eval --speech"});
@@ -332,6 +344,7 @@ void Visit(ExportCommandOptions& o, Visitor& v) {
              "folded as it is"},
     o.format);
   VisitOut(o.out, "directory (hf, native) or file (gguf) to write", true, v);
+  VisitForce(o.force, v);
   v({.name = "ffn_width",
      .help = "keep this share of every feed-forward, its first channels (docs/training.md)"},
     o.ffn_width);

@@ -8,8 +8,8 @@
 
 namespace rondo {
 
-// Of the file's size, time of change, first and last 64 KiB, of the tokenizer and of every option
-// that changes tokens; not of its path. Throws when the file cannot be read.
+// Hashes the file's size, time of change, first and last 64 KiB, the tokenizer and every option
+// that changes tokens, but not the path. Throws when the file cannot be read.
 uint64_t CacheKey(const std::string& file, const CorpusOptions& options, uint64_t tokenizer);
 
 // Path of the shard without its endings: DIRECTORY/NAME-KEY.

@@ -4,8 +4,7 @@
 //   TokenSplit split = OpenCorpus(options, *tokenizer, "cache", pool);    // packs what is missing
 //   RowSampler sampler(split.train, {.length = 512, .seed = 7});
 //   TokenBatch batch = sampler.Next(8);                                   // [8, 513] token ids
-//   SamplerState state = sampler.state();                                 // two integers, for
-//   resume
+//   SamplerState state = sampler.state();                // two integers, from which a run goes on
 //
 // TokenData is immutable and memory-mapped; any number of threads may read it. A RowSampler belongs
 // to one thread. The format of the shards is described in docs/data.md.
@@ -59,7 +58,7 @@ class TokenData {
   int64_t documents() const { return static_cast<int64_t>(documents_.size()); }
   int64_t tokens() const { return ends_.empty() ? 0 : ends_.back(); }
   int32_t vocab_size() const;
-  // Of the tokens and their division; equal for equal data, whatever its path.
+  // Hash of the tokens and their division into documents; equal for equal data, whatever its path.
   uint64_t fingerprint() const { return fingerprint_; }
 
   // Documents stand in the order of the files. Token positions count through all of them.
@@ -97,7 +96,7 @@ struct TokenSplit {
 TokenSplit OpenCorpus(const CorpusOptions& options, const Tokenizer& tokenizer,
                       const std::string& cache_directory, ThreadPool& pool, bool quiet = true);
 
-// Of what a tokenizer does: its vocabulary and how it cuts a probe text. Equal for the same
+// Hashes what a tokenizer does: its vocabulary and how it cuts a probe text. Equal for the same
 // tokenizer read from a GGUF file and from tokenizer.json.
 uint64_t TokenizerFingerprint(const Tokenizer& tokenizer);
 

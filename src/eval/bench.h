@@ -28,7 +28,7 @@ struct BenchOptions {
   int repeat = 5;     // times everything is measured, prefill and decode in turn
 };
 
-// Of the repeats. The largest is what the machine can do, the median what it did.
+// Rates of the repeats. The largest is what the machine can do, the median what it did.
 struct Rates {
   double min = 0, median = 0, max = 0;  // tokens a second; 0: not measured
 };

@@ -22,8 +22,8 @@ class Fingerprint {
   uint64_t hash_ = 0xcbf29ce484222325u;
 };
 
-// Of configuration, plan and the ends of every tensor: another checkpoint of the same training
-// gives another number, without reading the whole model.
+// Hashes configuration, plan and the ends of every tensor. Another checkpoint of the same training
+// gives another number, and not all of the model is read.
 std::string FingerprintOf(const Model& model);
 
 }  // namespace rondo

@@ -63,8 +63,8 @@ struct TaskResult {
 
 struct TaskReport {
   std::vector<TaskResult> tasks;
-  // Of the tasks' acc_norm, or acc where there is none: the average that papers print. By scored
-  // loop.
+  // The average that papers print, for every scored loop: of the tasks' acc_norm, or acc where
+  // there is none.
   std::vector<double> mean;
   double seconds = 0;  // spent on scoring, and on
   int64_t scored = 0;  // so many examples

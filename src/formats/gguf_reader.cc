@@ -57,7 +57,7 @@ class Cursor {
     return value;
   }
 
-  // Of the file itself, not a copy.
+  // A view of the file itself, not a copy.
   std::string_view String(const char* what, uint64_t max_length) {
     const uint64_t length = Read<uint64_t>();
     if (length > remaining() || length > max_length) {

@@ -52,7 +52,7 @@ TensorMap ReadShards(const fs::path& directory, const std::string& index_path,
   TensorMap all;
   for (const std::string& shard : shards) {
     const std::string path = (directory / shard).string();
-    if (!fs::is_regular_file(path)) fail(index_path, shard, "shard is missing", "a file");
+    if (!IsRegularFile(path)) fail(index_path, shard, "shard is missing", "a file");
     for (auto& [name, tensor] : ReadSafetensors(path, wanted)) {
       const auto entry = index.find(name);
       if (entry == index.end() || entry->second != shard) {
@@ -75,9 +75,9 @@ TensorMap ReadShards(const fs::path& directory, const std::string& index_path,
 TensorMap ReadSafetensorsModel(const std::string& directory, const TensorFilter& wanted) {
   const fs::path base(directory);
   const fs::path single = base / "model.safetensors";
-  if (fs::exists(single)) return ReadSafetensors(single.string(), wanted);
+  if (PathExists(single)) return ReadSafetensors(single.string(), wanted);
   const fs::path index = base / "model.safetensors.index.json";
-  if (fs::exists(index)) return ReadShards(base, index.string(), wanted);
+  if (PathExists(index)) return ReadShards(base, index.string(), wanted);
   throw Error({.function = "ReadSafetensorsModel",
                .problem = "no weights",
                .expected = "model.safetensors or model.safetensors.index.json",

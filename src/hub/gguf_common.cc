@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "hub/gguf_native.h"
 #include "rondo/error.h"
 #include "text/tokenizer/gguf_vocab.h"
 
@@ -79,12 +80,35 @@ DType MostlyOf(const Model& model, const TensorTypes& types) {
       ->first;
 }
 
+// By which a file of rondo's is known, whatever its architecture.
+constexpr const char* kWrittenKey = "rondo.written";
+
+bool WrittenByRondo(const std::string& file) {
+  try {
+    const GgufFile gguf = GgufFile::Open(file);
+    return gguf.Has(kWrittenKey) || gguf.String("general.architecture", "") == kNativeGgufArch;
+  } catch (const Error&) {
+    return false;  // no GGUF file, or none that can be read
+  }
+}
+
 }  // namespace
+
+void CheckGgufTarget(const std::string& file, const OutputRules& rules) {
+  CheckOutputFile(file, rules);
+  if (rules.force || !PathExists(file) || WrittenByRondo(file)) return;
+  throw Error({.function = "CheckGgufTarget",
+               .problem = "exists, and rondo did not write it",
+               .expected = "a new name, or --force to replace it",
+               .file = file,
+               .field = {}});
+}
 
 void SetGgufGeneral(const Model& model, const std::string& architecture, const TensorTypes& types,
                     GgufWriter* writer) {
   writer->SetString("general.architecture", architecture);
   writer->SetString("general.type", "model");
+  writer->SetU32(kWrittenKey, 1);
   const std::string name = std::filesystem::path(model.path).stem().string();
   if (!name.empty()) writer->SetString("general.name", name);
   const DType mostly = MostlyOf(model, types);

@@ -178,7 +178,8 @@ TensorTypes UniformTypes(const Model& model, DType store) {
 }
 
 void ExportGguf(const Model& model, const std::string& file, const TensorTypes& types,
-                ThreadPool& pool, bool quiet) {
+                ThreadPool& pool, bool quiet, const SaveOptions& options) {
+  CheckGgufTarget(file, {.inputs = {model.path}, .force = options.force});
   const Model plain = PlainModel(model);
   const GgufArch& arch = GgufArchOfFamily(model.config.family);
   CheckGgufCanExpress(model.config, arch);

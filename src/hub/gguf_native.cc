@@ -42,7 +42,8 @@ Model LoadNativeGguf(const GgufFile& file, LoadParts parts) {
 }
 
 void SaveNativeGguf(const Model& model, const std::string& file, const TensorTypes& types,
-                    ThreadPool& pool, bool quiet) {
+                    ThreadPool& pool, bool quiet, const SaveOptions& options) {
+  CheckGgufTarget(file, {.inputs = {model.path}, .force = options.force});
   model.config.Validate();
   model.plan.Validate(model.config);
   CheckWeights(model.config, model.plan, model.weights, model.path);

@@ -1,21 +1,21 @@
-#include "base/file.h"
-#include "formats/safetensors.h"
 #include "hub/hf_tensors.h"
+#include "hub/model_directory.h"
 #include "hub/native_config.h"
 #include "hub/plain_model.h"
 #include "rondo/export.h"
-#include "rondo/tokenizer.h"
 
 namespace rondo {
 
-void ExportHf(const Model& model, const std::string& directory, DType store) {
+void ExportHf(const Model& model, const std::string& directory, DType store,
+              const SaveOptions& options) {
   const Model plain = PlainModel(model);
   const std::string config = HfConfigText(plain.config, store);
-  AtomicDirectory target(directory);
-  WriteTextFile(target.path() + "/config.json", config);
-  WriteSafetensorsModel(target.path(), HfTensorSources(plain.config, plain.weights, store));
-  if (!model.path.empty()) WriteTokenizerFiles(model.path, target.path());
-  target.Commit();
+  WriteModelDirectory(directory,
+                      {.config = config,
+                       .tensors = HfTensorSources(plain.config, plain.weights, store),
+                       .source = model.path,
+                       .tokenizer = model.path},
+                      options);
 }
 
 }  // namespace rondo

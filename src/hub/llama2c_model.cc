@@ -66,7 +66,7 @@ ModelConfig ReadConfig(std::span<const std::byte> bytes, const std::string& path
   config.head_dim = config.d_model / config.heads;
   config.rotary_dim = config.head_dim;
   config.attn_scale = 1.0f / std::sqrt(static_cast<float>(config.head_dim));
-  // Of the SentencePiece tokenizers that llama2.c trains; its models end a story with BOS.
+  // Ids of the SentencePiece tokenizers that llama2.c trains; its models end a story with BOS.
   constexpr int kBos = 1, kEos = 2;
   if (config.vocab > kEos) {
     config.bos_token = kBos;

@@ -9,9 +9,9 @@
 #include "hub/gguf_model.h"
 #include "hub/hf_tensors.h"
 #include "hub/llama2c_model.h"
+#include "hub/model_directory.h"
 #include "hub/native_config.h"
 #include "rondo/error.h"
-#include "rondo/tokenizer.h"
 
 namespace rondo {
 namespace {
@@ -54,7 +54,7 @@ ConfigFile ReadConfig(const std::string& path) {
 
 Model LoadDirectory(const std::string& path, LoadParts parts) {
   const std::string config_path = (fs::path(path) / "config.json").string();
-  if (!fs::exists(config_path)) Fail("LoadModel", path, "no config.json in it", kAccepted);
+  if (!PathExists(config_path)) Fail("LoadModel", path, "no config.json in it", kAccepted);
   const ConfigFile file = ReadConfig(config_path);
   Model model{.config = file.config, .plan = file.plan, .weights = {}, .path = path};
   if (parts == LoadParts::kAll) model.weights = ReadWeights(path, file);
@@ -70,8 +70,8 @@ Model LoadConfigFile(const std::string& path, LoadParts parts) {
 }
 
 Model LoadAny(const std::string& path, LoadParts parts) {
-  if (!fs::exists(path)) Fail("LoadModel", path, "no such file or directory", kAccepted);
-  if (fs::is_directory(path)) return LoadDirectory(path, parts);
+  if (!PathExists(path)) Fail("LoadModel", path, "no such file or directory", kAccepted);
+  if (IsDirectory(path)) return LoadDirectory(path, parts);
   const std::string extension = fs::path(path).extension().string();
   if (extension == ".json") return LoadConfigFile(path, parts);
   if (extension == ".gguf") return LoadGgufModel(path, parts);
@@ -107,16 +107,18 @@ Model LoadModel(const std::string& path, LoadParts parts) {
   });
 }
 
-void SaveModel(const Model& model, const std::string& directory, DType store) {
+void SaveModel(const Model& model, const std::string& directory, DType store,
+               const SaveOptions& options) {
   model.config.Validate();
   model.plan.Validate(model.config);
   CheckWeights(model.config, model.plan, model.weights, model.path);
   const std::string config = NativeConfigText(model.config, model.plan, store);
-  AtomicDirectory target(directory);
-  WriteTextFile(target.path() + "/config.json", config);
-  WriteSafetensorsModel(target.path(), NativeSources(model, store));
-  if (!model.path.empty()) WriteTokenizerFiles(model.path, target.path());
-  target.Commit();
+  WriteModelDirectory(directory,
+                      {.config = config,
+                       .tensors = NativeSources(model, store),
+                       .source = model.path,
+                       .tokenizer = model.path},
+                      options);
 }
 
 }  // namespace rondo

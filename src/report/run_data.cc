@@ -70,7 +70,7 @@ std::map<std::string, std::string> ReadRecipe(const std::string& path) {
 
 RunData LoadRun(std::string path) {
   while (path.size() > 1 && path.ends_with('/')) path.pop_back();
-  const bool folder = fs::is_directory(path);
+  const bool folder = IsDirectory(path);
   const std::string metrics = folder ? (fs::path(path) / "metrics.jsonl").string() : path;
   const fs::path recipe = fs::path(path) / "resolved.toml";
   RunData run{.name = fs::path(path).filename().string(), .path = path, .lines = {}, .recipe = {}};
@@ -81,7 +81,7 @@ RunData LoadRun(std::string path) {
                  .expected = "the metrics of a run",
                  .file = metrics});
   }
-  if (folder && fs::exists(recipe)) run.recipe = ReadRecipe(recipe.string());
+  if (folder && PathExists(recipe)) run.recipe = ReadRecipe(recipe.string());
   return run;
 }
 

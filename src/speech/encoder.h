@@ -81,7 +81,7 @@ class EncoderStream {
   void Finish(std::vector<float>* hidden);
   // Begins another utterance; memory is kept.
   void Reset();
-  // Of keys, values, buffers and workspace.
+  // Memory of keys, values, buffers and workspace.
   uint64_t bytes() const;
 
  private:

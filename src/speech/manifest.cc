@@ -5,6 +5,7 @@
 #include <set>
 #include <utility>
 
+#include "base/file.h"
 #include "base/json.h"
 #include "base/strings.h"
 #include "corpus/document_reader.h"
@@ -24,7 +25,7 @@ class Lookup {
     root_ = audio.empty() ? Default(manifest) : fs::path(audio);
     if (root_.extension() == ".tar") {
       by_stem_ = AudioStore().MembersByStem(root_.string());
-    } else if (fs::is_directory(root_)) {
+    } else if (IsDirectory(root_)) {
       for (const fs::directory_entry& entry : fs::directory_iterator(root_)) {
         if (!entry.is_regular_file()) continue;
         // Text of the same name lies beside the sound; a second sound makes the name ambiguous.
@@ -53,7 +54,7 @@ class Lookup {
     const size_t colon = file.string().find(".tar:");
     const std::string on_disk =
         colon == std::string::npos ? file.string() : file.string().substr(0, colon + 4);
-    return fs::is_regular_file(on_disk) ? file.string() : "";
+    return IsRegularFile(on_disk) ? file.string() : "";
   }
   std::string root() const { return root_.string(); }
 
@@ -64,7 +65,7 @@ class Lookup {
     std::string name = fs::path(manifest).filename().string();
     while (!name.empty()) {
       const fs::path tar = folder / (name + ".tar");
-      if (fs::is_regular_file(tar)) return tar;
+      if (IsRegularFile(tar)) return tar;
       const size_t dot = name.rfind('.');
       name.resize(dot == std::string::npos ? 0 : dot);
     }

@@ -9,6 +9,7 @@
 #include "base/with_file.h"
 #include "formats/gguf.h"
 #include "formats/safetensors.h"
+#include "hub/model_directory.h"
 #include "rondo/error.h"
 #include "rondo/tokenizer.h"
 #include "speech/speech_config.h"
@@ -72,16 +73,9 @@ std::string QuantizedPath(const std::string& directory) {
 
 TensorMap ReadTensors(const std::string& directory) {
   const std::string file = QuantizedPath(directory);
-  if (!fs::exists(file)) return ReadSafetensorsModel(directory);
+  if (!PathExists(file)) return ReadSafetensorsModel(directory);
   const GgufFile gguf = GgufFile::Open(file);
   return {gguf.tensors().begin(), gguf.tensors().end()};
-}
-
-void WriteGguf(std::vector<TensorSource> sources, const std::string& file) {
-  GgufWriter writer;
-  writer.SetString("general.architecture", "rondo-speech");
-  for (TensorSource& source : sources) writer.AddTensor(std::move(source));
-  writer.Write(file);
 }
 
 void CheckHeads(const SpeechModel& model) {
@@ -224,7 +218,7 @@ SpeechModel SplitWeights(const SpeechModel& shape, const Weights& weights) {
 
 bool IsSpeechModel(const std::string& path) {
   const std::string file = ConfigPath(path);
-  if (!fs::is_directory(path) || !fs::exists(file)) return false;
+  if (!IsDirectory(path) || !PathExists(file)) return false;
   if (IsWhisper(path)) return true;
   const nlohmann::json json = ParseJsonChecked(ReadTextFile(file, kMaxConfigBytes), file);
   return json.is_object() && json.contains("speech");
@@ -232,7 +226,7 @@ bool IsSpeechModel(const std::string& path) {
 
 SpeechModel LoadSpeechModel(const std::string& path, LoadParts parts) {
   const std::string file = ConfigPath(path);
-  if (!fs::exists(file)) {
+  if (!PathExists(file)) {
     throw Error({.function = "LoadSpeechModel",
                  .problem = "no config.json in it",
                  .expected = "a directory with config.json and model.safetensors",
@@ -252,16 +246,17 @@ SpeechModel LoadSpeechModel(const std::string& path, LoadParts parts) {
   return model;
 }
 
-void SaveSpeechModel(const SpeechModel& model, const std::string& directory, DType store) {
+void SaveSpeechModel(const SpeechModel& model, const std::string& directory, DType store,
+                     const SaveOptions& options) {
   TensorTypes types;
   for (const auto& [name, tensor] : JoinWeights(model)) {
     if (!IsVector(tensor.shape())) types[name] = store;
   }
-  SaveSpeechModel(model, directory, types);
+  SaveSpeechModel(model, directory, types, options);
 }
 
 void SaveSpeechModel(const SpeechModel& model, const std::string& directory,
-                     const TensorTypes& types) {
+                     const TensorTypes& types, const SaveOptions& options) {
   CheckSpeechModel(model);
   const Weights all = JoinWeights(model);
   std::vector<TensorSource> sources;
@@ -276,16 +271,14 @@ void SaveSpeechModel(const SpeechModel& model, const std::string& directory,
            return Cast(tensor, dtype);
          }});
   }
-  AtomicDirectory target(directory);
-  WriteTextFile(target.path() + "/config.json", SpeechConfigText(model));
-  if (quantized) {
-    WriteGguf(std::move(sources), QuantizedPath(target.path()));
-  } else {
-    WriteSafetensorsModel(target.path(), sources);
-  }
-  const bool files = model.config.units.kind != UnitKind::kCharacters && !model.path.empty();
-  if (files) WriteTokenizerFiles(model.path, target.path());
-  target.Commit();
+  WriteModelDirectory(
+      directory,
+      {.config = SpeechConfigText(model),
+       .tensors = std::move(sources),
+       .gguf = quantized ? "rondo-speech" : "",
+       .source = model.path,
+       .tokenizer = model.config.units.kind == UnitKind::kCharacters ? "" : model.path},
+      options);
 }
 
 }  // namespace rondo

@@ -195,7 +195,7 @@ WhisperShape ShapeOfHf(const nlohmann::json& json, const std::string& file) {
 WhisperConfig HfGeneration(const std::string& path) {
   WhisperConfig whisper;
   const std::string file = Inside(path, "generation_config.json");
-  if (!fs::exists(file)) return whisper;
+  if (!PathExists(file)) return whisper;
   const nlohmann::json json = ReadJson(file);
   JsonObject object(json, kFunction, file);
   whisper.suppress = object.Ints("suppress_tokens");
@@ -369,14 +369,14 @@ SpeechModel LoadFromCt(const std::string& path, LoadParts parts) {
 }  // namespace
 
 bool IsWhisper(const std::string& path) {
-  if (fs::exists(Inside(path, "model.bin"))) return true;
+  if (PathExists(Inside(path, "model.bin"))) return true;
   const nlohmann::json json = ReadJson(Inside(path, "config.json"));
   const auto type = json.is_object() ? json.find("model_type") : json.end();
   return json.is_object() && type != json.end() && *type == "whisper";
 }
 
 SpeechModel LoadWhisper(const std::string& path, LoadParts parts) {
-  if (fs::exists(Inside(path, "model.bin"))) {
+  if (PathExists(Inside(path, "model.bin"))) {
     SpeechModel model = LoadFromCt(path, parts);
     if (parts == LoadParts::kAll) CheckSpeechModel(model);
     return model;

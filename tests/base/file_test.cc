@@ -1,6 +1,7 @@
 #include "base/file.h"
 
 #include <gmock/gmock.h>
+#include <sys/stat.h>
 
 #include <fstream>
 #include <vector>
@@ -114,63 +115,34 @@ TEST(AtomicFile, UnwritablePlacesAreErrorsAndLeaveNothing) {
               ThrowsMessage<Error>(HasSubstr("no/such/a")));
   fs::create_directory(dir.File("taken"));
   Put(dir.File("taken/x"), "");
-  AtomicFile file(dir.File("taken"));
-  EXPECT_THAT([&] { file.Commit(); }, ThrowsMessage<Error>(HasSubstr("cannot replace")));
+  const auto write = [&] { AtomicFile(dir.File("taken")).Commit(); };
+  EXPECT_THAT(write, ThrowsMessage<Error>(HasSubstr("cannot replace")));
   EXPECT_THAT(Names(dir.File("")), testing::ElementsAre("taken"));
 }
 
-TEST(AtomicDirectory, CreatesAndReplacesModelDirectories) {
+TEST(MappedFile, PipesAndDevicesAreRefusedAtOnce) {
   TempDir dir;
-  for (const std::string text : {"one", "two"}) {
-    AtomicDirectory target(dir.File("m/"));
-    Put(target.path() + "/config.json", text);
-    if (text == "one") Put(target.path() + "/only-in-one", "");
-    target.Commit();
-    EXPECT_EQ(ReadTextFile(dir.File("m/config.json")), text);
-  }
-  EXPECT_THAT(Names(dir.File("m")), testing::ElementsAre("config.json"));
-  EXPECT_THAT(Names(dir.File("")), testing::ElementsAre("m"));
+  ASSERT_EQ(mkfifo(dir.File("pipe").c_str(), 0600), 0);
+  EXPECT_THAT([&] { MappedFile::Open(dir.File("pipe")); },
+              ThrowsMessage<Error>(AllOf(HasSubstr("is a pipe"), HasSubstr("regular file"))));
+  EXPECT_THAT([&] { MappedFile::Open("/dev/zero"); }, ThrowsMessage<Error>(HasSubstr("a device")));
 }
 
-TEST(AtomicDirectory, WithoutCommitTheOldDirectoryStays) {
-  TempDir dir;
-  fs::create_directory(dir.File("m"));
-  Put(dir.File("m/config.json"), "old");
-  {
-    AtomicDirectory target(dir.File("m"));
-    Put(target.path() + "/config.json", "new");
-  }
-  EXPECT_EQ(ReadTextFile(dir.File("m/config.json")), "old");
-  EXPECT_THAT(Names(dir.File("")), testing::ElementsAre("m"));
+TEST(Paths, NamesThatTheFileSystemRefusesAreErrors) {
+  const std::string name(300, 'x');
+  EXPECT_THAT([&] { PathExists(name); }, ThrowsMessage<Error>(HasSubstr("File name too long")));
+  EXPECT_THAT([&] { IsDirectory(name); }, ThrowsMessage<Error>(HasSubstr(name)));
+  EXPECT_THAT([&] { AtomicFile file(name); }, ThrowsMessage<Error>(HasSubstr("too long")));
+  EXPECT_THAT([&] { MappedFile::Open(name); }, ThrowsMessage<Error>(HasSubstr("too long")));
+  EXPECT_THAT([&] { ListDirectory("/nothing/here"); }, ThrowsMessage<Error>(HasSubstr("list")));
+  EXPECT_FALSE(PathExists("/nothing/here"));
 }
 
-TEST(AtomicDirectory, AFailingCommitKeepsTheOldDirectory) {
+TEST(Paths, TheLongestNameOfAFileCanBeWritten) {
   TempDir dir;
-  fs::create_directory(dir.File("m"));
-  Put(dir.File("m/config.json"), "old");
-  {
-    AtomicDirectory target(dir.File("m"));
-    fs::remove_all(target.path());
-    EXPECT_ANY_THROW(target.Commit());
-  }
-  EXPECT_EQ(ReadTextFile(dir.File("m/config.json")), "old");
-}
-
-TEST(AtomicDirectory, RefusesToReplaceAnythingThatIsNoModel) {
-  TempDir dir;
-  fs::create_directory(dir.File("photos"));
-  Put(dir.File("photos/cat.jpg"), "meow");
-  Put(dir.File("file"), "text");
-  for (const std::string name : {"photos", "photos/", "file"}) {
-    EXPECT_THAT([&] { AtomicDirectory target(dir.File(name)); },
-                ThrowsMessage<Error>(HasSubstr("not a model directory")))
-        << name;
-  }
-  EXPECT_TRUE(fs::exists(dir.File("photos/cat.jpg")));
-  fs::create_directory(dir.File("empty"));
-  AtomicDirectory target(dir.File("empty"));
-  target.Commit();
-  EXPECT_TRUE(fs::is_directory(dir.File("empty")));
+  const std::string name(255, 'y');
+  WriteTextFile(dir.File(name), "text");
+  EXPECT_EQ(ReadTextFile(dir.File(name)), "text");
 }
 
 }  // namespace

@@ -115,11 +115,12 @@ TEST(Native, QuantisedMatricesAreStoredInThePlainTypeAskedFor) {
   EXPECT_FALSE(fs::exists(dir.File("q")));
 }
 
-TEST(Native, AModelCanReplaceTheDirectoryItIsMappedFrom) {
+TEST(Native, AModelNeverReplacesTheDirectoryItIsMappedFrom) {
   TempDir dir;
   SaveModel(RuleModel(TinyLlamaConfig(), NativeV1Plan()), dir.File("m"), DType::kF32);
   const Model model = LoadModel(dir.File("m"));
-  SaveModel(model, dir.File("m"), DType::kBF16);
+  EXPECT_THAT([&] { SaveModel(model, dir.File("m"), DType::kBF16, {.force = true}); },
+              ThrowsMessage<Error>(HasSubstr("is the input")));
   ExpectRuleWeights(model);
   ExpectRuleWeights(LoadModel(dir.File("m")));
 }

@@ -314,5 +314,5 @@ def test_wrong_files_and_flags_are_refused(rondo, stories, records, tmp_path):
 def test_scores_of_smollm2_are_those_of_the_harness(rondo, smollm2, records, tmp_path, shots, limit):
     expected = run_harness(load_gguf(smollm2), records, ALL, tmp_path, shots, limit)
     report, examples = ours(rondo, smollm2, ALL, records, tmp_path / "state", "--shots", shots, "--limit", limit)
-    # README: logits up to 42.
+    # docs/results.md: logits up to 42.
     assert_equal(report, examples, expected, tolerance_of(42, 1536, 30, 30))

@@ -10,10 +10,10 @@
 
 #include "engine/letter_tokenizer.h"
 #include "engine/text_run.h"
-#include "finite_differences.h"
+#include "train/finite_differences.h"
 #include "rondo/generate.h"
 #include "train/run/optimizer.h"
-#include "train_testing.h"
+#include "train/train_testing.h"
 
 namespace rondo {
 namespace {

@@ -5,7 +5,7 @@
 
 #include "rondo/ffn_width.h"
 #include "train/model/teacher.h"
-#include "train_testing.h"
+#include "train/train_testing.h"
 
 namespace rondo {
 namespace {

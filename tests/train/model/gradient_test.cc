@@ -1,9 +1,9 @@
 // Gradients against finite differences of the loss, and against themselves under checkpointing.
 #include <gtest/gtest.h>
 
-#include "finite_differences.h"
+#include "train/finite_differences.h"
 #include "rondo/ffn_width.h"
-#include "train_testing.h"
+#include "train/train_testing.h"
 
 namespace rondo {
 namespace {

@@ -7,8 +7,8 @@
 #include <cmath>
 #include <set>
 
-#include "finite_differences.h"
-#include "train_testing.h"
+#include "train/finite_differences.h"
+#include "train/train_testing.h"
 
 namespace rondo {
 namespace {

@@ -7,9 +7,9 @@
 #include <cmath>
 #include <map>
 
-#include "finite_differences.h"
+#include "train/finite_differences.h"
 #include "rondo/error.h"
-#include "train_testing.h"
+#include "train/train_testing.h"
 
 namespace rondo {
 namespace {

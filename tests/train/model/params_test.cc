@@ -9,7 +9,7 @@
 #include "rondo/error.h"
 #include "train/model/balance.h"
 #include "train/run/optimizer.h"
-#include "train_testing.h"
+#include "train/train_testing.h"
 
 namespace rondo {
 namespace {

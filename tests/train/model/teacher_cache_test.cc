@@ -8,7 +8,7 @@
 
 #include "base/temp_dir.h"
 #include "rondo/error.h"
-#include "train_testing.h"
+#include "train/train_testing.h"
 
 namespace rondo {
 namespace {

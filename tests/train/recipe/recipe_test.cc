@@ -6,7 +6,7 @@
 
 #include "rondo/error.h"
 #include "train/recipe/stage.h"
-#include "train_testing.h"
+#include "train/train_testing.h"
 
 namespace rondo {
 namespace {

@@ -18,7 +18,7 @@
 #include "train/model/mixture.h"
 #include "train/run/optimizer.h"
 #include "train/run/validation.h"
-#include "train_testing.h"
+#include "train/train_testing.h"
 
 namespace torch::lazy {
 TORCH_API void InitTorchScriptBackend();

@@ -18,7 +18,7 @@
 #include "rondo/tokenizer.h"
 #include "train/model/fading.h"
 #include "train/run/init.h"
-#include "train_testing.h"
+#include "train/train_testing.h"
 
 namespace rondo {
 namespace {

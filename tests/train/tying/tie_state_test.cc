@@ -5,7 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "rondo/weights.h"
-#include "train_testing.h"
+#include "train/train_testing.h"
 
 namespace rondo {
 namespace {

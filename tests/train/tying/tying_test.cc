@@ -18,7 +18,7 @@
 #include "rondo/error.h"
 #include "train/run/stage_run.h"
 #include "train/run/trainer.h"
-#include "train_testing.h"
+#include "train/train_testing.h"
 
 namespace rondo {
 namespace {
