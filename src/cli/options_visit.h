@@ -429,7 +429,7 @@ void Visit(TranscribeCommandOptions& o, Visitor& v) {
   whisper({.name = "no_timestamps", .help = "one segment for each window"}, o.no_timestamps);
   VisitSearch(o.transcribe.search, v, o.kind);
   v({.name = "memory",
-     .help = "MiB of the one region that all work beside the weights takes its memory from",
+     .help = "MiB that reading and computing may take beside the weights; more is an error",
      .range = Between(1, 1 << 20)},
     o.memory_mib);
 }
