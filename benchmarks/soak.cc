@@ -11,15 +11,18 @@
 #include <cstdio>
 #include <fstream>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "base/options.h"
 #include "base/rng.h"
 #include "base/stopwatch.h"
 #include "cli/session.h"
 #include "rondo/error.h"
 #include "rondo/scheduler.h"
 #include "rondo/thread_pool.h"
+#include "tensor/dtype_names.h"
 
 namespace rondo {
 namespace {
@@ -70,6 +73,12 @@ Request RandomRequest(const Engine& engine, Rng& rng) {
   return request;
 }
 
+std::optional<DType> WeightsOf(const std::string& type) {
+  std::optional<DType> weights;
+  if (FromText(type, weights)) return weights;
+  throw Error({.function = "Soak", .problem = "unknown type '" + type + "'", .field = "--type"});
+}
+
 class Soak {
  public:
   explicit Soak(const Options& options)
@@ -77,7 +86,7 @@ class Soak {
         pool_(options.threads),
         model_(LoadModel(options.model)),
         tokenizer_(LoadTokenizer(model_.path)),
-        engine_(model_, cli::ToEngineOptions(options.type, "auto"), pool_),
+        engine_(model_, EngineOptions{.weights = WeightsOf(options.type)}, pool_),
         rng_(options.seed),
         scheduler_(engine_, *tokenizer_,
                    {.max_sequences = 12, .prefill_rows = 96, .kv_positions = 3000}) {}

@@ -75,6 +75,13 @@ class Table:
         return {"init": init, "tying": tying, "data": data,
                 "valid": {**self.recipe["valid"], "text": str(folder / "valid.txt")}, "run": run, "train": train}
 
+    def text_of(self, entry: dict) -> str:
+        """What rondo train reads: a policy ties layers that were independent, however they start."""
+        sections = self.sections(entry)
+        if sections["tying"]["mode"] == "fixed":
+            sections["tying"].pop("start")
+        return toml(sections)
+
     def run_folder(self, entry: dict) -> pathlib.Path:
         return self.work / "runs" / re.sub(r"[^A-Za-z0-9=.-]+", "_", entry["key"])
 
@@ -86,7 +93,7 @@ class Table:
         untied = {**entry, "variant": "conventional", "key": entry["key"].replace(entry["variant"], "conventional")}
         model, folder = self.run_folder(untied) / "model", self.run_folder(entry)
         if not model.exists():
-            train(self.options.bin, self.run_folder(untied), toml(self.sections(untied)))
+            train(self.options.bin, self.run_folder(untied), self.text_of(untied))
         text = self.work / entry["text"] / "train.txt"
         found = rondo(self.options.bin, "fold", model, "--suggest", "--residual", "none", "--calibrate", text,
                       "--calibrate-tokens", 16384,
@@ -99,7 +106,7 @@ class Table:
         folder = self.run_folder(entry)
         if self.is_suggested(entry) and not (folder / "plan.json").exists():
             self.suggest(entry)
-        train(self.options.bin, folder, toml(self.sections(entry)))
+        train(self.options.bin, folder, self.text_of(entry))
         lines = metrics(folder)
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
         self.points.add(entry["key"], measured(lines), self.settings(entry))

@@ -172,8 +172,8 @@ std::span<const std::byte> TarIndex::Get(std::string_view member) const {
   const std::string nearest = NearestName(member, names);
   throw Error({.function = "TarIndex",
                .problem = "no member '" + std::string(member) + "'",
-               .expected = nearest.empty() ? "one of its " + std::to_string(names.size()) + " files"
-                                           : "did you mean '" + nearest + "'?",
+               .expected = "one of its " + std::to_string(names.size()) + " files" +
+                           (nearest.empty() ? "" : "; did you mean '" + nearest + "'?"),
                .file = file_->path()});
 }
 

@@ -201,8 +201,8 @@ void JsonObject::RefuseUnknownKeys() const {
     const std::vector<std::string> known(known_.begin(), known_.end());
     const std::string nearest = NearestName(key, known);
     Fail(key, "unknown key with value " + JsonExcerpt(value),
-         nearest.empty() ? "only keys that this version understands"
-                         : "did you mean '" + nearest + "'?");
+         "only keys that this version understands" +
+             (nearest.empty() ? "" : "; did you mean '" + nearest + "'?"));
   }
 }
 

@@ -72,9 +72,12 @@ std::string NearestName(std::string_view name, std::span<const std::string> cand
 }
 
 std::string UnknownNameHint(std::string_view name, std::span<const std::string> candidates) {
+  constexpr size_t kFew = 16;
   const std::string nearest = NearestName(name, candidates);
-  if (!nearest.empty()) return "did you mean '" + nearest + "'?";
-  return "one of " + Join(candidates, ", ");
+  if (nearest.empty()) return "one of " + Join(candidates, ", ");
+  const std::string known =
+      candidates.size() <= kFew ? "one of " + Join(candidates, ", ") : "a known name";
+  return known + "; did you mean '" + nearest + "'?";
 }
 
 std::string ShortestNumber(double value) {

@@ -18,7 +18,8 @@ std::string FirstLine(std::string_view text);
 // within a third of the name's length (at least 2 edits are always allowed).
 std::string NearestName(std::string_view name, std::span<const std::string> candidates);
 
-// A hint as "did you mean 'cycle'?" for 'cylce'; lists all candidates when none is near.
+// What was expected instead of an unknown name: "one of cycle, sequence; did you mean 'cycle'?".
+// Many candidates are listed only where none is near.
 std::string UnknownNameHint(std::string_view name, std::span<const std::string> candidates);
 
 // 1234567 -> "1,234,567"; 1536 bytes -> "1.5 KiB".

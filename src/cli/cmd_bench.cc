@@ -3,10 +3,12 @@
 #include <vector>
 
 #include "base/machine.h"
+#include "base/options.h"
 #include "base/stopwatch.h"
 #include "cli/output.h"
 #include "cli/session.h"
 #include "eval/bench.h"
+#include "tensor/dtype_names.h"
 #include "text/tokenizer/load_spec.h"
 
 namespace rondo::cli {
@@ -49,28 +51,40 @@ void AddCeiling(Output& out, const BenchResult& result) {
   out.Add("share_of_ceiling", result.decode.median / ceiling);
 }
 
+// Defaults shrink to what the model has positions for.
+BenchOptions ForModel(const BenchCommandOptions& options, const ModelConfig& config) {
+  constexpr int kAnyNumber = 1 << 20;
+  BenchOptions bench = options.bench;
+  const int positions = config.max_positions > 0 ? config.max_positions : kAnyNumber;
+  // A prompt and what is written behind it share the positions; otherwise each is measured alone.
+  const int room = options.depth_batching ? positions / 2 : positions;
+  bench.decode =
+      Fitting("--decode", options.decode, bench.decode, std::max(0, room - bench.context));
+  const int rest = options.depth_batching ? positions - bench.decode : positions;
+  bench.prefill = Fitting("--prefill", options.prefill, bench.prefill, rest);
+  return bench;
+}
+
 int RunDepthBatching(const BenchCommandOptions& options, const CommonOptions& common) {
   ThreadPool pool(common.threads);
   const Model model = LoadAdapted(options.model, common, pool);
+  const BenchOptions bench = ForModel(options, model.config);
   const auto tokenizer = LoadTokenizer(model.path);
-  const Engine engine(model, ToEngineOptions(options.type, options.kv), pool);
+  const Engine engine(model, options.engine, pool);
   std::vector<int32_t> text;
   if (!options.text.empty()) text = EncodeFile(*tokenizer, options.text);
-  const DepthBatchingResult result =
-      BenchDepthBatching(engine, *tokenizer,
-                         {.sequences = options.bench.batch,
-                          .prompt = options.bench.prefill,
-                          .new_tokens = options.bench.decode,
-                          .exit = {.rule = ExitRuleFromName(options.exit),
-                                   .threshold = static_cast<float>(options.exit_threshold),
-                                   .skipped_kv = SkippedKvFromName(options.skipped_kv)},
-                          .share = options.share,
-                          .text = text,
-                          .repeat = options.bench.repeat});
+  const DepthBatchingResult result = BenchDepthBatching(engine, *tokenizer,
+                                                        {.sequences = bench.batch,
+                                                         .prompt = bench.prefill,
+                                                         .new_tokens = bench.decode,
+                                                         .exit = options.exit,
+                                                         .share = options.exit_share,
+                                                         .text = text,
+                                                         .repeat = bench.repeat});
   Output out;
-  out.Add("type", options.type);
+  out.Add("type", ToText(options.engine.weights));
   out.Add("threads", pool.threads());
-  out.Add("sequences", options.bench.batch);
+  out.Add("sequences", bench.batch);
   out.Add("mean_loops", result.mean_loops);
   AddRates(out, "sequences_full_tok_per_s", result.sequences_full);
   AddRates(out, "sequences_exits_tok_per_s", result.sequences_exits);
@@ -86,7 +100,6 @@ int RunDepthBatching(const BenchCommandOptions& options, const CommonOptions& co
 
 int RunBench(const BenchCommandOptions& options, const CommonOptions& common) {
   if (options.depth_batching) return RunDepthBatching(options, common);
-  const EngineOptions engine_options = ToEngineOptions(options.type, options.kv);
   ThreadPool pool(common.threads);
   Start start;
   const Stopwatch watch;
@@ -94,15 +107,15 @@ int RunBench(const BenchCommandOptions& options, const CommonOptions& common) {
   start.open_seconds = watch.Seconds();
   if (!FindTokenizerFile(model.path).empty()) LoadTokenizer(model.path);
   start.tokenizer_seconds = watch.Seconds() - start.open_seconds;
-  const Engine engine(model, engine_options, pool);
+  const Engine engine(model, options.engine, pool);
   const double load_seconds = watch.Seconds();
   start.pack_seconds = load_seconds - start.open_seconds - start.tokenizer_seconds;
   FirstToken(engine);
   start.first_token_seconds = watch.Seconds();
 
-  const BenchResult result = Bench(engine, options.bench, pool);
+  const BenchResult result = Bench(engine, ForModel(options, model.config), pool);
   Output out;
-  out.Add("type", options.type);
+  out.Add("type", ToText(options.engine.weights));
   out.Add("threads", pool.threads());
   AddRates(out, "prefill_tok_per_s", result.prefill);
   AddRates(out, "decode_tok_per_s", result.decode);

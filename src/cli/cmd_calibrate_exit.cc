@@ -70,17 +70,15 @@ void WritePicture(const ExitCurve& curve, const std::string& rule, const std::st
 }
 
 // Learns from the first four fifths of the text and leaves the last fifth in `tokens`.
-ExitGateFit FitGate(const Model& model, const EngineOptions& engine_options,
-                    const CalibrateExitOptions& options, std::vector<int32_t>* tokens,
-                    const CommonOptions& common, ThreadPool& pool) {
+ExitGateFit FitGate(const Model& model, const CalibrateExitOptions& options, int context,
+                    std::vector<int32_t>* tokens, const CommonOptions& common, ThreadPool& pool) {
   if (options.text.max_tokens > 0 && std::cmp_less(options.text.max_tokens, tokens->size())) {
     tokens->resize(static_cast<size_t>(options.text.max_tokens));
   }
   const size_t split = tokens->size() - tokens->size() / 5;
-  const Engine engine(model, engine_options, pool);
-  ExitGateFit fit =
-      FitExitGate(model, engine, std::span(*tokens).first(split),
-                  {.context = options.text.context, .max_tokens = 0, .quiet = common.quiet}, pool);
+  const Engine engine(model, options.engine, pool);
+  ExitGateFit fit = FitExitGate(model, engine, std::span(*tokens).first(split),
+                                {.context = context, .max_tokens = 0, .quiet = common.quiet}, pool);
   tokens->erase(tokens->begin(), tokens->begin() + static_cast<std::ptrdiff_t>(split));
   return fit;
 }
@@ -113,28 +111,25 @@ void CheckTargets(const CalibrateExitOptions& options, const Model& model) {
 
 int RunCalibrateExit(const CalibrateExitOptions& options, const CommonOptions& common) {
   ThreadPool pool(common.threads);
-  const EngineOptions engine_options = ToEngineOptions(options.text.type, options.text.kv);
   const Model model = LoadAdapted(options.model, common, pool);
   CheckTargets(options, model);
   std::vector<int32_t> tokens = EncodeFile(*LoadTokenizer(model.path), options.text.text);
-  const auto measure = [&](const Model& of, const std::string& rule) {
-    const Engine engine(of, engine_options, pool);
-    return MeasureExits(engine, tokens,
-                        {.rule = ExitRuleFromName(rule),
-                         .min_loops = options.min_loops,
-                         .thresholds = options.thresholds},
-                        ToWindows(options.text, common));
+  const WindowOptions windows = ToWindows(options.text, model.config, common);
+  ExitCurveOptions exit = options.exit;
+  if (!options.fit_gate.empty()) exit.rule = ExitRule::kGate;
+  const auto measure = [&](const Model& of) {
+    const Engine engine(of, options.engine, pool);
+    return MeasureExits(engine, tokens, exit, windows);
   };
   Output out;
-  std::string rule = options.rule;
+  const std::string rule(Name(exit.rule));
   ExitCurve curve;
   if (options.fit_gate.empty()) {
-    curve = measure(model, rule);
+    curve = measure(model);
   } else {
-    rule = Name(ExitRule::kGate);
-    const ExitGateFit fit = FitGate(model, engine_options, options, &tokens, common, pool);
+    const ExitGateFit fit = FitGate(model, options, windows.context, &tokens, common, pool);
     WriteGated(fit.model, options.fit_gate, common, pool, {.force = options.force});
-    curve = measure(fit.model, rule);
+    curve = measure(fit.model);
     out.Add("written", options.fit_gate);
     out.Add("gate_tokens", fit.tokens);
     out.AddJson("gate_agreement", JsonArray(fit.agreement));

@@ -50,7 +50,7 @@ std::string Missing() {
 
 }  // namespace
 
-int RunDoctor(const CommonOptions& common) {
+int RunDoctor(const DoctorOptions&, const CommonOptions& common) {
   ThreadPool pool(common.threads);
   Output out;
   out.Add("cpu_features", CpuFeatures());

@@ -15,15 +15,15 @@ namespace {
 
 // Every utterance has a translation, where those are compared; of transcripts some may be empty.
 void CheckReferences(std::span<const Utterance> utterances, const SpeechFlags& flags) {
-  const auto reference = flags.translate ? &Utterance::translation : &Utterance::text;
+  const auto reference = flags.search.translate ? &Utterance::translation : &Utterance::text;
   const auto missing =
       std::ranges::count_if(utterances, [&](const Utterance& u) { return (u.*reference).empty(); });
-  if (missing == 0 || (!flags.translate && missing < std::ssize(utterances))) return;
+  if (missing == 0 || (!flags.search.translate && missing < std::ssize(utterances))) return;
   throw Error({.function = "rondo eval",
                .problem = std::to_string(missing) + " utterances have none",
                .expected = "what is compared with",
                .file = flags.manifest,
-               .field = flags.translate ? "translation" : "text"});
+               .field = flags.search.translate ? "translation" : "text"});
 }
 
 std::vector<Utterance> Select(const SpeechFlags& flags) {
@@ -50,12 +50,9 @@ std::vector<Utterance> Select(const SpeechFlags& flags) {
 }
 
 SpeechEvalOptions OptionsOf(const SpeechFlags& flags) {
-  SpeechEvalOptions options{.plain = flags.plain};
-  options.search.kind = SearchKindFromName(flags.search);
-  options.search.beam = flags.beam;
-  options.search.translate = flags.translate;
-  if (flags.chunk >= 0) {
-    options.search.context = {.chunk = flags.chunk, .left_chunks = flags.left_chunks};
+  SpeechEvalOptions options{.search = flags.search, .plain = flags.plain};
+  if (flags.chunk) {
+    options.search.context = {.chunk = *flags.chunk, .left_chunks = flags.left_chunks};
   }
   return options;
 }
@@ -90,8 +87,7 @@ int RunEvalSpeech(const EvalOptions& options, const CommonOptions& common) {
   Progress progress("recognising", static_cast<int64_t>(utterances.size()), common.quiet);
   SpeechEvalOptions evaluate = OptionsOf(flags);
   evaluate.on_result = [&](const Utterance&) { progress.Add(); };
-  const SpeechEval result = Evaluate(model, ToEngineOptions(options.text.type, "auto").weights,
-                                     utterances, evaluate, pool);
+  const SpeechEval result = Evaluate(model, options.engine.weights, utterances, evaluate, pool);
   if (!flags.hypotheses.empty()) WriteHypotheses(flags.hypotheses, utterances, result);
   Output out;
   out.Add("utterances", result.utterances);
@@ -101,7 +97,7 @@ int RunEvalSpeech(const EvalOptions& options, const CommonOptions& common) {
   out.Add("deletions", result.words.deletions);
   out.Add("insertions", result.words.insertions);
   out.Add("character_error_rate", result.characters.Rate());
-  if (flags.translate) {
+  if (flags.search.translate) {
     out.Add("bleu", Bleu(result.references, result.hypotheses));
     out.Add("chrf", ChrF(result.references, result.hypotheses));
   }

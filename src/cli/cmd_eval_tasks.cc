@@ -4,11 +4,14 @@
 #include <numeric>
 
 #include "base/machine.h"
+#include "base/options.h"
 #include "cli/output.h"
 #include "cli/session.h"
 #include "eval/fingerprint.h"
 #include "eval/tasks.h"
+#include "kernels/kv_names.h"
 #include "rondo/error.h"
+#include "tensor/dtype_names.h"
 
 namespace rondo::cli {
 namespace {
@@ -26,11 +29,12 @@ std::vector<int> ParseLoops(const std::string& text, int loops) {
   if (!text.empty() && *end == '\0' && number >= 1 && number <= loops) {
     return {static_cast<int>(number)};
   }
-  throw Error({.function = "ParseLoops",
-               .problem = "value '" + text + "'",
-               .expected = "last, all, or 1 to " + std::to_string(loops) + ", the model's loops",
-               .file = {},
-               .field = "--loops"});
+  throw UsageError(
+      {.function = "ParseLoops",
+       .problem = "value '" + text + "'",
+       .expected = "last, all, or 1 to " + std::to_string(loops) + ", the model's loops",
+       .file = {},
+       .field = "--loops"});
 }
 
 void Add(Output& out, const std::string& name, const std::optional<Statistic>& statistic) {
@@ -104,22 +108,22 @@ void PrintTable(const TaskReport& report) {
 
 int RunEvalTasks(const EvalOptions& options, const CommonOptions& common) {
   ThreadPool pool(common.threads);
-  const EngineOptions engine_options = ToEngineOptions(options.text.type, options.text.kv);
   const Model model = LoadAdapted(options.model, common, pool);
   const auto tokenizer = LoadTokenizer(model.path);
-  const Engine engine(model, engine_options, pool);
+  const Engine engine(model, options.engine, pool);
   const TaskFlags& flags = options.tasks;
-  const TaskReport report = EvaluateTasks(
-      engine, *tokenizer, pool,
-      {.tasks = flags.tasks,
-       .data = flags.data,
-       .shots = flags.shots,
-       .limit = flags.limit,
-       .seed = flags.seed,
-       .loops = ParseLoops(flags.loops, engine.loops().loops),
-       .resume = flags.resume,
-       .run = FingerprintOf(model) + " --type " + options.text.type + " --kv " + options.text.kv,
-       .quiet = common.quiet});
+  const TaskReport report =
+      EvaluateTasks(engine, *tokenizer, pool,
+                    {.tasks = flags.tasks,
+                     .data = flags.data,
+                     .shots = flags.shots,
+                     .limit = flags.limit,
+                     .seed = flags.seed,
+                     .loops = ParseLoops(flags.loops, engine.loops().loops),
+                     .resume = flags.resume,
+                     .run = FingerprintOf(model) + " --type " + ToText(options.engine.weights) +
+                            " --kv " + ToText(options.engine.kv),
+                     .quiet = common.quiet});
   const double rate = report.seconds > 0 ? static_cast<double>(report.scored) / report.seconds : 0;
   if (!common.json) {
     PrintTable(report);

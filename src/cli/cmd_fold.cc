@@ -22,19 +22,16 @@ Model FoldAsAsked(const Model& model, const SharingPlan& plan, const FoldOptions
                   const FoldCommandOptions& options, ThreadPool& pool, bool quiet) {
   if (options.calibrate.empty()) return Fold(model, plan, fold, pool, quiet);
   const auto tokens = CalibrationTokens(model, options);
-  return FoldCalibrated(model, plan, fold, tokens, ToCalibrateOptions(options), pool, quiet);
+  return FoldCalibrated(model, plan, fold, tokens, ToCalibrateOptions(options, model.config), pool,
+                        quiet);
 }
 
 }  // namespace
 
 int RunFold(const FoldCommandOptions& options, const CommonOptions& common) {
-  if (IsSpeechModel(options.model)) {
-    RefuseAdapters(common);
-    return RunFoldSpeech(options, common);
-  }
+  if (options.kind != ModelKind::kLanguage) return RunFoldSpeech(options, common);
   const Stopwatch watch;
   ThreadPool pool(common.threads);
-  const DType store = ParseStoredType("--store", options.store);
   const Model model = LoadAdapted(options.model, common, pool);
   const FoldOptions fold = ParseFoldOptions(options.plan, model.config);
   if (options.suggest) return RunSuggest(model, fold, options, common, pool);
@@ -42,9 +39,9 @@ int RunFold(const FoldCommandOptions& options, const CommonOptions& common) {
   const SharingPlan plan = PlanFromFlags(options.plan, fold, model.config);
   const OutputRules rules = {.inputs = {options.model, options.calibrate, options.plan.plan_file},
                              .force = options.force};
-  PrepareDirectory(options.out, rules, StoredBytes(model.config, plan, store));
+  PrepareDirectory(options.out, rules, StoredBytes(model.config, plan, options.store));
   const Model folded = FoldAsAsked(model, plan, fold, options, pool, common.quiet);
-  SaveModel(folded, options.out, store, {.force = options.force});
+  SaveModel(folded, options.out, options.store, {.force = options.force});
 
   const ParameterCount count = CountParameters(folded.config, folded.plan);
   Output out;

@@ -28,7 +28,7 @@ Model FoldEncoder(const SpeechModel& model, const SharingPlan& plan, const FoldO
   std::vector<float> rows;
   CalibrateOptions calibrate;
   const SpeechEncoder encoder(model, DType::kF32, pool);
-  while (std::ssize(rows) / d < options.calibrate_tokens) {
+  while (std::ssize(rows) / d < options.fit.max_tokens) {
     const Features window = windows.Next();
     if (window.values.empty()) break;
     const std::vector<float> input = encoder.LayerInput(window.values);
@@ -50,24 +50,15 @@ Model FoldEncoder(const SpeechModel& model, const SharingPlan& plan, const FoldO
 int RunFoldSpeech(const FoldCommandOptions& options, const CommonOptions& common) {
   const Stopwatch watch;
   ThreadPool pool(common.threads);
-  const DType store = ParseStoredType("--store", options.store);
   SpeechModel model = LoadSpeechModel(options.model);
   const FoldOptions fold = ParseFoldOptions(options.plan, model.encoder.config);
-  if (options.suggest || options.allocate_ranks) {
-    const std::string flag = options.suggest ? "--suggest" : "--allocate-ranks";
-    throw Error({.function = "RunFold",
-                 .problem = "a speech model",
-                 .expected = flag + " for language models, or plan flags",
-                 .file = options.model,
-                 .field = flag});
-  }
   const SpeechParameters before = CountParameters(model);
   const SharingPlan plan = PlanFromFlags(options.plan, fold, model.encoder.config);
   const OutputRules rules = {.inputs = {options.model, options.calibrate, options.plan.plan_file},
                              .force = options.force};
-  PrepareDirectory(options.out, rules, StoredBytes(model.encoder.config, plan, store));
+  PrepareDirectory(options.out, rules, StoredBytes(model.encoder.config, plan, options.store));
   model.encoder = FoldEncoder(model, plan, fold, options, pool, common.quiet);
-  SaveSpeechModel(model, options.out, store, {.force = options.force});
+  SaveSpeechModel(model, options.out, options.store, {.force = options.force});
 
   const SpeechParameters after = CountParameters(model);
   Output out;

@@ -7,6 +7,8 @@
 #include <vector>
 
 #include "base/machine.h"
+#include "base/options.h"
+#include "cli/command_line.h"
 #include "cli/output.h"
 #include "cli/session.h"
 #include "rondo/error.h"
@@ -20,35 +22,16 @@ namespace {
 constexpr int kChatContext = 4096;
 
 GenerateOptions ToGenerateOptions(const SampleFlags& flags) {
-  GenerateOptions options;
-  options.sampling = {.repetition_penalty = static_cast<float>(flags.repetition_penalty),
-                      .repetition_window = 0,
-                      .temperature = static_cast<float>(flags.temperature),
-                      .top_k = flags.top_k,
-                      .top_p = static_cast<float>(flags.top_p),
-                      .min_p = static_cast<float>(flags.min_p),
-                      .seed = flags.seed};
-  options.max_new_tokens = flags.max_tokens;
-  options.max_positions = flags.context;
-  options.stop = flags.stop;
-  const bool threshold = flags.exit_threshold >= 0;
-  options.exit.rule = ExitRuleFromName(flags.exit);
-  if (threshold && options.exit.rule == ExitRule::kNever) {
-    options.exit.rule = ExitRule::kConfidence;
+  GenerateOptions options = flags.generate;
+  if (flags.exit_threshold) {
+    options.exit.threshold = *flags.exit_threshold;
+    if (options.exit.rule == ExitRule::kNever) options.exit.rule = ExitRule::kConfidence;
+  } else if (options.exit.rule != ExitRule::kNever) {
+    throw UsageError({.function = "ToGenerateOptions",
+                      .problem = "no --exit-threshold",
+                      .expected = "one for the rule",
+                      .field = "--exit " + std::string(Name(options.exit.rule))});
   }
-  if (options.exit.rule == ExitRule::kTrace ||
-      (options.exit.rule != ExitRule::kNever && !threshold)) {
-    throw Error(
-        {.function = "ToGenerateOptions",
-         .problem = threshold ? "rule 'trace'" : "no --exit-threshold",
-         .expected = threshold ? "confidence, entropy, hidden-change or gate" : "one for the rule",
-         .field = "--exit " + flags.exit});
-  }
-  options.exit.threshold = threshold ? static_cast<float>(flags.exit_threshold) : 0;
-  options.exit.min_loops = flags.min_loops;
-  options.exit.max_loops = flags.max_loops;
-  options.exit.skipped_kv = SkippedKvFromName(flags.skipped_kv);
-  options.speculation = {.drafts = flags.draft, .draft_loops = flags.draft_loops};
   return options;
 }
 
@@ -115,7 +98,9 @@ class Conversation {
 
  private:
   int Context(const Engine& engine) const {
-    const int wanted = options_.sample.context > 0 ? options_.sample.context : kChatContext;
+    const int wanted = options_.sample.generate.max_positions > 0
+                           ? options_.sample.generate.max_positions
+                           : kChatContext;
     const int limit = engine.config().max_positions;
     return limit > 0 ? std::min(wanted, limit) : wanted;
   }
@@ -131,7 +116,7 @@ class Conversation {
 
 int RunGenerate(const GenerateCommandOptions& options, const CommonOptions& common) {
   ThreadPool pool(common.threads);
-  const EngineOptions engine_options = ToEngineOptions(options.sample.type, options.sample.kv);
+  const GenerateOptions generate = ToGenerateOptions(options.sample);
   const Model model = LoadAdapted(options.model, common, pool);
   const auto tokenizer = LoadTokenizer(model.path);
   const std::string text = PromptText(options, *tokenizer);
@@ -143,10 +128,10 @@ int RunGenerate(const GenerateCommandOptions& options, const CommonOptions& comm
                  .expected = "text",
                  .field = "--prompt"});
   }
-  const Engine engine(model, engine_options, pool);
+  const Engine engine(model, options.sample.engine, pool);
   if (!common.json && !options.chat) PrintPiece(text);
-  const Generation result = Generate(engine, *tokenizer, prompt, ToGenerateOptions(options.sample),
-                                     common.json ? TextCallback() : PrintPiece);
+  const Generation result =
+      Generate(engine, *tokenizer, prompt, generate, common.json ? TextCallback() : PrintPiece);
   if (!common.json) {
     std::fputc('\n', stdout);
     return 0;
@@ -170,10 +155,9 @@ int RunGenerate(const GenerateCommandOptions& options, const CommonOptions& comm
 
 int RunChat(const ChatCommandOptions& options, const CommonOptions& common) {
   ThreadPool pool(common.threads);
-  const EngineOptions engine_options = ToEngineOptions(options.sample.type, options.sample.kv);
   const Model model = LoadAdapted(options.model, common, pool);
   const auto tokenizer = LoadTokenizer(model.path);
-  const Engine engine(model, engine_options, pool);
+  const Engine engine(model, options.sample.engine, pool);
   Conversation conversation(engine, *tokenizer, options);
   const bool terminal = isatty(STDIN_FILENO) == 1;
   if (terminal) std::fputs("/reset forgets, /exit leaves\n", stderr);
@@ -190,7 +174,7 @@ int RunChat(const ChatCommandOptions& options, const CommonOptions& common) {
       conversation.Say(line);
     } catch (const Error& error) {
       if (!terminal) throw;
-      std::fprintf(stderr, "%s\n", error.what());
+      std::fprintf(stderr, "%s\n", UserText(error).c_str());
       conversation.Reset();
     }
   }

@@ -5,9 +5,9 @@
 #include <vector>
 
 #include "base/machine.h"
+#include "base/options.h"
 #include "base/stopwatch.h"
 #include "base/strings.h"
-#include "base/with_file.h"
 #include "cli/output.h"
 #include "cli/outputs.h"
 #include "cli/quantize_report.h"
@@ -15,34 +15,17 @@
 #include "rondo/error.h"
 #include "rondo/quantize.h"
 #include "rondo/speech_model.h"
+#include "tensor/dtype_names.h"
 
 namespace rondo::cli {
 namespace {
 
 [[noreturn]] void Fail(const char* flag, std::string problem, std::string expected) {
-  throw Error({.function = "RunQuantize",
-               .problem = std::move(problem),
-               .expected = std::move(expected),
-               .file = {},
-               .field = flag});
-}
-
-DType ParseAnyType(const char* flag, const std::string& name) {
-  return WithFile(
-      {}, [&] { return DTypeFromName(name); }, flag);
-}
-
-QuantizeOptions ParseOptions(const QuantizeCommandOptions& options) {
-  QuantizeOptions parsed;
-  parsed.type = ParseAnyType("--type", options.type);
-  if (!IsQuantized(parsed.type)) {
-    Fail("--type", "type '" + options.type + "'",
-         "q8_0, q4_0, q4_1, q5_0, q5_1, q4_k, q5_k or q6_k");
-  }
-  parsed.residual = ParseAnyType("--residual-type", options.residual_type);
-  parsed.embedding = ParseAnyType("--embed-type", options.embed_type);
-  parsed.head = ParseAnyType("--head-type", options.head_type);
-  return parsed;
+  throw UsageError({.function = "RunQuantize",
+                    .problem = std::move(problem),
+                    .expected = std::move(expected),
+                    .file = {},
+                    .field = flag});
 }
 
 OutputRules Rules(const QuantizeCommandOptions& options) {
@@ -68,11 +51,10 @@ void CheckTarget(const QuantizeCommandOptions& options, uint64_t bytes) {
 }
 
 // Whether the file will have rondo's own layout; llama.cpp knows no shared layers.
-bool WritesNative(const std::string& layout, const SharingPlan& plan) {
+bool WritesNative(GgufLayout layout, const SharingPlan& plan) {
   const bool shares = plan.SharesAnything() || plan.HasResiduals();
-  if (layout == "auto") return shares;
-  if (layout == "rondo") return true;
-  if (layout != "llama.cpp") Fail("--layout", "'" + layout + "'", "auto, rondo or llama.cpp");
+  if (layout == GgufLayout::kAuto) return shares;
+  if (layout == GgufLayout::kRondo) return true;
   if (shares) {
     Fail("--layout", "a model with shared layers, residuals or prefix vectors",
          "rondo; or what `rondo export` unrolled, which is as large as before the fold");
@@ -124,21 +106,14 @@ TypeChoice ChooseSpeechTypes(const SpeechModel& model, const QuantizeOptions& op
 // A directory with model.gguf, rounded to nearest.
 int QuantizeSpeech(const QuantizeCommandOptions& options, const CommonOptions& common) {
   const Stopwatch watch;
-  RefuseAdapters(common);
-  const QuantizeOptions quantize = ParseOptions(options);
-  if (!options.calibrate.empty() || !options.evaluate.empty()) {
-    Fail(options.calibrate.empty() ? "--evaluate" : "--calibrate", "a speech model",
-         "a language model: speech models are rounded to nearest, and measured by rondo eval "
-         "--speech");
-  }
   const SpeechModel model = LoadSpeechModel(options.model);
-  const TypeChoice choice = ChooseSpeechTypes(model, quantize);
+  const TypeChoice choice = ChooseSpeechTypes(model, options.types);
   PrepareDirectory(options.out, Rules(options), StoredBytes(JoinWeights(model), choice.types));
   SaveSpeechModel(model, options.out, choice.types, {.force = options.force});
   const SpeechModel written = LoadSpeechModel(options.out);
   Output out;
   out.Add("written", options.out);
-  out.Add("type", options.type);
+  out.Add("type", ToText(options.types.type));
   out.Add("fallbacks", FallbackText(choice.fallbacks));
   out.Add("bytes_weights_before", static_cast<int64_t>(JoinWeights(model).bytes()));
   out.Add("bytes_weights", static_cast<int64_t>(JoinWeights(written).bytes()));
@@ -151,13 +126,12 @@ int QuantizeSpeech(const QuantizeCommandOptions& options, const CommonOptions& c
 }  // namespace
 
 int RunQuantize(const QuantizeCommandOptions& options, const CommonOptions& common) {
-  if (IsSpeechModel(options.model)) return QuantizeSpeech(options, common);
+  if (options.kind != ModelKind::kLanguage) return QuantizeSpeech(options, common);
   const Stopwatch watch;
-  const QuantizeOptions quantize = ParseOptions(options);
   ThreadPool pool(common.threads);
   const Model model = LoadAdapted(options.model, common, pool);
   const bool native = WritesNative(options.layout, model.plan);
-  const TypeChoice choice = ChooseTypes(model, quantize);
+  const TypeChoice choice = ChooseTypes(model, options.types);
   CheckTarget(options, StoredBytes(model.weights, choice.types));
   const SaveOptions save = {.force = options.force};
   if (options.calibrate.empty()) {
@@ -165,10 +139,12 @@ int RunQuantize(const QuantizeCommandOptions& options, const CommonOptions& comm
   } else {
     const auto tokens = EncodeFile(*LoadTokenizer(model.path), options.calibrate);
     WarnOfFewTokens(options.calibrate, tokens.size(), options.calibrate_tokens, 0);
-    const Model fitted = QuantizeCalibrated(
-        model, choice.types, tokens,
-        {.context = options.calibrate_context, .max_tokens = options.calibrate_tokens}, pool,
-        common.quiet);
+    const Model fitted =
+        QuantizeCalibrated(model, choice.types, tokens,
+                           {.context = Positions("--calibrate-context", options.calibrate_context,
+                                                 QuantizeCalibration().context, model.config),
+                            .max_tokens = options.calibrate_tokens},
+                           pool, common.quiet);
     Write(fitted, choice.types, native, options.out, pool, common.quiet, save);
   }
   const double seconds = watch.Seconds();
@@ -177,7 +153,7 @@ int RunQuantize(const QuantizeCommandOptions& options, const CommonOptions& comm
   Output out;
   out.Add("written", options.out);
   out.Add("architecture", native ? std::string("rondo") : "llama.cpp, " + model.config.family);
-  out.Add("type", options.type);
+  out.Add("type", ToText(options.types.type));
   out.Add("calibrated", !options.calibrate.empty());
   out.Add("fallbacks", FallbackText(choice.fallbacks));
   out.Add("bytes", static_cast<int64_t>(std::filesystem::file_size(options.out)));

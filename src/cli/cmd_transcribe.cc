@@ -82,15 +82,10 @@ class Printer {
 };
 
 TranscribeOptions ToOptions(const TranscribeCommandOptions& options) {
-  TranscribeOptions result;
-  result.type = ToEngineOptions(options.type, "auto").weights;
+  TranscribeOptions result = options.transcribe;
   result.words = !options.no_words;
   result.timestamps = !options.no_timestamps;
-  result.language = options.language;
   result.partial_seconds = options.stream ? options.partial : 0;
-  result.search.kind = SearchKindFromName(options.search);
-  result.search.beam = options.beam;
-  result.search.translate = options.translate;
   return result;
 }
 

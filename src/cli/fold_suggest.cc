@@ -11,7 +11,6 @@
 #include "cli/output.h"
 #include "cli/session.h"
 #include "report/heatmap.h"
-#include "rondo/error.h"
 #include "rondo/thread_pool.h"
 
 namespace rondo::cli {
@@ -69,29 +68,22 @@ void PrintCurve(const SuggestReport& report) {
 std::vector<int32_t> CalibrationTokens(const Model& model, const FoldCommandOptions& options) {
   auto tokens = EncodeFile(*LoadTokenizer(model.path), options.calibrate);
   constexpr int64_t kLeast = 8192;  // docs/calibration.md
-  WarnOfFewTokens(options.calibrate, tokens.size(), options.calibrate_tokens, kLeast);
+  WarnOfFewTokens(options.calibrate, tokens.size(), options.fit.max_tokens, kLeast);
   return tokens;
 }
 
-CalibrateOptions ToCalibrateOptions(const FoldCommandOptions& options) {
-  CalibrateOptions calibrate;
-  calibrate.context = options.calibrate_context;
-  calibrate.max_tokens = options.calibrate_tokens;
-  calibrate.allocate_ranks = options.allocate_ranks;
+CalibrateOptions ToCalibrateOptions(const FoldCommandOptions& options, const ModelConfig& config) {
+  CalibrateOptions calibrate = options.fit;
+  calibrate.context =
+      Positions("--calibrate-context", options.calibrate_context, calibrate.context, config);
   return calibrate;
 }
 
 int RunSuggest(const Model& model, const FoldOptions& fold, const FoldCommandOptions& options,
                const CommonOptions& common, ThreadPool& pool) {
-  if (options.calibrate.empty()) {
-    throw Error({.function = "RunSuggest",
-                 .problem = "--suggest without text",
-                 .expected = "--calibrate FILE with text to measure on",
-                 .field = "--calibrate"});
-  }
   const auto tokens = CalibrationTokens(model, options);
   SuggestOptions suggest;
-  suggest.calibrate = ToCalibrateOptions(options);
+  suggest.calibrate = ToCalibrateOptions(options, model.config);
   MakeDirectories(options.out);
   CheckRoom(options.out + "/similarity.svg", /*directory=*/false, 0);
   const SuggestReport report = Suggest(model, fold, tokens, suggest, pool, common.quiet);

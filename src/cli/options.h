@@ -1,39 +1,47 @@
-// The options of every command, as plain structs with defaults. flags.cc binds them to flags; the
-// commands read nothing else.
+// The options of every command: the library's structs, and what is asked of the command itself.
+// options_visit.h lists their fields; the commands read nothing else.
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "eval/bench.h"
+#include "eval/exit_curve.h"
+#include "rondo/calibrate.h"
+#include "rondo/engine.h"
+#include "rondo/fold.h"
+#include "rondo/generate.h"
+#include "rondo/quantize.h"
+#include "rondo/transcribe.h"
 
 namespace rondo::cli {
 
 struct CommonOptions {
-  bool json = false;          // print one JSON object instead of text
-  bool quiet = false;         // no progress on standard error
-  int threads = 0;            // 0: one per CPU
-  std::string simd = "auto";  // instruction set of the kernels
-  std::string pre_tokenizer;  // of vocabularies whose files name none
-  std::vector<std::string> adapters;  // merged into the model, in this order
+  bool json = false;
+  bool quiet = false;
+  int threads = 0;
+  std::string simd = "auto";
+  std::string pre_tokenizer;
+  std::vector<std::string> adapters;
 };
 
-// How to share; text forms are parsed by plan_flags.cc.
+// What stands at a path, as far as flags depend on it.
+enum class ModelKind { kLanguage, kSpeech, kWhisper };
+ModelKind ModelKindOf(const std::string& path);
+
+// How to share; plan_flags.cc makes a plan of it.
 struct PlanFlags {
-  std::string order = "cycle";         // one order, or attention=…,ffn=…,norms=…
-  std::string loops = "2";             // one number, or attention=…,ffn=…,norms=…
-  int keep_first = 1;                  // middle-* orders: leading layers of their own
-  int keep_last = 1;                   // and trailing ones
-  std::string plan_file;               // JSON plan instead of the above
-  std::string init;                    // empty: average with residuals, stepwise without
-  std::string residual = "lora";       // none, lora, lora-diag, dora, muldiag, kronecker
-  std::string rank = "64";             // one number, or q=32,ffn=128,…
-  std::string residual_start = "fit";  // fit, zero
-  std::string norms = "own";           // own, absorbed, tied
-  bool tie_biases = false;             // tie biases along with the weights
-  int prefix = 0;                      // prefix vectors of every depth
-  uint64_t seed = 0;                   // of --init random, --residual-start zero and --prefix
+  std::string order = "cycle";  // one order, or attention=…,ffn=…,norms=…
+  std::string loops = "2";      // one number, or attention=…,ffn=…,norms=…
+  int keep_first = 1;
+  int keep_last = 1;
+  std::string plan_file;
+  bool whole_plan = false;       // it is a plan in JSON, which says all by itself
+  std::optional<InitKind> init;  // nullopt: average with residuals, stepwise without
+  std::string rank = "64";       // one number, or q=32,ffn=128,…
+  FoldOptions fold;              // residual, residual_start, norms, tie_biases, prefix, seed
 };
 
 struct InspectOptions {
@@ -44,28 +52,26 @@ struct InspectOptions {
 
 struct FoldCommandOptions {
   std::string model;
+  ModelKind kind = ModelKind::kLanguage;
   bool force = false;  // replace what rondo did not write
   std::string out;
   PlanFlags plan;
   std::string calibrate;  // text file; manifest for a speech model
-  int64_t calibrate_tokens = 16384;
-  int calibrate_context = 512;
-  bool allocate_ranks = false;
+  CalibrateOptions fit;   // max_tokens, allocate_ranks
+  std::optional<int> calibrate_context;
   bool suggest = false;
-  std::string store = "f32";  // f32, bf16 or f16
+  DType store = DType::kF32;
 };
 
 struct TextOptions {
-  std::string text;  // file
-  int context = 1024;
+  std::string text;
+  std::optional<int> context;
   int stride = 0;
   int64_t max_tokens = 0;
-  std::string type = "f32";  // of packed weights; auto: as stored
-  std::string kv = "auto";   // of keys and values
 };
 
 struct TaskFlags {
-  std::vector<std::string> tasks;  // empty: --text is evaluated
+  std::vector<std::string> tasks;  // empty: none
   std::string data = ".";
   int shots = 0;
   int64_t limit = 0;
@@ -75,137 +81,121 @@ struct TaskFlags {
 };
 
 struct SpeechFlags {
-  std::string manifest;          // empty: no speech
-  std::string audio;             // directory or .tar; empty: beside the manifest
-  std::vector<std::string> ids;  // patterns; empty: all
+  std::string manifest;  // empty: no speech
+  ModelKind kind = ModelKind::kSpeech;
+  std::string audio;
+  std::vector<std::string> ids;
   int64_t limit = 0;
-  std::string search = "auto";
-  int beam = 1;
-  bool translate = false;
-  bool plain = false;  // compare without case and punctuation, whatever the model's units are
-  int chunk = -1;      // below 0: the model's
+  SearchOptions search;  // kind, beam, translate
+  bool plain = false;
+  std::optional<int> chunk;
   int left_chunks = -1;
-  std::string hypotheses;  // file to write
+  std::string hypotheses;
 };
 
 struct EvalOptions {
   std::string model;
-  TextOptions text;  // of which tasks and speech use type, and tasks kv
+  TextOptions text;
   TaskFlags tasks;
   SpeechFlags speech;
+  EngineOptions engine;
 };
 
 struct CompareOptions {
   std::string model_a, model_b;
   TextOptions text;
+  EngineOptions engine;
 };
 
 struct CalibrateExitOptions {
   std::string model;
   bool force = false;  // replace what rondo did not write
   TextOptions text;
-  std::string rule = "confidence";
-  int min_loops = 1;
-  std::vector<float> thresholds;  // empty: every tenth of the tokens
-  std::string fit_gate;           // model to write, with a learned gate; empty: none
-  std::string svg;                // picture to write; empty: none
+  EngineOptions engine;
+  ExitCurveOptions exit;
+  std::string fit_gate;  // model to write, with a learned gate; empty: none
+  std::string svg;
 };
 
 struct SampleFlags {
-  double temperature = 0;  // 0: greedy
-  int top_k = 0;
-  double top_p = 1;
-  double min_p = 0;
-  double repetition_penalty = 1;
-  uint64_t seed = 0;
-  int max_tokens = 128;
-  int context = 0;  // positions of prompt and answer; 0: the model's, or 4096 in a chat
-  std::vector<std::string> stop;
-  std::string type = "auto";  // of packed weights; auto: as stored
-  std::string kv = "auto";    // of keys and values
-  std::string exit = "never";
-  double exit_threshold = -1;  // below 0: not given
-  int min_loops = 1;
-  int max_loops = 0;
-  std::string skipped_kv = "deferred";
-  int draft = 0;
-  int draft_loops = 1;
+  GenerateOptions generate{.max_new_tokens = 128};
+  std::optional<float> exit_threshold;
+  EngineOptions engine{.weights = std::nullopt};
 };
 
 struct GenerateCommandOptions {
   std::string model;
   std::string prompt;
   std::string prompt_file;
-  bool chat = false;  // put the prompt through the model's chat template
+  bool chat = false;
   SampleFlags sample;
 };
 
 struct ChatCommandOptions {
   std::string model;
   std::string system;
-  SampleFlags sample;
+  SampleFlags sample{.generate{.max_new_tokens = 512}};
 };
+
+enum class ExportFormat { kHf, kGguf, kNative };
 
 struct ExportCommandOptions {
   std::string model;
   bool force = false;  // replace what rondo did not write
-  std::string format = "hf";
-  double ffn_width = 1;  // share of the feed-forward's width
+  ExportFormat format = ExportFormat::kHf;
+  double ffn_width = 1;
   std::string out;
-  std::string type = "f32";
+  DType type = DType::kF32;
 };
+
+enum class GgufLayout { kAuto, kRondo, kLlamaCpp };
 
 struct QuantizeCommandOptions {
   std::string model;
+  ModelKind kind = ModelKind::kLanguage;
   bool force = false;  // replace what rondo did not write
   std::string out;
-  std::string type = "q4_0";           // linears
-  std::string residual_type = "q8_0";  // factors of residuals
-  std::string embed_type = "q8_0";
-  std::string head_type = "q8_0";
-  std::string layout = "auto";  // rondo, llama.cpp, or llama.cpp for models that share nothing
-  std::string calibrate;        // text file
+  QuantizeOptions types;
+  GgufLayout layout = GgufLayout::kAuto;
+  std::string calibrate;
   int64_t calibrate_tokens = 16384;
-  int calibrate_context = 512;
-  std::string evaluate;  // text file for the report of error growth
+  std::optional<int> calibrate_context;
+  std::string evaluate;
   int64_t evaluate_tokens = 8192;
-  int evaluate_context = 1024;
-  std::string svg;  // picture of it to write; empty: none
+  std::optional<int> evaluate_context;
+  std::string svg;
 };
 
 struct BenchCommandOptions {
   std::string model;
-  BenchOptions bench;
-  std::string type = "auto";  // of packed weights; auto: as stored
-  std::string kv = "auto";
-  bool depth_batching = false;  // measure that instead
-  std::vector<double> share;    // of tokens that leave after each loop; empty: equal
-  std::string exit = "trace";
-  double exit_threshold = 0;
-  std::string text;  // file whose pieces are the prompts; empty: random tokens
-  std::string skipped_kv = "last-loop";
+  BenchOptions bench;  // batch, context, repeat
+  std::optional<int> prefill, decode;
+  EngineOptions engine{.weights = std::nullopt};
+  bool depth_batching = false;
+  std::vector<double> exit_share;
+  ExitOptions exit{.rule = ExitRule::kTrace, .skipped_kv = SkippedKv::kLastLoop};
+  std::string text;
 };
 
 struct TranscribeCommandOptions {
   std::string model;
-  std::vector<std::string> audio;  // files, members "archive.tar:name", or "-" for standard input
-  bool stream = false;             // report text that may still change
-  double partial = 2;              // … each time so many seconds of audio have come
-  int pcm_rate = 16000;            // of standard input
-  std::string type = "auto";       // of the matrices in memory; auto: as stored, f16 as f32
-  std::string language;            // Whisper; empty: detected
-  bool translate = false;
+  ModelKind kind = ModelKind::kSpeech;
+  std::vector<std::string> audio;
+  TranscribeOptions transcribe{.type = std::nullopt};  // type, language, search
+  bool stream = false;
+  double partial = 2;
+  int pcm_rate = 16000;
   bool no_words = false;
   bool no_timestamps = false;
-  std::string search = "auto";
-  int beam = 1;
-  int memory_mib = 256;  // that work may take beside the weights
+  int memory_mib = 256;
 };
 
 struct ReportCommandOptions {
   std::vector<std::string> runs;
-  std::string out;  // HTML page to write; empty: none
+  std::string out;
 };
+
+struct DoctorOptions {};
 
 int RunInspect(const InspectOptions& options, const CommonOptions& common);
 int RunFold(const FoldCommandOptions& options, const CommonOptions& common);
@@ -224,8 +214,8 @@ int RunExport(const ExportCommandOptions& options, const CommonOptions& common);
 int RunBench(const BenchCommandOptions& options, const CommonOptions& common);
 int RunTranscribe(const TranscribeCommandOptions& options, const CommonOptions& common);
 int RunReport(const ReportCommandOptions& options, const CommonOptions& common);
+int RunDoctor(const DoctorOptions& options, const CommonOptions& common);
 // Becomes rondo-train with these arguments; does not return.
 int RunTrain(const std::vector<std::string>& arguments);
-int RunDoctor(const CommonOptions& common);
 
 }  // namespace rondo::cli

@@ -5,8 +5,9 @@
 #include <vector>
 
 #include "base/file.h"
+#include "base/options.h"
 #include "base/strings.h"
-#include "rondo/error.h"
+#include "cli/command_line.h"
 
 namespace rondo::cli {
 namespace {
@@ -16,10 +17,10 @@ constexpr ModuleGroup kGroups[] = {ModuleGroup::kAttention, ModuleGroup::kFfn, M
 constexpr uint64_t kMaxPlanBytes = uint64_t{16} << 20;
 
 [[noreturn]] void Fail(const char* flag, std::string problem, std::string expected) {
-  throw Error({.function = "ParseFoldOptions",
-               .problem = std::move(problem),
-               .expected = std::move(expected),
-               .field = flag});
+  throw UsageError({.function = "ParseFoldOptions",
+                    .problem = std::move(problem),
+                    .expected = std::move(expected),
+                    .field = flag});
 }
 
 int ToInt(const char* flag, std::string_view text) {
@@ -58,14 +59,6 @@ void ForGroups(const char* flag, const std::string& name,
   if (!found) Fail(flag, "unknown group '" + name + "'", UnknownNameHint(name, names));
 }
 
-template <typename Enum>
-Enum Choose(const char* flag, const std::string& value, const std::vector<std::string>& names) {
-  for (size_t i = 0; i < names.size(); ++i) {
-    if (names[i] == value) return static_cast<Enum>(i);
-  }
-  Fail(flag, "unknown value '" + value + "'", UnknownNameHint(value, names));
-}
-
 void ParseRank(const std::string& text, const ModelConfig& config, FoldOptions* options) {
   ForEachSetting("--rank", text, [&](const std::string& name, const std::string& value) {
     const int rank = ToInt("--rank", value);
@@ -85,10 +78,24 @@ void ParseRank(const std::string& text, const ModelConfig& config, FoldOptions* 
   });
 }
 
+// What TieMap finds wrong is a flag's value.
+void CheckOrders(const FoldOptions& options, int layers) {
+  for (const ModuleGroup group : kGroups) {
+    if (group == ModuleGroup::kNorms && options.norms != NormPolicy::kTied) continue;
+    try {
+      TieMap(options.order[static_cast<size_t>(group)], layers);
+    } catch (const Error& error) {
+      ErrorInfo info = error.info();
+      info.field = FlagName(info.field);
+      throw UsageError(std::move(info));
+    }
+  }
+}
+
 }  // namespace
 
 FoldOptions ParseFoldOptions(const PlanFlags& flags, const ModelConfig& config) {
-  FoldOptions options;
+  FoldOptions options = flags.fold;
   ForEachSetting("--order", flags.order, [&](const std::string& name, const std::string& value) {
     ForGroups("--order", name,
               [&](ModuleGroup group) { options.order[static_cast<size_t>(group)].order = value; });
@@ -102,24 +109,22 @@ FoldOptions ParseFoldOptions(const PlanFlags& flags, const ModelConfig& config) 
     order.keep_first = flags.keep_first;
     order.keep_last = flags.keep_last;
   }
-  options.residual = ResidualKindFromName(flags.residual);
   ParseRank(flags.rank, config, &options);
   const bool bare = options.residual == ResidualKind::kNone;
-  const std::string init = !flags.init.empty() ? flags.init : bare ? "stepwise" : "average";
-  options.init =
-      Choose<InitKind>("--init", init, {"stepwise", "average", "lower", "upper", "random"});
-  options.residual_start =
-      Choose<ResidualStart>("--residual-start", flags.residual_start, {"fit", "zero"});
-  options.norms = Choose<NormPolicy>("--norms", flags.norms, {"own", "absorbed", "tied"});
-  options.tie_biases = flags.tie_biases;
-  options.prefix = flags.prefix;
-  options.seed = flags.seed;
+  options.init = flags.init.value_or(bare ? InitKind::kStepwise : InitKind::kAverage);
   return options;
+}
+
+bool IsWholePlan(const std::string& file) {
+  return !file.empty() && Trim(ReadTextFile(file, kMaxPlanBytes)).starts_with('{');
 }
 
 SharingPlan PlanFromFlags(const PlanFlags& flags, const FoldOptions& options,
                           const ModelConfig& config) {
-  if (flags.plan_file.empty()) return MakePlan(config, options);
+  if (flags.plan_file.empty()) {
+    CheckOrders(options, config.layers);
+    return MakePlan(config, options);
+  }
   const std::string text = ReadTextFile(flags.plan_file, kMaxPlanBytes);
   if (!Trim(text).starts_with('{')) {
     FoldOptions custom = options;

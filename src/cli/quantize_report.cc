@@ -127,10 +127,12 @@ void AddErrorGrowth(const Model& model, const Model& written, const QuantizeComm
                     const CommonOptions& common, ThreadPool& pool, Output* out) {
   const auto tokens = EncodeFile(*LoadTokenizer(model.path), options.evaluate);
   const Engine a(model, {}, pool), b(written, {}, pool);
-  const ErrorGrowth growth = MeasureErrorGrowth(a, b, tokens,
-                                                {.context = options.evaluate_context,
-                                                 .max_tokens = options.evaluate_tokens,
-                                                 .quiet = common.quiet});
+  const ErrorGrowth growth =
+      MeasureErrorGrowth(a, b, tokens,
+                         {.context = Positions("--evaluate-context", options.evaluate_context,
+                                               WindowOptions().context, model.config),
+                          .max_tokens = options.evaluate_tokens,
+                          .quiet = common.quiet});
   const std::vector<int> loops = LoopsOf(model.plan);
   out->Add("perplexity_before", growth.perplexity_a);
   out->Add("perplexity", growth.perplexity_b);

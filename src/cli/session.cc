@@ -1,10 +1,9 @@
 #include "cli/session.h"
 
-#include <algorithm>
+#include <cstdio>
 
 #include "base/strings.h"
 #include "base/warn.h"
-#include "kernels/matmul.h"
 #include "rondo/adapter.h"
 #include "rondo/error.h"
 #include "text/unicode/text_source.h"
@@ -15,14 +14,6 @@ Model LoadAdapted(const std::string& path, const CommonOptions& common, ThreadPo
   Model model = LoadModel(path);
   for (const std::string& adapter : common.adapters) MergeAdapter(adapter, &model, pool);
   return model;
-}
-
-void RefuseAdapters(const CommonOptions& common) {
-  if (common.adapters.empty()) return;
-  throw Error({.function = "RefuseAdapters",
-               .problem = "an adapter for a speech model",
-               .expected = "a language model",
-               .field = "--adapter"});
 }
 
 void WarnOfFewTokens(const std::string& text, size_t tokens, int64_t asked, int64_t least) {
@@ -37,37 +28,35 @@ void WarnOfFewTokens(const std::string& text, size_t tokens, int64_t asked, int6
   }
 }
 
-DType ParseStoredType(const char* flag, const std::string& name) {
-  const std::vector<std::string> names = {"f32", "bf16", "f16"};
-  if (std::ranges::find(names, name) != names.end()) return DTypeFromName(name);
-  throw Error({.function = "ParseStoredType",
-               .problem = "unknown type '" + name + "'",
-               .expected = "one of " + Join(names, ", "),
-               .field = flag});
-}
-
-EngineOptions ToEngineOptions(const std::string& type, const std::string& kv) {
-  EngineOptions options{.weights = std::nullopt, .kv = std::nullopt};
-  if (type != "auto") {
-    options.weights = DTypeFromName(type);
-    if (!PackedMatrix::Supports(*options.weights)) {
-      throw Error({.function = "ToEngineOptions",
-                   .problem = "type " + type,
-                   .expected = "auto, f32, bf16 or a quantised type",
-                   .field = "--type"});
-    }
-  }
-  if (kv != "auto") options.kv = KvTypeFromName(kv);
-  return options;
-}
-
 std::vector<int32_t> EncodeFile(const Tokenizer& tokenizer, const std::string& file) {
   // Text is data here: "<|im_start|>" in an article is not a control token.
   return tokenizer.Encode(ReadText(file), {.add_special = true, .parse_special = false});
 }
 
-WindowOptions ToWindows(const TextOptions& text, const CommonOptions& common) {
-  return {.context = text.context,
+int Fitting(const char* flag, const std::optional<int>& given, int usual, int room) {
+  if (given) return *given;
+  if (usual <= room) return usual;
+  std::fprintf(stderr, "rondo: %s: %d, all that the model has room for (%d otherwise)\n", flag,
+               room, usual);
+  return room;
+}
+
+int Positions(const char* flag, const std::optional<int>& given, int usual,
+              const ModelConfig& config) {
+  const int most = config.max_positions;
+  if (most == 0) return given.value_or(usual);
+  if (given.value_or(0) > most) {
+    throw Error({.function = "Positions",
+                 .problem = "value " + std::to_string(*given),
+                 .expected = "at most the model's " + std::to_string(most) + " positions",
+                 .field = flag});
+  }
+  return Fitting(flag, given, usual, most);
+}
+
+WindowOptions ToWindows(const TextOptions& text, const ModelConfig& config,
+                        const CommonOptions& common) {
+  return {.context = Positions("--context", text.context, WindowOptions().context, config),
           .stride = text.stride,
           .max_tokens = text.max_tokens,
           .quiet = common.quiet};

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -17,21 +18,21 @@ namespace rondo::cli {
 
 // The model of a command with its --adapter merged.
 Model LoadAdapted(const std::string& path, const CommonOptions& common, ThreadPool& pool);
-// Throws if --adapter was given; for speech models, which take none.
-void RefuseAdapters(const CommonOptions& common);
 
 // Warns when a calibration will see fewer tokens than were asked for, or than `least`.
 void WarnOfFewTokens(const std::string& text, size_t tokens, int64_t asked, int64_t least);
 
-// A type to store matrices in: f32, bf16 or f16. Throws naming the flag.
-DType ParseStoredType(const char* flag, const std::string& name);
-
 // Token ids of a text file, with the special tokens the tokenizer adds at its start.
 std::vector<int32_t> EncodeFile(const Tokenizer& tokenizer, const std::string& file);
 
-// How --type and --kv pack a model; "auto" leaves a choice open. Throws naming the flag.
-EngineOptions ToEngineOptions(const std::string& type, const std::string& kv);
+// What the user gave, else the usual number, or `room` where that is less, which standard error
+// says.
+int Fitting(const char* flag, const std::optional<int>& given, int usual, int room);
+// The same of the model's positions. Throws where the user gave more.
+int Positions(const char* flag, const std::optional<int>& given, int usual,
+              const ModelConfig& config);
 
-WindowOptions ToWindows(const TextOptions& text, const CommonOptions& common);
+WindowOptions ToWindows(const TextOptions& text, const ModelConfig& config,
+                        const CommonOptions& common);
 
 }  // namespace rondo::cli

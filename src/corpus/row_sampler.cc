@@ -2,8 +2,8 @@
 #include <string>
 #include <utility>
 
-#include "base/choice.h"
 #include "base/hash.h"
+#include "corpus/data_names.h"
 #include "corpus/permutation.h"
 #include "corpus/token_data.h"
 #include "rondo/error.h"
@@ -11,8 +11,6 @@
 namespace rondo {
 namespace {
 
-constexpr std::array<std::string_view, 3> kRowKinds = {"packed", "within-document",
-                                                       "document-start"};
 constexpr int kMaxLength = 1 << 24;
 
 void CheckRange(const char* field, int64_t value, int64_t low, int64_t high) {
@@ -67,9 +65,9 @@ TokenBatch EmptyBatch(int rows, int length) {
 
 }  // namespace
 
-std::string_view Name(RowKind kind) { return ChoiceName(kRowKinds, kind); }
+std::string_view Name(RowKind kind) { return ChoiceName(kind); }
 RowKind RowKindFromName(std::string_view name) {
-  return ChoiceFromName<RowKind>(kRowKinds, name, "RowKindFromName");
+  return ChoiceFromName<RowKind>(name, "RowKindFromName");
 }
 
 RowSampler::RowSampler(std::shared_ptr<const TokenData> data, const SamplerOptions& options)

@@ -3,21 +3,16 @@
 #include <algorithm>
 #include <string>
 
-#include "base/choice.h"
 #include "base/hash.h"
+#include "corpus/data_names.h"
 #include "corpus/shard_set.h"
 #include "rondo/error.h"
 
 namespace rondo {
-namespace {
 
-constexpr std::array<std::string_view, 4> kUnits = {"paragraph", "heading", "line", "file"};
-
-}  // namespace
-
-std::string_view Name(DocumentUnit unit) { return ChoiceName(kUnits, unit); }
+std::string_view Name(DocumentUnit unit) { return ChoiceName(unit); }
 DocumentUnit DocumentUnitFromName(std::string_view name) {
-  return ChoiceFromName<DocumentUnit>(kUnits, name, "DocumentUnitFromName");
+  return ChoiceFromName<DocumentUnit>(name, "DocumentUnitFromName");
 }
 
 TokenDataBuilder::TokenDataBuilder(std::shared_ptr<const ShardSet> shards)

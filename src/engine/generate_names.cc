@@ -1,26 +1,21 @@
-// The names of the choices in rondo/generate.h.
-#include "base/choice.h"
-#include "rondo/generate.h"
+#include "engine/generate_names.h"
 
 namespace rondo {
 namespace {
 
-constexpr std::array<std::string_view, 6> kExitRules = {"never",         "confidence", "entropy",
-                                                        "hidden-change", "gate",       "trace"};
-constexpr std::array<std::string_view, 3> kSkippedKv = {"deferred", "copy-through", "last-loop"};
 constexpr std::array<std::string_view, 5> kStopReasons = {"length", "eos", "stop", "cancelled",
                                                           "error"};
 
 }  // namespace
 
-std::string_view Name(ExitRule rule) { return ChoiceName(kExitRules, rule); }
+std::string_view Name(ExitRule rule) { return ChoiceName(rule); }
 ExitRule ExitRuleFromName(std::string_view name) {
-  return ChoiceFromName<ExitRule>(kExitRules, name, "ExitRuleFromName");
+  return ChoiceFromName<ExitRule>(name, "ExitRuleFromName");
 }
 
-std::string_view Name(SkippedKv policy) { return ChoiceName(kSkippedKv, policy); }
+std::string_view Name(SkippedKv policy) { return ChoiceName(policy); }
 SkippedKv SkippedKvFromName(std::string_view name) {
-  return ChoiceFromName<SkippedKv>(kSkippedKv, name, "SkippedKvFromName");
+  return ChoiceFromName<SkippedKv>(name, "SkippedKvFromName");
 }
 
 std::string_view Name(StopReason reason) { return ChoiceName(kStopReasons, reason); }

@@ -196,7 +196,8 @@ class Intake {
     for (const Slot& slot : slots) known.push_back(slot.name);
     const std::string nearest = NearestName(name, known);
     Fail(name, "tensor that this configuration does not use",
-         nearest.empty() ? "only the model's own tensors" : "did you mean '" + nearest + "'?");
+         "only the model's own tensors" +
+             (nearest.empty() ? "" : "; did you mean '" + nearest + "'?"));
   }
 
   [[noreturn]] void Fail(const std::string& tensor, std::string problem,

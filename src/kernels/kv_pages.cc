@@ -6,14 +6,13 @@
 #include <string>
 
 #include "base/checked.h"
+#include "kernels/kv_names.h"
 #include "kernels/panel.h"
 #include "rondo/error.h"
 #include "tensor/float_convert.h"
 
 namespace rondo {
 namespace {
-
-constexpr std::array<std::string_view, 3> kNames = {"f32", "bf16", "int8"};
 
 uint64_t ElementBytes(KvType type) {
   switch (type) {
@@ -94,17 +93,10 @@ void CopyHead(const KvLayout& layout, const std::byte* from, std::byte* to, int6
 
 }  // namespace
 
-std::string_view Name(KvType type) { return kNames[static_cast<size_t>(type)]; }
+std::string_view Name(KvType type) { return ChoiceName(type); }
 
 KvType KvTypeFromName(std::string_view name) {
-  for (size_t i = 0; i < kNames.size(); ++i) {
-    if (kNames[i] == name) return static_cast<KvType>(i);
-  }
-  throw Error({.function = "KvTypeFromName",
-               .problem = "unknown type '" + std::string(name) + "' of keys and values",
-               .expected = "f32, bf16 or int8",
-               .file = {},
-               .field = {}});
+  return ChoiceFromName<KvType>(name, "KvTypeFromName");
 }
 
 uint64_t KvLayout::values_offset() const {

@@ -5,14 +5,11 @@
 #include <numeric>
 #include <set>
 
-#include "base/strings.h"
+#include "model/residual_names.h"
 #include "rondo/error.h"
 
 namespace rondo {
 namespace {
-
-constexpr std::string_view kResidualNames[] = {"none", "lora",    "lora-diag",
-                                               "dora", "muldiag", "kronecker"};
 
 [[noreturn]] void Fail(const std::string& field, std::string problem, std::string expected) {
   throw Error({.function = "SharingPlan::Validate",
@@ -75,16 +72,10 @@ int64_t DivisorNearRoot(int64_t n) {
 
 }  // namespace
 
-std::string_view Name(ResidualKind kind) { return kResidualNames[static_cast<int>(kind)]; }
+std::string_view Name(ResidualKind kind) { return ChoiceName(kind); }
 
 ResidualKind ResidualKindFromName(std::string_view name) {
-  for (size_t i = 0; i < std::size(kResidualNames); ++i) {
-    if (kResidualNames[i] == name) return static_cast<ResidualKind>(i);
-  }
-  const std::vector<std::string> names(std::begin(kResidualNames), std::end(kResidualNames));
-  throw Error({.function = "ResidualKindFromName",
-               .problem = "unknown residual '" + std::string(name) + "'",
-               .expected = UnknownNameHint(name, names)});
+  return ChoiceFromName<ResidualKind>(name, "ResidualKindFromName");
 }
 
 int ModulePlan::BlockCount() const {

@@ -3,18 +3,16 @@
 #include <algorithm>
 #include <utility>
 
-#include "base/choice.h"
 #include "rondo/error.h"
 #include "speech/attention_search.h"
 #include "speech/encoder.h"
 #include "speech/heads.h"
+#include "speech/speech_names.h"
 #include "speech/transducer_search.h"
 
 namespace rondo {
 namespace {
 
-constexpr std::array<std::string_view, 5> kSearchNames = {"auto", "ctc", "transducer", "attention",
-                                                          "joint"};
 constexpr double kFrameSeconds = 0.01;
 
 [[noreturn]] void Fail(std::string problem, std::string expected) {
@@ -27,10 +25,10 @@ constexpr double kFrameSeconds = 0.01;
 
 }  // namespace
 
-std::string_view Name(SearchKind kind) { return ChoiceName(kSearchNames, kind); }
+std::string_view Name(SearchKind kind) { return ChoiceName(kind); }
 
 SearchKind SearchKindFromName(std::string_view name) {
-  return ChoiceFromName<SearchKind>(kSearchNames, name, "SearchKindFromName");
+  return ChoiceFromName<SearchKind>(name, "SearchKindFromName");
 }
 
 struct Recognizer::Impl {

@@ -3,26 +3,21 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
-#include "base/choice.h"
 #include "base/json.h"
 #include "base/with_file.h"
 #include "rondo/error.h"
+#include "speech/speech_names.h"
 
 namespace rondo {
 namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr std::array<std::string_view, 4> kActivations = {"silu", "gelu", "gelu_tanh", "relu"};
-constexpr std::array<std::string_view, 3> kPositions = {"rope", "learned", "sinusoidal"};
-constexpr std::array<std::string_view, 2> kFeatures = {"kaldi", "whisper"};
-constexpr std::array<std::string_view, 3> kUnits = {"characters", "sentencepiece", "tokenizer"};
-
-template <typename T, size_t kCount>
-T Choose(JsonObject& object, const char* key, const std::array<std::string_view, kCount>& names) {
+template <typename T>
+T Choose(JsonObject& object, const char* key) {
   const std::string name = object.String(key);
   try {
-    return ChoiceFromName<T>(names, name, "ParseSpeechConfig");
+    return ChoiceFromName<T>(name, "ParseSpeechConfig");
   } catch (const Error& error) {
     object.Fail(key, "unknown name '" + name + "'", error.info().expected);
   }
@@ -33,9 +28,9 @@ Json TransformerToJson(const ModelConfig& c) {
                {"d_model", c.d_model},
                {"d_ff", c.d_ff},
                {"heads", c.heads},
-               {"activation", ChoiceName(kActivations, c.activation)},
+               {"activation", ChoiceName(c.activation)},
                {"gated_ffn", c.gated_ffn},
-               {"positions", ChoiceName(kPositions, c.positions)},
+               {"positions", ChoiceName(c.positions)},
                {"max_positions", c.max_positions},
                {"norm_eps", c.norm_eps}};
   if (c.conv_kernel > 0) json["conv_kernel"] = c.conv_kernel;
@@ -57,9 +52,9 @@ ModelConfig TransformerFromJson(JsonObject object, bool decoder) {
                 "a divisor of d_model (" + std::to_string(d_model) + ")");
   }
   ModelConfig c = EncoderConfig(object.Int("layers"), d_model, object.Int("d_ff"), heads);
-  c.activation = Choose<Activation>(object, "activation", kActivations);
+  c.activation = Choose<Activation>(object, "activation");
   c.gated_ffn = object.Bool("gated_ffn");
-  c.positions = Choose<PositionKind>(object, "positions", kPositions);
+  c.positions = Choose<PositionKind>(object, "positions");
   c.max_positions = object.Int("max_positions");
   c.norm_eps = static_cast<float>(object.Number("norm_eps"));
   c.conv_kernel = object.Int("conv_kernel", 0);
@@ -81,7 +76,7 @@ ModelConfig TransformerFromJson(JsonObject object, bool decoder) {
 }
 
 Json FrontToJson(const FrontEnd& front) {
-  return {{"features", ChoiceName(kFeatures, front.features)},
+  return {{"features", ChoiceName(front.features)},
           {"sample_rate", front.sample_rate},
           {"mel_bins", front.mel_bins},
           {"normalize", front.normalize},
@@ -90,7 +85,7 @@ Json FrontToJson(const FrontEnd& front) {
 
 FrontEnd FrontFromJson(JsonObject object) {
   FrontEnd front;
-  front.features = Choose<FeatureKind>(object, "features", kFeatures);
+  front.features = Choose<FeatureKind>(object, "features");
   front.sample_rate = object.Int("sample_rate");
   front.mel_bins = object.Int("mel_bins");
   front.normalize = object.Bool("normalize");
@@ -100,15 +95,14 @@ FrontEnd FrontFromJson(JsonObject object) {
 }
 
 Json UnitsToJson(const UnitConfig& units) {
-  Json json = {
-      {"kind", ChoiceName(kUnits, units.kind)}, {"count", units.count}, {"lower", units.lower}};
+  Json json = {{"kind", ChoiceName(units.kind)}, {"count", units.count}, {"lower", units.lower}};
   if (units.kind == UnitKind::kCharacters) json["list"] = units.list;
   return json;
 }
 
 UnitConfig UnitsFromJson(JsonObject object) {
   UnitConfig units;
-  units.kind = Choose<UnitKind>(object, "kind", kUnits);
+  units.kind = Choose<UnitKind>(object, "kind");
   units.count = object.Int("count");
   units.lower = object.Bool("lower");
   if (units.kind == UnitKind::kCharacters) units.list = object.Strings("list");

@@ -65,9 +65,9 @@ TEST(PlanFlags, ARankOfAGroupIsThatOfTheLinearsAModelHas) {
 TEST(PlanFlags, InitFollowsTheResidualUnlessGiven) {
   PlanFlags flags;
   EXPECT_EQ(ParseFoldOptions(flags, Config()).init, InitKind::kAverage);
-  flags.residual = "none";
+  flags.fold.residual = ResidualKind::kNone;
   EXPECT_EQ(ParseFoldOptions(flags, Config()).init, InitKind::kStepwise);
-  flags.init = "upper";
+  flags.init = InitKind::kUpper;
   EXPECT_EQ(ParseFoldOptions(flags, Config()).init, InitKind::kUpper);
 }
 
@@ -84,9 +84,6 @@ TEST(PlanFlags, APlanFileMayBeTieMapsThatTakeTheOtherFlags) {
 
 TEST(PlanFlags, ErrorsNameTheFlagAndSuggest) {
   PlanFlags flags;
-  flags.norms = "onw";
-  EXPECT_THAT(ErrorOf(flags), AllOf(HasSubstr("--norms"), HasSubstr("'onw'"), HasSubstr("'own'")));
-  flags = {};
   flags.loops = "two";
   EXPECT_THAT(ErrorOf(flags), AllOf(HasSubstr("--loops"), HasSubstr("'two'")));
   flags = {};
@@ -98,9 +95,6 @@ TEST(PlanFlags, ErrorsNameTheFlagAndSuggest) {
   flags = {};
   flags.order = "atention=cycle";
   EXPECT_THAT(ErrorOf(flags), AllOf(HasSubstr("--order"), HasSubstr("'attention'")));
-  flags = {};
-  flags.residual = "lroa";
-  EXPECT_THAT(ErrorOf(flags), HasSubstr("'lora'"));
 }
 
 }  // namespace

@@ -185,21 +185,26 @@ def test_an_exported_fold_writes_the_same_text_in_transformers(rondo, stories, t
     assert hf_greedy(tmp_path / "hf", 40).strip() == ours.strip()
 
 
-@pytest.mark.parametrize("arguments,words", [
-    (["inspect", "no-such-model"], ["no-such-model"]),
-    (["fold", "{model}", "--out", "{out}", "--order", "cylce"], ["cylce", "cycle"]),
-    (["fold", "{model}", "--out", "{out}", "--loops", "99"], ["99"]),
-    (["fold", "{model}", "--out", "{out}", "--rank", "-3"], ["--rank", "-3"]),
-    (["fold", "{model}", "--out", "{out}", "--store", "q4_0"], ["--store", "q4_0"]),
-    (["eval", "{model}", "--text", "no-such-text"], ["no-such-text"]),
-    (["eval", "{model}", "--text", "{text}", "--context", "100000"], ["context", "100000"]),
-    (["generate", "{model}", "--prompt", "x", "--top-p", "-1"], ["top_p", "-1"]),
-    (["export", "{model}", "--format", "onnx", "--out", "{out}"], ["--format", "onnx"]),
+FAILURE, USAGE = 1, 2
+
+
+@pytest.mark.parametrize("arguments,code,words", [
+    (["inspect", "no-such-model"], FAILURE, ["no-such-model"]),
+    (["fold", "{model}", "--out", "{out}", "--order", "cylce"], USAGE, ["--order", "cylce", "'cycle'"]),
+    (["fold", "{model}", "--out", "{out}", "--loops", "99"], USAGE, ["--loops", "99"]),
+    (["fold", "{model}", "--out", "{out}", "--rank", "-3"], USAGE, ["--rank", "-3"]),
+    (["fold", "{model}", "--out", "{out}", "--store", "q4_0"], USAGE, ["--store", "q4_0"]),
+    (["eval", "{model}", "--text", "no-such-text"], FAILURE, ["no-such-text"]),
+    (["eval", "{model}", "--text", "{text}", "--context", "100000"], FAILURE, ["context", "100000"]),
+    (["generate", "{model}", "--prompt", "x", "--temperature", "1", "--top-p", "-1"], FAILURE, ["top_p", "-1"]),
+    (["export", "{model}", "--format", "onnx", "--out", "{out}"], USAGE, ["--format", "onnx"]),
+    (["fold", "{model}", "--ordr", "cycle"], USAGE, ["'--ordr'", "'--order'"]),
+    (["inspct", "{model}"], USAGE, ["'inspct'", "'inspect'"]),
 ])
-def test_a_wrong_command_says_what_was_wrong(rondo, stories, story_text, tmp_path, arguments, words):
+def test_a_wrong_command_says_what_was_wrong(rondo, stories, story_text, tmp_path, arguments, code, words):
     places = {"model": stories, "text": story_text, "out": tmp_path / "out"}
     result = rondo.run(*[a.format(**places) for a in arguments], check=False)
-    assert result.returncode == 1
+    assert result.returncode == code
     for word in words:
         assert word in result.stderr
     assert not (tmp_path / "out").exists()

@@ -139,4 +139,4 @@ def test_quantised_models_are_directories_too(rondo, trained, tmp_path):
                "--search", "attention", "--hypotheses", file)
     assert any(line.split("\t")[2] for line in file.read_text().splitlines())
     failed = rondo.run("quantize", model, "--type", "q4_0", "--calibrate", manifest, "--out", tmp_path / "q4", check=False)
-    assert failed.returncode == 1 and "--calibrate" in failed.stderr
+    assert failed.returncode == 2 and "--calibrate" in failed.stderr

@@ -304,7 +304,7 @@ TEST_F(Training, RefusesAtOnceWhatWouldFailInTheEnd) {
   };
   EXPECT_THAT(message({"run.keep=0"}), HasSubstr("run.keep"));
   EXPECT_THAT(message({"run.store=\"fp16\""}), HasSubstr("run.store"));
-  EXPECT_THAT(message({"run.store=\"q8_0\""}), HasSubstr("f32, bf16 or f16"));
+  EXPECT_THAT(message({"run.store=\"q8_0\""}), HasSubstr("f32, bf16, f16"));
   EXPECT_THAT(message({"stages=[{steps=2}, {steps=2, parameters=[\"residul.*\"]}]"}),
               HasSubstr("stages.1.parameters: pattern 'residul.*' matches no parameter"));
   EXPECT_THAT(message({"data.files=[\"nothing.txt\"]"}), HasSubstr("nothing.txt"));

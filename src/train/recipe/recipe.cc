@@ -3,38 +3,34 @@
 #include <toml++/toml.h>
 
 #include <algorithm>
-#include <limits>
+#include <functional>
+#include <map>
 #include <set>
 #include <sstream>
 #include <type_traits>
 #include <utility>
 
 #include "base/file.h"
+#include "base/options.h"
 #include "base/strings.h"
-#include "rondo/error.h"
-#include "train/recipe/recipe_visit.h"
+#include "train/recipe/recipe_sections.h"
 
 namespace rondo {
 namespace {
-
-template <typename T>
-inline constexpr bool kIsList = false;
-template <typename T>
-inline constexpr bool kIsList<std::vector<T>> = true;
-
-template <typename T>
-const char* TypeName() {
-  if constexpr (std::is_same_v<T, bool>) return "true or false";
-  if constexpr (std::is_integral_v<T>) return "an integer";
-  if constexpr (std::is_floating_point_v<T>) return "a number";
-  if constexpr (std::is_same_v<T, std::string>) return "a string";
-  return "a list";
-}
 
 std::string Excerpt(const toml::node& node) {
   std::ostringstream out;
   node.visit([&](const auto& value) { out << value; });
   return out.str().substr(0, 80);
+}
+
+[[noreturn]] void FailAt(const std::string& file, const std::string& section,
+                         const std::string& key, std::string problem, std::string expected) {
+  throw Error({.function = "ReadRecipe",
+               .problem = std::move(problem),
+               .expected = std::move(expected),
+               .file = file,
+               .field = section.empty() ? key : section + "." + key});
 }
 
 // Reads the keys of one table into options and remembers which there are.
@@ -44,46 +40,44 @@ class Reader {
       : table_(table), section_(std::move(section)), file_(std::move(file)) {}
 
   template <typename T>
-  void operator()(const char* key, T& value, const char*) {
-    known_.emplace_back(key);
-    if (const toml::node* node = table_.get(key)) Assign(key, *node, value);
+  void operator()(const Field& field, T& value) {
+    known_.emplace_back(field.name);
+    const toml::node* node = table_.get(field.name);
+    if (node == nullptr) return;
+    const std::string key(field.name);
+    Assign(field, *node, value);
+    if (const auto fault = FaultOf(field, value)) Fail(key, fault->problem, fault->expected);
+    given_.push_back(key);
   }
 
   void Know(const char* key) { known_.emplace_back(key); }
+  // The keys that the table has.
+  const std::vector<std::string>& given() const { return given_; }
 
   void RefuseUnknownKeys() const {
     for (const auto& [key, node] : table_) {
       const std::string name(key.str());
       if (std::ranges::find(known_, name) != known_.end()) continue;
-      throw Error({.function = "ReadRecipe",
-                   .problem = "unknown key '" + name + "'",
-                   .expected = UnknownNameHint(name, known_),
-                   .file = file_,
-                   .field = Field(name)});
+      Fail(name, "unknown key '" + name + "'", UnknownNameHint(name, known_));
     }
   }
 
  private:
-  std::string Field(const std::string& key) const {
-    return section_.empty() ? key : section_ + "." + key;
-  }
-
-  [[noreturn]] void Fail(const std::string& key, const toml::node& node,
-                         const char* expected) const {
-    throw Error({.function = "ReadRecipe",
-                 .problem = "value " + Excerpt(node),
-                 .expected = expected,
-                 .file = file_,
-                 .field = Field(key)});
+  [[noreturn]] void Fail(const std::string& key, std::string problem, std::string expected) const {
+    FailAt(file_, section_, key, std::move(problem), std::move(expected));
   }
 
   template <typename T>
-  void Assign(const std::string& key, const toml::node& node, T& value) const {
+  void Assign(const Field& field, const toml::node& node, T& value) const {
+    const std::string key(field.name);
+    const auto refuse = [&](const std::string& expected) {
+      Fail(key, "value " + Excerpt(node), expected);
+    };
     if constexpr (kIsList<T>) {
       const toml::array* list = node.as_array();
-      if (list == nullptr) Fail(key, node, "a list");
+      if (list == nullptr) refuse("a list");
       value.clear();
-      for (const toml::node& item : *list) Assign(key, item, value.emplace_back());
+      for (const toml::node& item : *list) Assign(field, item, value.emplace_back());
     } else if constexpr (std::is_floating_point_v<T>) {
       // An integer is a number too.
       if (node.is_integer()) {
@@ -91,45 +85,130 @@ class Reader {
       } else if (node.is_floating_point()) {
         value = static_cast<T>(node.as_floating_point()->get());
       } else {
-        Fail(key, node, TypeName<T>());
+        refuse(TypeText<T>());
       }
-      if (!(value >= -1e18 && value <= 1e18)) Fail(key, node, "a finite number");
-    } else if constexpr (std::is_same_v<T, bool> || std::is_same_v<T, std::string>) {
-      const auto found = node.value_exact<T>();
-      if (!found) Fail(key, node, TypeName<T>());
+      if (!(value >= -1e18 && value <= 1e18)) refuse("a finite number");
+    } else if constexpr (std::is_same_v<T, bool>) {
+      const auto found = node.value_exact<bool>();
+      if (!found) refuse(TypeText<T>());
       value = *found;
-    } else {
+    } else if constexpr (std::is_integral_v<T>) {
       const auto found = node.value_exact<int64_t>();
-      if (!found || !std::in_range<T>(*found)) Fail(key, node, TypeName<T>());
+      if (!found || !std::in_range<T>(*found)) refuse(TypeText<T>());
       value = static_cast<T>(*found);
+    } else {
+      const auto found = node.value_exact<std::string>();
+      if (!found) refuse(TypeText<T>());
+      if (const auto fault = rondo::Assign(field, *found, value)) {
+        Fail(key, fault->problem, fault->expected);
+      }
     }
   }
 
   const toml::table& table_;
   std::string section_, file_;
-  std::vector<std::string> known_;
+  std::vector<std::string> known_, given_;
 };
 
-template <typename Section>
-void ReadSection(const toml::table& root, const char* name, const std::string& file,
-                 Section& section) {
-  const toml::node* node = root.get(name);
-  if (node == nullptr) return;
-  if (!node->is_table()) {
-    throw Error({.function = "ReadRecipe",
-                 .problem = "value " + Excerpt(*node),
-                 .expected = "a table",
-                 .file = file,
-                 .field = name});
+// The keys that a recipe gives, by section: "", "data", "train", "stages.0".
+using GivenKeys = std::map<std::string, std::vector<std::string>>;
+
+// Refuses keys that were given and do nothing.
+class IdleCheck {
+ public:
+  IdleCheck(const std::vector<std::string>& given, std::string section, std::string file)
+      : given_(given), section_(std::move(section)), file_(std::move(file)) {}
+  template <typename T>
+  void operator()(const Field& field, T&) const {
+    const std::string key(field.name);
+    if (field.when.holds || std::ranges::find(given_, key) == given_.end()) return;
+    const Fault fault = DoesNothing(field);
+    FailAt(file_, section_, key, fault.problem, fault.expected);
   }
-  Reader reader(*node->as_table(), name, file);
-  Visit(section, reader);
-  reader.RefuseUnknownKeys();
+
+ private:
+  const std::vector<std::string>& given_;
+  std::string section_, file_;
+};
+
+// Collects the names of fields that count.
+struct Counting {
+  std::set<std::string, std::less<>> names;
+  template <typename T>
+  void operator()(const Field& field, T&) {
+    if (field.when.holds) names.emplace(field.name);
+  }
+};
+
+// A key of [train] may do nothing in some stages, but not in all.
+void RefuseIdleDefaults(Recipe& recipe, const std::vector<std::string>& given) {
+  const RecipeKind kind = KindOf(recipe);
+  Counting counting;
+  for (size_t i = 0; i < recipe.stages.size(); ++i) {
+    Visit(recipe.stages[i], kind, IsTied(recipe, i), counting);
+  }
+  std::vector<std::string> idle;
+  for (const std::string& key : given) {
+    if (!counting.names.contains(key)) idle.push_back(key);
+  }
+  IdleCheck check(idle, "train", recipe.file);
+  Visit(recipe.stages.front(), kind, IsTied(recipe, 0), check);
 }
 
-std::vector<StageOptions> ReadStages(const toml::table& root, const std::string& file) {
-  StageOptions defaults;
-  ReadSection(root, "train", file, defaults);
+void RefuseIdleKeys(Recipe& recipe, const GivenKeys& given) {
+  VisitSections(recipe, [&](const std::string& section, const auto& visit) {
+    const auto found = given.find(section);
+    if (found == given.end()) return;
+    IdleCheck check(found->second, section, recipe.file);
+    visit(check);
+  });
+  const auto train = given.find("train");
+  if (train != given.end()) RefuseIdleDefaults(recipe, train->second);
+}
+
+// Gives fields that do not count the values of `standard`, so that nothing follows from them.
+class Clearing {
+ public:
+  explicit Clearing(StageOptions standard) : standard_(std::move(standard)) {}
+  void Clear(StageOptions& o, const RecipeKind& kind, bool tied) {
+    Counting counting;
+    Visit(o, kind, tied, counting);
+    StageOptions kept = std::exchange(o, standard_);
+    kept.name.swap(o.name);
+    fields_.clear();
+    const auto remember = [&]<typename T>(const Field& field, T& value) {
+      if (counting.names.contains(field.name)) fields_[std::string(field.name)] = &value;
+    };
+    Visit(kept, kind, tied, remember);
+    const auto restore = [&]<typename T>(const Field& field, T& value) {
+      const auto found = fields_.find(std::string(field.name));
+      if (found != fields_.end()) value = *static_cast<T*>(found->second);
+    };
+    Visit(o, kind, tied, restore);
+  }
+
+ private:
+  StageOptions standard_;
+  std::map<std::string, void*> fields_;
+};
+
+template <typename F>
+void ReadTable(const toml::table& root, const std::string& name, const std::string& file,
+               GivenKeys& given, const F& visit) {
+  const toml::node* node = root.get(name);
+  if (node == nullptr) return;
+  if (!node->is_table()) FailAt(file, "", name, "value " + Excerpt(*node), "a table");
+  Reader reader(*node->as_table(), name, file);
+  visit(reader);
+  reader.RefuseUnknownKeys();
+  given[name] = reader.given();
+}
+
+// `defaults` are what [train] does not say.
+std::vector<StageOptions> ReadStages(const toml::table& root, const std::string& file,
+                                     StageOptions defaults, const RecipeKind& kind,
+                                     GivenKeys& given) {
+  ReadTable(root, "train", file, given, [&](auto& v) { Visit(defaults, kind, false, v); });
   const toml::node* node = root.get("stages");
   if (node == nullptr) {
     defaults.name = "train";
@@ -142,18 +221,16 @@ std::vector<StageOptions> ReadStages(const toml::table& root, const std::string&
     if (table == nullptr) break;
     StageOptions stage = defaults;
     stage.name = "stage " + std::to_string(i);
-    Reader reader(*table, "stages." + std::to_string(i), file);
-    reader("name", stage.name, "");
-    Visit(stage, reader);
+    const std::string section = "stages." + std::to_string(i);
+    Reader reader(*table, section, file);
+    reader({.name = "name"}, stage.name);
+    Visit(stage, kind, false, reader);
     reader.RefuseUnknownKeys();
+    given[section] = reader.given();
     stages.push_back(stage);
   }
   if (list == nullptr || stages.size() != list->size() || stages.empty()) {
-    throw Error({.function = "ReadRecipe",
-                 .problem = "not a list of tables",
-                 .expected = "[[stages]], one for each stage",
-                 .file = file,
-                 .field = "stages"});
+    FailAt(file, "", "stages", "not a list of tables", "[[stages]], one for each stage");
   }
   return stages;
 }
@@ -172,10 +249,10 @@ toml::table ParseToml(const std::string& text, const std::string& file) {
 }
 
 [[noreturn]] void FailSetting(const std::string& setting, const char* expected) {
-  throw Error({.function = "ReadRecipe",
-               .problem = "setting '" + setting + "'",
-               .expected = expected,
-               .field = "--set"});
+  throw UsageError({.function = "ReadRecipe",
+                    .problem = "setting '" + setting + "'",
+                    .expected = expected,
+                    .field = "--set"});
 }
 
 // The value of "value" as TOML has it, or as the string it is.
@@ -216,68 +293,34 @@ void ApplySetting(toml::table& root, const std::string& setting) {
   table->insert_or_assign(path.back(), std::move(*holder.get("v")));
 }
 
-// Writes options as TOML, one line a key.
-class Writer {
- public:
-  template <typename T>
-  void operator()(const char* key, const T& value, const char*) {
-    out_ << key << " = ";
-    Write(value);
-    out_ << "\n";
+Recipe Parse(const toml::table& root, const std::string& file, bool refuse_idle) {
+  Recipe recipe;
+  recipe.file = file;
+  const RecipeKind any;
+  GivenKeys given;
+  Reader reader(root, "", file);
+  VisitRoot(recipe, any, reader);
+  for (const char* section : {"init", "tying", "speech", "data", "valid", "run", "train", "stages"})
+    reader.Know(section);
+  reader.RefuseUnknownKeys();
+  given[""] = reader.given();
+  if (root.contains("init")) recipe.init.emplace();
+  if (root.contains("tying")) recipe.tying.emplace();
+  if (root.contains("speech")) recipe.speech.emplace();
+  StageOptions defaults;
+  // A speech model learns from texts first; a language model that lacks its teacher is an error.
+  if (recipe.speech && recipe.teacher.empty()) defaults.kd = 0;
+  VisitTables(recipe, any, [&](const std::string& name, const auto& visit) {
+    ReadTable(root, name, file, given, visit);
+  });
+  recipe.stages = ReadStages(root, file, defaults, any, given);
+  if (refuse_idle) RefuseIdleKeys(recipe, given);
+  const RecipeKind kind = KindOf(recipe);
+  Clearing clearing(defaults);
+  for (size_t i = 0; i < recipe.stages.size(); ++i) {
+    clearing.Clear(recipe.stages[i], kind, IsTied(recipe, i));
   }
-  void Header(const std::string& header) { out_ << "\n" << header << "\n"; }
-  std::string Text() const { return out_.str(); }
-
- private:
-  void Write(bool value) { out_ << (value ? "true" : "false"); }
-  void Write(const std::string& value) { out_ << toml::value<std::string>(value); }
-  template <typename T>
-  void Write(const std::vector<T>& values) {
-    out_ << "[";
-    for (size_t i = 0; i < values.size(); ++i) {
-      if (i > 0) out_ << ", ";
-      Write(values[i]);
-    }
-    out_ << "]";
-  }
-  void Write(double value) {
-    const std::string text = ShortestNumber(value);
-    const bool integer = text.find_first_not_of("-0123456789") == text.npos;
-    out_ << text << (integer ? ".0" : "");
-  }
-  template <typename T>
-  requires std::is_integral_v<T>
-  void Write(T value) { out_ << value; }
-
-  std::ostringstream out_;
-};
-
-// Lists options with defaults and meanings.
-class Helper {
- public:
-  template <typename T>
-  void operator()(const char* key, const T& value, const char* meaning) {
-    Writer writer;
-    writer(key, value, "");
-    std::string line = writer.Text();
-    line.pop_back();
-    out_ << line << std::string(line.size() < 32 ? 32 - line.size() : 1, ' ') << "# " << meaning
-         << "\n";
-  }
-  void Header(const std::string& header) { out_ << "\n" << header << "\n"; }
-  std::string Text() const { return out_.str(); }
-
- private:
-  std::ostringstream out_;
-};
-
-template <typename Visitor>
-void VisitRoot(Recipe& recipe, Visitor& v) {
-  v("model", recipe.model, "the model to train: a directory, usually folded");
-  v("teacher", recipe.teacher, "the model to learn from; empty: none");
-  v("teacher_cache", recipe.teacher_cache,
-    "folder of the teacher's most probable tokens, for rows seen again; empty: it always runs");
-  v("teacher_top_k", recipe.teacher_top_k, "so many of a position, with teacher_cache");
+  return recipe;
 }
 
 }  // namespace
@@ -286,81 +329,16 @@ Recipe ParseRecipe(const std::string& text, const std::string& file,
                    std::span<const std::string> settings) {
   toml::table root = ParseToml(text, file);
   for (const std::string& setting : settings) ApplySetting(root, setting);
-  Recipe recipe;
-  recipe.file = file;
-  Reader reader(root, "", file);
-  VisitRoot(recipe, reader);
-  for (const char* section : {"init", "tying", "speech", "data", "valid", "run", "train", "stages"})
-    reader.Know(section);
-  reader.RefuseUnknownKeys();
-  if (root.contains("init")) ReadSection(root, "init", file, recipe.init.emplace());
-  if (root.contains("tying")) ReadSection(root, "tying", file, recipe.tying.emplace());
-  if (root.contains("speech")) ReadSection(root, "speech", file, recipe.speech.emplace());
-  ReadSection(root, "data", file, recipe.data);
-  ReadSection(root, "valid", file, recipe.valid);
-  ReadSection(root, "run", file, recipe.run);
-  recipe.stages = ReadStages(root, file);
-  return recipe;
+  return Parse(root, file, true);
+}
+
+Recipe ParseResolved(const std::string& text, const std::string& file) {
+  return Parse(ParseToml(text, file), file, false);
 }
 
 Recipe ReadRecipe(const std::string& path, std::span<const std::string> settings) {
   constexpr uint64_t kMaxBytes = 1 << 20;
   return ParseRecipe(ReadTextFile(path, kMaxBytes), path, settings);
-}
-
-std::string RecipeToToml(const Recipe& recipe) {
-  Recipe copy = recipe;
-  Writer writer;
-  VisitRoot(copy, writer);
-  if (copy.init) {
-    writer.Header("[init]");
-    Visit(*copy.init, writer);
-  }
-  if (copy.tying) {
-    writer.Header("[tying]");
-    Visit(*copy.tying, writer);
-  }
-  if (copy.speech) {
-    writer.Header("[speech]");
-    Visit(*copy.speech, writer);
-  }
-  writer.Header("[data]");
-  Visit(copy.data, writer);
-  writer.Header("[valid]");
-  Visit(copy.valid, writer);
-  writer.Header("[run]");
-  Visit(copy.run, writer);
-  for (StageOptions& stage : copy.stages) {
-    writer.Header("[[stages]]");
-    writer("name", stage.name, "");
-    Visit(stage, writer);
-  }
-  return writer.Text();
-}
-
-std::string RecipeHelp() {
-  Recipe recipe;
-  InitSection init;
-  TyingSection tying;
-  SpeechSection speech;
-  StageOptions stage;
-  Helper helper;
-  VisitRoot(recipe, helper);
-  helper.Header("[init]    # instead of model: random weights");
-  Visit(init, helper);
-  helper.Header("[tying]    # layers that tie themselves while training");
-  Visit(tying, helper);
-  helper.Header("[speech]    # instead of [init], [data] and [valid].text: docs/speech.md");
-  Visit(speech, helper);
-  helper.Header("[data]");
-  Visit(recipe.data, helper);
-  helper.Header("[valid]");
-  Visit(recipe.valid, helper);
-  helper.Header("[run]");
-  Visit(recipe.run, helper);
-  helper.Header("[train]    # defaults of all [[stages]], which also have a name");
-  Visit(stage, helper);
-  return helper.Text();
 }
 
 }  // namespace rondo

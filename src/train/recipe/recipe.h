@@ -3,7 +3,9 @@
 //   Recipe recipe = ReadRecipe("recipe.toml", {"train.lr=3e-4", "stages.0.minutes=10"});
 //   std::string text = RecipeToToml(recipe);      // everything resolved
 //
-// Keys that no option has are errors that suggest the nearest. docs/training.md describes all.
+// Errors are keys that no option has (the nearest is suggested), values out of range, and keys that
+// do nothing in this recipe: each field says when it counts (recipe_visit.h). docs/training.md
+// describes all.
 #pragma once
 
 #include <cstdint>
@@ -12,6 +14,8 @@
 #include <string>
 #include <vector>
 
+#include "rondo/tensor.h"
+#include "train/recipe/choices.h"
 #include "train/recipe/speech_section.h"
 
 namespace rondo {
@@ -37,11 +41,11 @@ struct InitSection {
 
 struct DataSection {
   std::vector<std::string> files;
-  std::string unit = "paragraph";
+  DocumentUnit unit = DocumentUnit::kParagraph;
   std::string field = "text";
   std::string cache = "models/corpora";
   int length = 256;
-  std::string rows = "packed";
+  RowKind rows = RowKind::kPacked;
   bool documents_apart = false;
   double held_out = 0;
 };
@@ -65,13 +69,13 @@ struct RunSection {
   double checkpoint_minutes = 10;
   int64_t checkpoint_steps = 0;
   int keep = 2;
-  std::string store = "f32";
+  DType store = DType::kF32;
 };
 
 // One stage of training. [train] gives the defaults of all [[stages]].
 struct StageOptions {
   std::string name;
-  std::string kind = "distill";
+  StageKind kind = StageKind::kDistill;
 
   // The first limit that is not 0 bounds the stage, and the schedule follows it.
   int64_t steps = 0;
@@ -83,7 +87,7 @@ struct StageOptions {
   std::vector<std::string> parameters;  // pattern, or pattern:factor on the learning rate
   bool balance = true;
   double lr = 3e-4;
-  std::string schedule = "cosine";
+  LrSchedule schedule = LrSchedule::kCosine;
   double warmup = 0.02;
   double decay = 0.2;
   double final_lr = 0.1;
@@ -97,12 +101,12 @@ struct StageOptions {
 
   double ce = 0.5;
   double kd = 0.5;
-  std::string divergence = "forward-kl";
+  KdKind divergence = KdKind::kForwardKl;
   double temperature = 1;
   double js_lambda = 0.5;
   double hidden = 0;
   std::vector<int> hidden_depths;
-  std::string exits = "none";
+  ExitLoss exits = {};
   double exit_weight = 0.1;
   double exit_kd = 0;
   double gate = 0;
@@ -112,29 +116,29 @@ struct StageOptions {
 
   std::vector<double> widths;  // shares of the feed-forward's width
 
-  std::string fade = "none";
-  std::string fade_by = "scale";
+  FadeKind fade = FadeKind::kNone;
+  FadeBy fade_by = {};
   double fade_until = 0.8;
   double fade_power = 1;
   double fade_window = 1;
   bool fade_backward = false;
 
-  std::string checkpoint = "none";
-  std::string compute = "f32";
+  Recompute checkpoint = {};
+  ComputeType compute = {};
 };
 
 // Layers that tie themselves while training.
 struct TyingSection {
-  std::string mode = "rl";
+  TyingMode mode = TyingMode::kRl;
   std::string stage;
-  std::string unit = "layer";
-  std::string norms = "tied";
-  std::string start = "frozen";
-  std::string untie = "copy";
-  std::string gradients = "owner";
-  std::string residual = "none";
+  TieUnits unit = TieUnits::kLayer;
+  TieNorms norms = TieNorms::kTied;
+  TieStart start = TieStart::kFrozen;
+  Untie untie = Untie::kCopy;
+  TieGradients gradients = TieGradients::kOwner;
+  ResidualKind residual = ResidualKind::kNone;
   int rank = 16;
-  std::string residual_start = "fit";
+  ResidualStart residual_start = ResidualStart::kFit;
 
   int interval = 4;
   double until = 1;
@@ -142,7 +146,7 @@ struct TyingSection {
   double budget = 0;
   double budget_from = 0;
   double budget_by = 0.5;
-  std::string reward = "perplexity";
+  TieReward reward = TieReward::kPerplexity;
   double reward_clip = 10;
   double size_weight = 0;
   double undo = 0;
@@ -159,7 +163,7 @@ struct TyingSection {
   int replay_batch = 32;
   int target_every = 0;
 
-  std::string policy = "first";
+  TiePolicy policy = TiePolicy::kFirst;
   double policy_at = 0;
   int keep = 0;
   std::string plan;
@@ -186,8 +190,13 @@ struct Recipe {
 Recipe ReadRecipe(const std::string& path, std::span<const std::string> settings);
 Recipe ParseRecipe(const std::string& text, const std::string& file,
                    std::span<const std::string> settings);
+// From what RecipeToToml wrote, also that of older versions, which wrote keys that do nothing too.
+Recipe ParseResolved(const std::string& text, const std::string& file);
+// Every key that counts.
 std::string RecipeToToml(const Recipe& recipe);
-// Every key with its default and meaning.
+// Every key with its default, its meaning and when it counts.
 std::string RecipeHelp();
+// Either of the two texts as one JSON object.
+std::string TomlToJson(const std::string& toml);
 
 }  // namespace rondo

@@ -1,17 +1,11 @@
 #include "train/recipe/schedule.h"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <numbers>
 
-#include "base/choice.h"
-
 namespace rondo {
 namespace {
-
-constexpr std::array<std::string_view, 3> kScheduleNames = {"constant", "cosine", "trapezoid"};
-constexpr std::array<std::string_view, 3> kFadeNames = {"none", "linear", "cosine"};
 
 // From 1 at 0 to 0 at 1.
 double HalfCosine(double share) { return 0.5 * (1 + std::cos(std::numbers::pi * share)); }
@@ -23,14 +17,6 @@ double Remaining(const FadeOptions& options, double share) {
 }
 
 }  // namespace
-
-LrSchedule LrScheduleFromName(std::string_view name) {
-  return ChoiceFromName<LrSchedule>(kScheduleNames, name, "LrScheduleFromName");
-}
-
-FadeKind FadeKindFromName(std::string_view name) {
-  return ChoiceFromName<FadeKind>(kFadeNames, name, "FadeKindFromName");
-}
 
 double LrFactor(const LrOptions& options, double progress) {
   progress = std::clamp(progress, 0.0, 1.0);

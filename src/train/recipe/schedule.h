@@ -2,14 +2,11 @@
 // or minutes bound the stage, they see only that share.
 #pragma once
 
-#include <string_view>
 #include <vector>
 
 namespace rondo {
 
 enum class LrSchedule { kConstant, kCosine, kTrapezoid };  // trapezoid: warm-up, stable, decay
-
-LrSchedule LrScheduleFromName(std::string_view name);
 
 struct LrOptions {
   LrSchedule schedule = LrSchedule::kCosine;
@@ -22,8 +19,6 @@ struct LrOptions {
 double LrFactor(const LrOptions& options, double progress);
 
 enum class FadeKind { kNone, kLinear, kCosine };
-
-FadeKind FadeKindFromName(std::string_view name);
 
 struct FadeOptions {
   FadeKind kind = FadeKind::kNone;

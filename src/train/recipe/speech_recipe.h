@@ -13,8 +13,7 @@ namespace rondo {
 void CheckSpeechRecipe(const Recipe& recipe);
 
 // The options of a stage. Unless the recipe says what is trained, all that some loss reaches is.
-// Losses of speech models stand in [speech]; `kd` and `hidden` are those of the stage, and kd
-// counts as 0 without a teacher.
+// Losses of speech models stand in [speech]; `kd` and `hidden` are those of the stage.
 Stage ResolveSpeechStage(const Recipe& recipe, size_t index, const ModelConfig& encoder);
 
 // Throws where the losses want heads that the model has not.

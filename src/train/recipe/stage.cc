@@ -1,11 +1,8 @@
 #include "train/recipe/stage.h"
 
 #include <algorithm>
-#include <array>
 #include <charconv>
-#include <string_view>
 
-#include "base/choice.h"
 #include "base/glob.h"
 #include "base/rng.h"
 #include "rondo/error.h"
@@ -13,17 +10,17 @@
 #include "train/model/mixture.h"
 #include "train/model/step_key.h"
 #include "train/recipe/place.h"
+#include "train/recipe/stage_visit.h"
 
 namespace rondo {
 namespace {
 
-constexpr std::array<std::string_view, 2> kStageNames = {"distill", "align"};
-constexpr std::array<std::string_view, 4> kKdNames = {"forward-kl", "reverse-kl", "jensen-shannon",
-                                                      "total-variation"};
-constexpr std::array<std::string_view, 3> kExitNames = {"none", "weighted", "aggressive"};
-constexpr std::array<std::string_view, 2> kFadeByNames = {"scale", "rank"};
-constexpr std::array<std::string_view, 3> kCheckpointNames = {"none", "loop", "depth"};
-constexpr std::array<std::string_view, 2> kComputeNames = {"f32", "bf16"};
+// The names of choices.h stand for all values of what they name.
+static_assert(kChoices<FadeBy>.size() == static_cast<size_t>(FadeBy::kRank) + 1);
+static_assert(kChoices<Checkpoint>.size() == static_cast<size_t>(Checkpoint::kDepth) + 1);
+static_assert(kChoices<ComputeType>.size() == static_cast<size_t>(ComputeType::kBf16) + 1);
+static_assert(kChoices<KdKind>.size() == static_cast<size_t>(KdKind::kTotalVariation) + 1);
+static_assert(kNoExitLoss == ExitLoss::kNone && kAggressiveExitLoss == ExitLoss::kAggressive);
 
 TrainGroup ParseGroup(const std::string& text, const Place& place) {
   const size_t colon = text.rfind(':');
@@ -37,44 +34,21 @@ TrainGroup ParseGroup(const std::string& text, const Place& place) {
   return group;
 }
 
-std::vector<TrainGroup> Groups(const StageOptions& o, StageKind kind, const Place& place) {
+std::vector<TrainGroup> Groups(const StageOptions& o, const Place& place) {
   std::vector<TrainGroup> groups;
   for (const std::string& text : o.parameters) groups.push_back(ParseGroup(text, place));
   if (!groups.empty()) return groups;
   // Alignment gives embedding, final norm and head no gradient; they would only decay.
-  if (kind == StageKind::kAlign) return {{"blocks.*"}, {"residual.*"}};
+  if (o.kind == StageKind::kAlign) return {{"blocks.*"}, {"residual.*"}};
   return {{"*"}};
 }
 
-void CheckLimits(const StageOptions& o, const Place& place) {
+void CheckStage(const Recipe& recipe, size_t index, const Place& place) {
+  StageOptions o = recipe.stages[index];
+  RangeCheck check(place.file, place.section + ".");
+  Visit(o, KindOf(recipe), IsTied(recipe, index), check);
   const int bounds = (o.steps != 0) + (o.tokens != 0) + (o.minutes != 0);
   place.Check(bounds == 1, "minutes", bounds, "exactly one of steps, tokens, minutes");
-  place.Check(o.steps >= 0, "steps", static_cast<double>(o.steps), "0 or more");
-  place.Check(o.tokens >= 0, "tokens", static_cast<double>(o.tokens), "0 or more");
-  place.Check(o.minutes >= 0, "minutes", o.minutes, "0 or more");
-  place.Check(o.batch > 0 && o.batch <= 65536, "batch", o.batch, "1 to 65536");
-  place.Check(o.accumulate > 0 && o.accumulate <= 65536, "accumulate", o.accumulate, "1 to 65536");
-}
-
-void CheckRates(const StageOptions& o, const Place& place) {
-  const auto share = [&](const char* field, double value) {
-    place.Check(value >= 0 && value <= 1, field, value, "0 to 1");
-  };
-  place.Check(o.lr > 0, "lr", o.lr, "above 0");
-  share("warmup", o.warmup);
-  share("decay", o.decay);
-  share("final_lr", o.final_lr);
-  place.Check(o.beta1 >= 0 && o.beta1 < 1, "beta1", o.beta1, "0 to below 1");
-  place.Check(o.beta2 >= 0 && o.beta2 < 1, "beta2", o.beta2, "0 to below 1");
-  place.Check(o.ema >= 0 && o.ema < 1, "ema", o.ema, "0 to below 1");
-  place.Check(o.eps > 0, "eps", o.eps, "above 0");
-  place.Check(o.weight_decay >= 0, "weight_decay", o.weight_decay, "0 or more");
-  place.Check(o.clip >= 0, "clip", o.clip, "0 or more");
-  place.Check(o.spike == 0 || o.spike > 1, "spike", o.spike, "0, or above 1");
-  place.Check(o.fade_until > 0 && o.fade_until <= 1, "fade_until", o.fade_until, "above 0, to 1");
-  place.Check(o.fade_power > 0, "fade_power", o.fade_power, "above 0");
-  place.Check(o.fade_window > 0 && o.fade_window <= 1, "fade_window", o.fade_window,
-              "above 0, to 1");
 }
 
 // Throws for a share that is none.
@@ -85,33 +59,8 @@ std::vector<double> Widths(const StageOptions& o, const ModelConfig& config, con
   return o.widths;
 }
 
-void CheckRandomParts(const StageOptions& o, StageKind kind, const Place& place) {
-  constexpr int kMostCopies = 64;
-  place.Check(o.gate >= 0, "gate", o.gate, "0 or more");
-  place.Check(o.layer_dropout >= 0 && o.layer_dropout < 1, "layer_dropout", o.layer_dropout,
-              "0 to below 1");
-  place.Check(o.mixture == 0 || (o.mixture >= 2 && o.mixture <= kMostCopies), "mixture", o.mixture,
-              "0, or 2 to 64");
-  place.Check(o.consistency >= 0, "consistency", o.consistency, "0 or more");
-  place.Check(o.consistency == 0 || o.mixture != 0, "consistency", o.consistency,
-              "0 without a mixture, whose draws it compares");
-  if (kind != StageKind::kAlign) return;
-  place.Check(o.gate == 0, "gate", o.gate, "0 in alignment, which has no outputs to compare");
-  place.Check(o.layer_dropout == 0, "layer_dropout", o.layer_dropout,
-              "0 in alignment, where every depth learns for itself");
-  place.Check(o.consistency == 0, "consistency", o.consistency,
-              "0 in alignment, which has no outputs to compare");
-}
-
 LossOptions Losses(const StageOptions& o, const DataSection& data, const ModelConfig& config,
                    const Place& place) {
-  place.Check(o.ce >= 0, "ce", o.ce, "0 or more");
-  place.Check(o.kd >= 0, "kd", o.kd, "0 or more");
-  place.Check(o.temperature > 0, "temperature", o.temperature, "above 0");
-  place.Check(o.js_lambda > 0 && o.js_lambda < 1, "js_lambda", o.js_lambda, "between 0 and 1");
-  place.Check(o.hidden >= 0, "hidden", o.hidden, "0 or more");
-  place.Check(o.exit_weight >= 0, "exit_weight", o.exit_weight, "0 or more");
-  place.Check(o.exit_kd >= 0 && o.exit_kd <= 1, "exit_kd", o.exit_kd, "0 to 1");
   place.Check(o.hidden == 0 || !o.hidden_depths.empty(), "hidden_depths", 0,
               "depths whose hidden states are matched");
   for (const int depth : o.hidden_depths) {
@@ -120,12 +69,10 @@ LossOptions Losses(const StageOptions& o, const DataSection& data, const ModelCo
   LossOptions loss;
   loss.vocab.ce = static_cast<float>(o.ce);
   loss.vocab.kd = static_cast<float>(o.kd);
-  loss.vocab.kind = place.Named(
-      "divergence", [&] { return ChoiceFromName<KdKind>(kKdNames, o.divergence, "ResolveStage"); });
+  loss.vocab.kind = o.divergence;
   loss.vocab.temperature = static_cast<float>(o.temperature);
   loss.vocab.js_lambda = static_cast<float>(o.js_lambda);
-  loss.exits = place.Named(
-      "exits", [&] { return ChoiceFromName<ExitLoss>(kExitNames, o.exits, "ResolveStage"); });
+  loss.exits = o.exits;
   loss.exit_weight = o.exit_weight;
   loss.exit_kd = o.exit_kd;
   loss.hidden = o.hidden;
@@ -140,10 +87,9 @@ LossOptions Losses(const StageOptions& o, const DataSection& data, const ModelCo
 // What can be learned from the most probable tokens alone.
 void CheckCache(const Recipe& recipe, const LossOptions& loss, const Place& place) {
   if (recipe.teacher_cache.empty() || loss.vocab.kd == 0) return;
-  const Place root = {place.file, ""};
-  root.Check(recipe.teacher_top_k > 0, "teacher_top_k", recipe.teacher_top_k, "1 or more");
   if (loss.vocab.kind != KdKind::kForwardKl) {
-    place.Fail("divergence", "another divergence", "forward-kl, the one that teacher_cache serves");
+    place.Fail("divergence", "'" + ToText(loss.vocab.kind) + "'",
+               "forward-kl, the one that teacher_cache serves");
   }
   place.Check(loss.vocab.temperature == 1, "temperature", loss.vocab.temperature,
               "1 with teacher_cache");
@@ -156,40 +102,31 @@ void CheckCache(const Recipe& recipe, const LossOptions& loss, const Place& plac
 Stage ResolveStage(const Recipe& recipe, size_t index, const ModelConfig& config) {
   const StageOptions& o = recipe.stages.at(index);
   const Place place = {recipe.file, "stages." + std::to_string(index)};
-  CheckLimits(o, place);
-  CheckRates(o, place);
-  Stage stage{.name = o.name, .limits = o};
-  stage.kind = place.Named(
-      "kind", [&] { return ChoiceFromName<StageKind>(kStageNames, o.kind, "ResolveStage"); });
-  CheckRandomParts(o, stage.kind, place);
-  stage.groups = Groups(o, stage.kind, place);
+  CheckStage(recipe, index, place);
+  Stage stage{
+      .name = o.name,
+      .kind = o.kind,
+      .limits = o,
+      .groups = Groups(o, place),
+      .lr = {.schedule = o.schedule, .warmup = o.warmup, .decay = o.decay, .final_lr = o.final_lr},
+      .optimizer = {.beta1 = o.beta1,
+                    .beta2 = o.beta2,
+                    .eps = o.eps,
+                    .weight_decay = o.weight_decay,
+                    .clip = o.clip,
+                    .ema = o.ema},
+      .widths = Widths(o, config, place),
+      .loss = Losses(o, recipe.data, config, place),
+      .fade = {.kind = o.fade,
+               .until = o.fade_until,
+               .power = o.fade_power,
+               .window = o.fade_window,
+               .backward = o.fade_backward},
+      .fade_by = o.fade_by,
+      .recompute = o.checkpoint,
+      .compute = o.compute};
   // Last, so that a pattern that names the gate decides about it.
   if (o.gate != 0) stage.groups.push_back({"exit_gate.*"});
-  stage.lr = {.schedule = place.Named("schedule", [&] { return LrScheduleFromName(o.schedule); }),
-              .warmup = o.warmup,
-              .decay = o.decay,
-              .final_lr = o.final_lr};
-  stage.optimizer = {.beta1 = o.beta1,
-                     .beta2 = o.beta2,
-                     .eps = o.eps,
-                     .weight_decay = o.weight_decay,
-                     .clip = o.clip,
-                     .ema = o.ema};
-  stage.widths = Widths(o, config, place);
-  stage.loss = Losses(o, recipe.data, config, place);
-  stage.fade = {.kind = place.Named("fade", [&] { return FadeKindFromName(o.fade); }),
-                .until = o.fade_until,
-                .power = o.fade_power,
-                .window = o.fade_window,
-                .backward = o.fade_backward};
-  stage.fade_by = place.Named(
-      "fade_by", [&] { return ChoiceFromName<FadeBy>(kFadeByNames, o.fade_by, "ResolveStage"); });
-  stage.recompute = place.Named("checkpoint", [&] {
-    return ChoiceFromName<Recompute>(kCheckpointNames, o.checkpoint, "ResolveStage");
-  });
-  stage.compute = place.Named("compute", [&] {
-    return ChoiceFromName<ComputeType>(kComputeNames, o.compute, "ResolveStage");
-  });
   CheckCache(recipe, stage.loss, place);
   if (stage.NeedsTeacher() && recipe.teacher.empty()) {
     Place{recipe.file, ""}.Fail("teacher", "no teacher, but stage '" + o.name + "' learns from one",

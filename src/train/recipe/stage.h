@@ -1,4 +1,4 @@
-// The options of a stage with names resolved and values checked.
+// A stage as it runs: its options checked, and brought into the structs of what carries them out.
 #pragma once
 
 #include <string>
@@ -12,8 +12,6 @@
 #include "train/run/optimizer.h"
 
 namespace rondo {
-
-enum class StageKind { kDistill, kAlign };
 
 struct Stage {
   std::string name;

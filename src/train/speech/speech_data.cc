@@ -43,10 +43,11 @@ bool Matches(std::span<const std::string> patterns, const std::string& id) {
 void CheckTexts(std::span<const Utterance> utterances, const SpeechSection& speech,
                 const std::string& manifest) {
   for (const Utterance& u : utterances) {
-    if (speech.task == "transcribe" || !u.translation.empty()) continue;
+    if (speech.task == SpeechTask::kTranscribe || !u.translation.empty()) continue;
     Fail(manifest, "translation", "utterance '" + u.id + "' has none", "one of every utterance");
   }
-  const bool transcripts = speech.task != "translate" || speech.ctc > 0 || speech.transducer > 0;
+  const bool transcripts =
+      speech.task != SpeechTask::kTranslate || speech.ctc > 0 || speech.transducer > 0;
   if (!transcripts || utterances.empty()) return;
   if (std::ranges::all_of(utterances, [](const Utterance& u) { return u.text.empty(); })) {
     Fail(manifest, "text", "no utterance has one", "transcripts");

@@ -2,7 +2,6 @@
 
 #include <cmath>
 
-#include "base/choice.h"
 #include "base/with_file.h"
 #include "rondo/speech_units.h"
 #include "train/model/random_weights.h"
@@ -20,25 +19,17 @@ namespace {
                .field = field});
 }
 
-Activation ActivationOf(const std::string& name) {
-  constexpr std::array<std::string_view, 4> kNames = {"silu", "gelu", "gelu_tanh", "relu"};
-  return ChoiceFromName<Activation>(kNames, name, "SpeechShapeOf");
-}
-
 ModelConfig EncoderOf(const SpeechSection& s, const std::string& file) {
   if (s.heads < 1 || s.d_model < 1 || s.d_model % s.heads != 0) {
     Fail(file, "speech.heads", std::to_string(s.heads), "a divisor of d_model");
   }
   ModelConfig config = EncoderConfig(s.layers, s.d_model, s.d_ff, s.heads);
-  config.activation = WithFile(
-      file, [&] { return ActivationOf(s.activation); }, "speech.activation");
+  config.activation = s.activation;
   config.conv_kernel = s.conv_kernel;
-  if (s.positions == "rope") {
+  if (s.positions == PositionKind::kRope) {
     if (config.head_dim % 2 != 0) Fail(file, "speech.heads", "odd heads", "heads of even width");
     config.positions = PositionKind::kRope;
     config.rotary_dim = config.head_dim;
-  } else if (s.positions != "sinusoidal") {
-    Fail(file, "speech.positions", "'" + s.positions + "'", "sinusoidal or rope");
   }
   return config;
 }
@@ -49,7 +40,7 @@ ModelConfig DecoderOf(const SpeechSection& s, int units) {
   config.causal = config.cross_attention = true;
   config.tied_embeddings = false;
   config.vocab = units;
-  config.bos_token = s.task == "translate" ? kTranslateUnit : kTranscribeUnit;
+  config.bos_token = s.task == SpeechTask::kTranslate ? kTranslateUnit : kTranscribeUnit;
   config.eos_tokens = {kEndUnit};
   return config;
 }
@@ -66,7 +57,7 @@ double Deviation(const TensorSpec& spec) {
 }
 
 void AddUnits(const SpeechSection& s, std::span<const Utterance> utterances,
-              const std::string& folder, const std::string& file, SpeechModel& model) {
+              const std::string& folder, SpeechModel& model) {
   UnitConfig& units = model.config.units;
   units.lower = s.lower;
   std::vector<std::string> texts;
@@ -75,15 +66,13 @@ void AddUnits(const SpeechSection& s, std::span<const Utterance> utterances,
       if (!text->empty()) texts.push_back(s.lower ? PlainText(*text) : SingleSpaces(*text));
     }
   }
-  if (s.units == "characters") {
+  if (s.units == UnitKind::kCharacters) {
     units.list = CharactersOf(texts);
     units.count = kFirstTextUnit + static_cast<int>(units.list.size());
-  } else if (s.units == "sentencepiece") {
+  } else {
     units.kind = UnitKind::kSentencePiece;
     units.count = kFirstTextUnit + TrainSentencePiece(texts, s.unit_count, folder);
     model.path = folder;
-  } else {
-    Fail(file, "speech.units", "'" + s.units + "'", "characters or sentencepiece");
   }
 }
 
@@ -92,7 +81,7 @@ void AddUnits(const SpeechSection& s, std::span<const Utterance> utterances,
 SpeechModel SpeechShapeOf(const SpeechSection& s, std::span<const Utterance> utterances,
                           const std::string& folder, const std::string& file) {
   SpeechModel model;
-  AddUnits(s, utterances, folder, file, model);
+  AddUnits(s, utterances, folder, model);
   SpeechConfig& config = model.config;
   config.front.sample_rate = s.sample_rate;
   config.front.mel_bins = s.mel_bins;

@@ -164,8 +164,8 @@ SpeechLosses SpeechStudent::AddPass(const SpeechBatch& batch, const SpeechCounts
   for (const int64_t length : pass.encoded.lengths) pass.losses.positions += length;
   if (teacher_ != nullptr) pass.taught = teacher_->Encode(batch.features, batch.lengths, keep);
   if (options_.ctc > 0) AddCtc(pass);
-  if (options_.attention > 0 && options_.task != "translate") AddDecoder(pass, false);
-  if (options_.attention > 0 && options_.task != "transcribe") AddDecoder(pass, true);
+  if (options_.attention > 0 && options_.task != SpeechTask::kTranslate) AddDecoder(pass, false);
+  if (options_.attention > 0 && options_.task != SpeechTask::kTranscribe) AddDecoder(pass, true);
   if (options_.transducer > 0) AddTransducer(pass);
   if (loss_.hidden > 0) {
     const double share =

@@ -6,19 +6,10 @@
 #include <vector>
 
 #include "train/model/params.h"
+#include "train/recipe/choices.h"
 #include "train/tying/tie_state.h"
 
 namespace rondo {
-
-enum class TiePolicy {
-  kNone,    // every layer its own: conventional training
-  kFirst,   // all to layer 0
-  kPairs,   // every second layer to the one before it
-  kMirror,  // the second half copies the first in reverse
-  kRandom,  // each layer to one up to itself, all as likely
-  kGreedy,  // most similar layers first, until `keep` are left
-  kPlan,    // a sharing plan, as `rondo fold --suggest` proposes
-};
 
 struct TiePolicyOptions {
   TiePolicy kind = TiePolicy::kFirst;

@@ -1,29 +1,17 @@
 #include "train/tying/tying.h"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
-#include "base/choice.h"
 #include "base/glob.h"
+#include "base/options.h"
 #include "rondo/error.h"
 #include "train/recipe/place.h"
 
 namespace rondo {
 namespace {
-
-constexpr std::array<std::string_view, 3> kModeNames = {"rl", "fixed", "replay"};
-constexpr std::array<std::string_view, 3> kUnitNames = {"layer", "half", "module"};
-constexpr std::array<std::string_view, 2> kNormNames = {"tied", "own"};
-constexpr std::array<std::string_view, 3> kStartNames = {"frozen", "independent", "tied"};
-constexpr std::array<std::string_view, 3> kUntieNames = {"copy", "alias", "restore"};
-constexpr std::array<std::string_view, 2> kGradientNames = {"owner", "sum"};
-constexpr std::array<std::string_view, 2> kResidualStartNames = {"fit", "zero"};
-constexpr std::array<std::string_view, 3> kRewardNames = {"perplexity", "bits", "relative"};
-constexpr std::array<std::string_view, 7> kPolicyNames = {"none",   "first",  "pairs", "mirror",
-                                                          "random", "greedy", "plan"};
 
 QAgentOptions AgentOf(const TyingSection& s, uint64_t seed) {
   return {.hidden = s.hidden,
@@ -36,39 +24,6 @@ QAgentOptions AgentOf(const TyingSection& s, uint64_t seed) {
           .seed = seed,
           .favoured = {},
           .head_start = s.own_value};
-}
-
-void CheckNumbers(const TyingSection& s, const ModelConfig& config, const Place& place) {
-  const auto share = [&](double value, const char* field) {
-    place.Check(value >= 0 && value <= 1, field, value, "0 to 1");
-  };
-  const auto least = [&](double value, const char* field, int lowest, const char* expected) {
-    place.Check(value >= lowest && value <= 1e12, field, value, expected);
-  };
-  least(s.interval, "interval", 1, "1 or more");
-  least(s.reach, "reach", 0, "0 or more");
-  least(s.budget, "budget", 0, "0 or more");
-  least(s.reward_clip, "reward_clip", 0, "0 or more");
-  least(s.hidden, "hidden", 1, "1 or more");
-  least(s.replay, "replay", 0, "0 or more");
-  least(s.replay_batch, "replay_batch", 1, "1 or more");
-  least(s.target_every, "target_every", 0, "0 or more");
-  least(s.agent_lr, "agent_lr", 0, "0 or more");
-  least(s.agent_decay, "agent_decay", 0, "0 or more");
-  share(s.until, "until");
-  share(s.budget_from, "budget_from");
-  share(s.budget_by, "budget_by");
-  least(s.undo, "undo", 0, "0 or more");
-  share(s.discount, "discount");
-  share(s.epsilon, "epsilon");
-  share(s.epsilon_decay, "epsilon_decay");
-  share(s.epsilon_floor, "epsilon_floor");
-  share(s.policy_at, "policy_at");
-  place.Check(std::isfinite(s.own_value), "own_value", s.own_value, "a finite number");
-  place.Check(std::isfinite(s.size_weight), "size_weight", s.size_weight, "a finite number");
-  place.Check(s.rank >= 1, "rank", s.rank, "1 or more");
-  place.Check(s.keep >= 0 && s.keep <= config.layers, "keep", s.keep, "0 to the number of layers");
-  place.Check(config.layers > 1, "mode", config.layers, "a model of several layers");
 }
 
 // Choices by depth as text; a layer that nothing was decided about is a dot.
@@ -119,42 +74,23 @@ void UnitsFromJson(const nlohmann::json& units, TieState& state) {
 TyingOptions ResolveTying(const Recipe& recipe, const Model& model) {
   const TyingSection& s = *recipe.tying;
   const Place place = {recipe.file, "tying"};
-  CheckNumbers(s, model.config, place);
-  const auto named = [&]<typename T, size_t N>(const char* field,
-                                               const std::array<std::string_view, N>& names,
-                                               const std::string& value, T) {
-    return place.Named(field, [&] { return ChoiceFromName<T>(names, value, "ResolveTying"); });
-  };
-  TyingOptions options{
-      .mode = named("mode", kModeNames, s.mode, TyingMode{}),
-      .units = named("unit", kUnitNames, s.unit, TieUnits{}),
-      .own_norms = named("norms", kNormNames, s.norms, int{}) == 1,
-      .start = named("start", kStartNames, s.start, TieStart{}),
-      .untie = named("untie", kUntieNames, s.untie, Untie{}),
-      .summed = named("gradients", kGradientNames, s.gradients, int{}) == 1,
-      .reward = named("reward", kRewardNames, s.reward, TieReward{}),
-      .residual = {place.Named("residual", [&] { return ResidualKindFromName(s.residual); }),
-                   s.rank,
-                   named("residual_start", kResidualStartNames, s.residual_start, ResidualStart{})},
-      .agent = AgentOf(s, recipe.run.seed),
-      .policy = {.kind = named("policy", kPolicyNames, s.policy, TiePolicy{}),
-                 .keep = s.keep,
-                 .plan = s.plan,
-                 .seed = recipe.run.seed},
-      .section = s};
-  if (options.mode == TyingMode::kFixed) options.start = TieStart::kIndependent;
-  const ResidualKind kind = options.residual.kind;
-  if (kind == ResidualKind::kMulDiag || kind == ResidualKind::kKronecker) {
-    place.Fail("residual", "'" + s.residual + "'", "none, lora, lora-diag or dora");
-  }
-  if (s.undo > 0 && options.untie != Untie::kRestore) {
-    place.Fail("untie", "'" + s.untie + "' with undo", "restore: a layer gets back what it had");
+  const int layers = model.config.layers;
+  place.Check(s.keep <= layers, "keep", s.keep, "0 to the number of layers");
+  place.Check(layers > 1, "mode", layers, "a model of several layers");
+  if (s.undo > 0 && s.untie != Untie::kRestore) {
+    place.Fail("untie", "'" + ToText(s.untie) + "' with undo",
+               "restore: a layer gets back what it had");
   }
   if (!(model.plan == IdentityPlan(model.config))) {
     Place{recipe.file, ""}.Fail("tying", "a model whose layers share tensors or have residuals",
                                 "one that shares nothing");
   }
-  return options;
+  return {.section = s,
+          .own_norms = s.norms == TieNorms::kOwn,
+          .summed = s.gradients == TieGradients::kSum,
+          .residual = {s.residual, s.rank, s.residual_start},
+          .agent = AgentOf(s, recipe.run.seed),
+          .policy = {.kind = s.policy, .keep = s.keep, .plan = s.plan, .seed = recipe.run.seed}};
 }
 
 int TiedStage(const Recipe& recipe) {
@@ -176,19 +112,7 @@ int TiedStage(const Recipe& recipe) {
       "one stage's name of " + names);
 }
 
-void CheckTyingStage(const Recipe& recipe, size_t index, int ranks) {
-  const StageOptions& o = recipe.stages[index];
-  const Place place = {recipe.file, "stages." + std::to_string(index)};
-  const auto refuse = [&](bool bad, const char* field, const std::string& value) {
-    if (!bad) return;
-    place.Fail(field, "'" + value + "' in a stage whose layers are tied", "another stage for that");
-  };
-  refuse(o.kind != "distill", "kind", o.kind);
-  refuse(o.fade != "none", "fade", o.fade);
-  refuse(o.exits != "none", "exits", o.exits);
-  refuse(o.mixture != 0, "mixture", std::to_string(o.mixture));
-  refuse(o.gate != 0, "gate", std::to_string(o.gate));
-  refuse(!o.widths.empty(), "widths", std::to_string(o.widths.size()) + " widths");
+void CheckTyingRanks(const Recipe& recipe, int ranks) {
   if (ranks == 1) return;
   Place{recipe.file, ""}.Fail("tying", std::to_string(ranks) + " processes",
                               "one: layers tie themselves in single processes only");
@@ -197,11 +121,14 @@ void CheckTyingStage(const Recipe& recipe, size_t index, int ranks) {
 Tying::Tying(const Recipe& recipe, const Model& model)
     : options_(ResolveTying(recipe, model)), config_(model.config), base_(model.plan) {
   ties_.residual = options_.residual;
-  Update(StartTies(config_, options_.units, options_.start, options_.own_norms));
+  const TyingSection& s = options_.section;
+  // A policy ties layers that were independent until then.
+  const TieStart start = s.mode == TyingMode::kFixed ? TieStart::kIndependent : s.start;
+  Update(StartTies(config_, s.unit, start, options_.own_norms));
   untied_ = CountParameters(config_, base_).NonEmbedding();
-  if (options_.untie == Untie::kRestore) original_ = model;
-  if (options_.mode == TyingMode::kReplay) ReadDecisions(options_.section.decisions);
-  if (options_.mode != TyingMode::kRl) return;
+  if (s.untie == Untie::kRestore) original_ = model;
+  if (s.mode == TyingMode::kReplay) ReadDecisions(s.decisions);
+  if (s.mode != TyingMode::kRl) return;
   const int units = static_cast<int>(ties_.state.units.size()), layers = config_.layers;
   QAgentOptions agent = options_.agent;
   for (int u = 0; u < units; ++u) {
@@ -218,7 +145,8 @@ void Tying::Update(TieState state) {
 }
 
 Ties Tying::Untied() const {
-  return {.state = StartTies(config_, options_.units, TieStart::kIndependent, options_.own_norms),
+  return {.state =
+              StartTies(config_, options_.section.unit, TieStart::kIndependent, options_.own_norms),
           .residual = ties_.residual,
           .plan = base_};
 }
@@ -246,7 +174,7 @@ ActionSlice Tying::SliceOf(const Position& at) const {
 }
 
 bool Tying::Due(int64_t stage_step, double progress) const {
-  if (options_.mode == TyingMode::kFixed) {
+  if (options_.section.mode == TyingMode::kFixed) {
     return !applied_ && progress >= options_.section.policy_at;
   }
   return open_ ? stage_step % options_.section.interval == 0 : progress < options_.section.until;
@@ -270,7 +198,7 @@ std::vector<uint8_t> Tying::Allowed(const Position& at, double progress) const {
     const auto i = static_cast<size_t>(a);
     if (allowed[i] == 0) continue;
     TieState state = ties_.state;
-    state.units[static_cast<size_t>(at.unit)].Act(at.depth, a, options_.untie);
+    state.units[static_cast<size_t>(at.unit)].Act(at.depth, a, options_.section.untie);
     excess[i] = std::max(0.0, static_cast<double>(Stored(state)) - limit);
     least = std::min(least, excess[i]);
   }
@@ -285,12 +213,12 @@ RunMetrics Tying::TieEvent(int unit) const {
 std::vector<RunMetrics> Tying::Decide(double progress, const TieProbeStart& probe,
                                       const Params& params) {
   TieState state = ties_.state;
-  if (options_.mode == TyingMode::kFixed) {
+  if (options_.section.mode == TyingMode::kFixed) {
     std::vector<RunMetrics> events;
     for (TieUnit& unit : state.units) {
       const std::vector<int> choices = ChoicesOfPolicy(options_.policy, unit, params, ties_.plan);
       for (int d = 1; d < config_.layers; ++d) {
-        unit.Act(d, choices[static_cast<size_t>(d)], options_.untie);
+        unit.Act(d, choices[static_cast<size_t>(d)], options_.section.untie);
       }
     }
     Update(std::move(state));
@@ -318,8 +246,8 @@ std::vector<RunMetrics> Tying::Decide(double progress, const TieProbeStart& prob
   open_ = {.at = at, .action = chosen.action, .state = state.Vector(), .probe = probe};
   const int kept = state.units[static_cast<size_t>(at.unit)].choice[static_cast<size_t>(at.depth)];
   if (s.undo > 0 && allowed[static_cast<size_t>(kept)] != 0) open_->before = state;
-  if (options_.reward == TieReward::kRelative) open_->stored = StoredShare();
-  state.units[static_cast<size_t>(at.unit)].Act(at.depth, chosen.action, options_.untie);
+  if (options_.section.reward == TieReward::kRelative) open_->stored = StoredShare();
+  state.units[static_cast<size_t>(at.unit)].Act(at.depth, chosen.action, options_.section.untie);
   Update(std::move(state));
   RunMetrics event = TieEvent(at.unit);
   event.more = {{"decision", static_cast<double>(decisions_)},
@@ -337,7 +265,7 @@ std::vector<RunMetrics> Tying::Decide(double progress, const TieProbeStart& prob
 
 double Tying::Quality(double cross_entropy) const {
   double quality = 0;
-  switch (options_.reward) {
+  switch (options_.section.reward) {
     case TieReward::kPerplexity:
       quality = -std::exp(cross_entropy);
       break;

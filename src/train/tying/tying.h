@@ -25,27 +25,14 @@
 
 namespace rondo {
 
-enum class TyingMode { kRl, kFixed, kReplay };
-enum class TieReward {
-  kPerplexity,  // −perplexity (published), which clipping makes constant until it is below the clip
-  kBits,        // −bits per token
-  kRelative,    // how many percent less cross-entropy than before the decision, on the same batch;
-                // what is stored counts by its change too
-};
-
-// [tying] with names resolved and values checked.
+// [tying], checked against the model.
 struct TyingOptions {
-  TyingMode mode;
-  TieUnits units;
+  TyingSection section;
   bool own_norms;
-  TieStart start;
-  Untie untie;
   bool summed;  // gradients of tied layers join their owner's
-  TieReward reward;
   TieResidual residual;
   QAgentOptions agent;
   TiePolicyOptions policy;
-  TyingSection section;  // plain numbers
 };
 
 // Throws naming the recipe's file and the key that makes no sense.
@@ -55,8 +42,8 @@ TyingOptions ResolveTying(const Recipe& recipe, const Model& model);
 // several have it.
 int TiedStage(const Recipe& recipe);
 
-// Throws when a stage asks for what does not go with tying layers.
-void CheckTyingStage(const Recipe& recipe, size_t index, int ranks);
+// Throws when several processes would have to agree on the ties.
+void CheckTyingRanks(const Recipe& recipe, int ranks);
 
 // Of a decision that is open: where its probe came from, and its quality before.
 struct TieProbeStart {
@@ -82,7 +69,7 @@ class Tying {
   // An open decision waits for its reward.
   const TieProbeStart* open() const { return open_ ? &open_->probe : nullptr; }
   // Whether the quality before a decision is wanted.
-  bool WantsProbe() const { return options_.reward == TieReward::kRelative; }
+  bool WantsProbe() const { return options_.section.reward == TieReward::kRelative; }
   // The reward of the open decision, from the cross-entropy of a batch in nats. Ties may be what
   // they were before the decision again.
   RunMetrics Close(double cross_entropy);

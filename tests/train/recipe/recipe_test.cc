@@ -32,6 +32,7 @@ minutes = 10
 [[stages]]
 steps = 100
 lr = 2
+hidden = 0.5
 hidden_depths = [1, 3]
 )";
 
@@ -127,11 +128,11 @@ TEST(Recipe, BadInputIsNamed) {
       {"", "teacher=\"\"", {"teacher", "no teacher"}},
       {"", "train.warmup=2", {"warmup", "2", "0 to 1"}},
       {"", "stages.1.layer_dropout=1", {"stages.1.layer_dropout", "1", "0 to below 1"}},
-      {"", "stages.0.layer_dropout=0.1", {"stages.0.layer_dropout", "0 in alignment"}},
+      {"", "stages.0.layer_dropout=0.1", {"stages.0.layer_dropout", "kind = \"distill\""}},
       {"", "stages.1.gate=-1", {"stages.1.gate", "-1", "0 or more"}},
-      {"", "stages.0.gate=1", {"stages.0.gate", "0 in alignment"}},
+      {"", "stages.0.gate=1", {"stages.0.gate", "kind = \"distill\""}},
       {"", "stages.1.mixture=1", {"stages.1.mixture", "1", "0, or 2 to 64"}},
-      {"", "stages.1.consistency=1", {"stages.1.consistency", "0 without a mixture"}},
+      {"", "stages.1.consistency=1", {"stages.1.consistency", "with a mixture"}},
       {"model = [", "", {"recipe.toml", "line"}},
       {"stages = 3", "", {"stages", "[[stages]]"}},
   };
@@ -149,10 +150,132 @@ TEST(Recipe, BadInputIsNamed) {
   }
 }
 
+struct IdleCase {
+  std::string recipe, setting, field, only;
+};
+
+TEST(Recipe, AKeyThatDoesNothingIsAnError) {
+  const std::string alone = "model = \"m\"\n[train]\nsteps = 3\nkd = 0\n";
+  const std::string speech = "[speech]\ntrain = \"a.tsv\"\n[train]\nsteps = 3\n";
+  const std::string with_model = "model = \"m\"\n" + speech;
+  const std::string tying = "model = \"m\"\n[tying]\n[train]\nsteps = 3\nkd = 0\n";
+  const std::string init = "[init]\nfamily = \"gpt2\"\n[train]\nsteps = 3\nkd = 0\n";
+  const IdleCase cases[] = {
+      // Language models' keys beside [speech].
+      {speech, "train.ce=1", "train.ce", "for language models"},
+      {speech, "train.batch=8", "train.batch", "for language models"},
+      {speech, "train.kind=\"distill\"", "train.kind", "for language models"},
+      {speech, "train.exits=\"weighted\"", "train.exits", "for language models"},
+      {speech, "train.exit_weight=0.5", "train.exit_weight", "for language models"},
+      {speech, "train.exit_kd=0.5", "train.exit_kd", "for language models"},
+      {speech, "train.gate=1", "train.gate", "for language models"},
+      {speech, "train.layer_dropout=0.1", "train.layer_dropout", "for language models"},
+      {speech, "train.mixture=4", "train.mixture", "for language models"},
+      {speech, "train.consistency=1", "train.consistency", "for language models"},
+      {speech, "train.widths=[0.5]", "train.widths", "for language models"},
+      {speech, "train.fade=\"linear\"", "train.fade", "for language models"},
+      {speech, "train.fade_by=\"rank\"", "train.fade_by", "for language models"},
+      {speech, "train.fade_until=0.5", "train.fade_until", "for language models"},
+      {speech, "train.fade_power=2", "train.fade_power", "for language models"},
+      {speech, "train.checkpoint=\"loop\"", "train.checkpoint", "for language models"},
+      {speech, "train.kd=0.5", "train.kd", "with a teacher"},
+      {speech, "train.hidden=0.5", "train.hidden", "with a teacher"},
+      {speech, "train.temperature=2", "train.temperature", "kd above 0"},
+      {speech, "data.files=[\"a.txt\"]", "data.files", "for language models"},
+      {speech, "data.length=64", "data.length", "for language models"},
+      {speech, "valid.text=\"a.txt\"", "valid.text", "for language models"},
+      {speech, "valid.context=64", "valid.context", "for language models"},
+      {speech, "valid.max_tokens=64", "valid.max_tokens", "for language models"},
+      {speech, "valid.prompts=[\"a\"]", "valid.prompts", "for language models"},
+      {speech, "valid.every_steps=5", "valid.every_steps", "with speech.valid"},
+      {speech, "speech.valid_limit=5", "speech.valid_limit", "with valid or held_out"},
+      {speech, "run.device=\"cuda\"", "run.device", "trains on the CPU"},
+      {speech, "teacher_cache=\"x\"", "teacher_cache", "for language models"},
+      {speech, "init.layers=2", "init.layers", "for language models"},
+      {speech, "tying.mode=\"rl\"", "tying.mode", "for language models"},
+      // [speech] by itself.
+      {speech, "speech.unit_count=9", "speech.unit_count", "sentencepiece"},
+      {speech, "speech.rank=9", "speech.rank", "share above 1"},
+      {speech, "speech.left_chunks=1", "speech.left_chunks", "chunk"},
+      {speech, "speech.decoder_layers=1", "speech.decoder_layers", "attention above 0"},
+      {speech, "speech.label_smoothing=0", "speech.label_smoothing", "attention above 0"},
+      {speech, "speech.joiner_width=8", "speech.joiner_width", "transducer above 0"},
+      {speech, "speech.valid_audio=\"x\"", "speech.valid_audio", "with speech.valid"},
+      {with_model, "speech.layers=6", "speech.layers", "without `model`"},
+      {with_model, "speech.units=\"characters\"", "speech.units", "without `model`"},
+      // Values that matter only beside another.
+      {alone, "train.kd=0.5", "train.kd", "with a teacher"},
+      {alone, "train.hidden=1", "train.hidden", "with a teacher"},
+      {alone, "train.divergence=\"reverse-kl\"", "train.divergence", "kd above 0"},
+      {alone, "train.hidden_depths=[1]", "train.hidden_depths", "hidden above 0"},
+      {alone, "train.decay=0.1", "train.decay", "trapezoid"},
+      {alone, "train.exit_weight=0.5", "train.exit_weight", "aggressive"},
+      {alone, "train.exit_kd=0.5", "train.exit_kd", "with exits"},
+      {alone, "train.fade_until=0.5", "train.fade_until", "with fade"},
+      {alone, "train.fade_window=0.5", "train.fade_window", "with fade"},
+      {alone, "train.consistency=0.5", "train.consistency", "with a mixture"},
+      {alone, "teacher=\"t\"", "teacher", "where a stage learns from it"},
+      {alone, "teacher_top_k=8", "teacher_top_k", "with teacher_cache"},
+      {alone, "teacher_cache=\"x\"", "teacher_cache", "with a teacher"},
+      {alone, "valid.context=64", "valid.context", "with valid.text"},
+      {alone, "valid.every_steps=5", "valid.every_steps", "with valid.text"},
+      {alone, "valid.prompts=[\"a\"]", "valid.prompts", "with valid.text"},
+      {alone, "valid.new_tokens=5", "valid.new_tokens", "with valid.prompts"},
+      {init, "init.rope_theta=1e6", "init.rope_theta", "llama or qwen3"},
+      {tying, "tying.policy=\"first\"", "tying.policy", "fixed"},
+      {tying, "tying.decisions=\"x\"", "tying.decisions", "replay"},
+      {tying, "tying.rank=4", "tying.rank", "with a residual"},
+      {tying, "tying.budget_by=0.4", "tying.budget_by", "with a budget"},
+      {tying, "tying.replay_batch=4", "tying.replay_batch", "with replay"},
+      {tying, "train.mixture=4", "train.mixture", "another stage"},
+      {tying, "train.exits=\"weighted\"", "train.exits", "another stage"},
+  };
+  for (const IdleCase& idle : cases) {
+    EXPECT_THAT(ErrorOf(idle.recipe, {idle.setting}),
+                AllOf(HasSubstr("recipe.toml: " + idle.field + ": given, but does nothing here"),
+                      HasSubstr("only "), HasSubstr(idle.only)))
+        << idle.setting;
+  }
+  for (const std::string& text : {alone, speech, with_model, tying, init}) {
+    EXPECT_NO_THROW(Parse(text)) << text;
+  }
+  EXPECT_THAT(ErrorOf(kRecipe, {"data.files=[\"a.jsonl\"]", "data.unit=\"line\""}),
+              HasSubstr("data.unit: given"));
+  EXPECT_THAT(ErrorOf(kRecipe, {"data.field=\"body\""}), HasSubstr("data.field: given"));
+}
+
+TEST(Recipe, AKeyOfTrainMayDoNothingInSomeStages) {
+  // The first stage aligns, and has no cross-entropy.
+  const Recipe recipe = Parse(kRecipe, {"train.ce=0.25", "train.layer_dropout=0.1"});
+  EXPECT_EQ(recipe.stages[1].ce, 0.25);
+  EXPECT_EQ(recipe.stages[0].layer_dropout, 0);
+  EXPECT_EQ(recipe.stages[1].layer_dropout, 0.1);
+}
+
+TEST(Recipe, ResolvedTextHasNothingThatDoesNothing) {
+  const std::string speech = "[speech]\ntrain = \"a.tsv\"\n[train]\nsteps = 3\n";
+  for (const std::string& text : {std::string(kRecipe), speech,
+                                  "model = \"m\"\n[tying]\nmode = \"fixed\"\n" +
+                                      std::string("[train]\nsteps = 3\nkd = 0\n")}) {
+    const std::string resolved = RecipeToToml(Parse(text));
+    EXPECT_EQ(RecipeToToml(Parse(resolved)), resolved);
+    EXPECT_THAT(resolved, testing::Not(HasSubstr("fade_until")));
+  }
+  EXPECT_THAT(RecipeToToml(Parse(speech)), testing::Not(HasSubstr("batch = ")));
+  EXPECT_THAT(TomlToJson(RecipeToToml(Parse(speech))), HasSubstr("\"train\" : \"a.tsv\""));
+}
+
+TEST(Recipe, ResolvedTextOfOlderVersionsIsRead) {
+  const Recipe recipe = Parse(kRecipe);
+  const std::string old = RecipeToToml(recipe) + "exit_weight = 0.1\nfade_until = 0.8\n";
+  EXPECT_EQ(RecipeToToml(ParseResolved(old, "resolved.toml")), RecipeToToml(recipe));
+}
+
 TEST(Recipe, HelpNamesEveryKeyWithItsDefault) {
   const std::string help = RecipeHelp();
   EXPECT_THAT(help, AllOf(HasSubstr("[data]"), HasSubstr("lr = 0.0003"), HasSubstr("fade_until"),
-                          HasSubstr("checkpoint_minutes")));
+                          HasSubstr("checkpoint_minutes"), HasSubstr("forward-kl, reverse-kl"),
+                          HasSubstr("(only with fade = ")));
 }
 
 }  // namespace

@@ -164,7 +164,7 @@ TEST(SpeechStudentTest, GradientsAreThoseOfFiniteDifferences) {
     SpeechSection options;
     options.attention = 0.5;
     options.transducer = 0.3;
-    options.task = "both";
+    options.task = SpeechTask::kBoth;
     options.dropout = 0;
     SpeechStudent student(model, params, options, ComputeType::kF32);
     SpeechExample one{.units = {5, 6, 8}, .translation = {7, 8}},
@@ -263,7 +263,7 @@ TEST(SpeechStudentTest, GradientsOfATeachersLossesAreThoseOfFiniteDifferences) {
   const TrainGroup all[] = {{"encoder.*"}, {"decoder.*"}, {"ctc.*"}, {"front.0.*"}};
   SpeechSection options;
   options.attention = 0.5;
-  options.task = "both";
+  options.task = SpeechTask::kBoth;
   options.dropout = 0;
   SpeechExample one{.units = {5, 6, 8}, .translation = {7, 8}},
       two{.units = {6, 6}, .translation = {5, 5, 6}};

@@ -226,7 +226,7 @@ TEST(SpeechTrainerTest, ErrorsNameTheField) {
   fails("label_smoothing = 1.5\n", "speech.label_smoothing");
   fails("time_width = -1\n", "speech.time_width");
   EXPECT_THAT([&] { RunText(RecipeText(dir.File("a"), "") + "layer_dropout = 0.5\n", {}); },
-              testing::ThrowsMessage<Error>(HasSubstr("stages.0.layer_dropout")));
+              testing::ThrowsMessage<Error>(HasSubstr("train.layer_dropout")));
   fails("task = 'translate'\n", "speech.attention");
   fails("units = 'words'\n", "speech.units");
   fails("ctc = 0\n", "speech.ctc");

@@ -5,6 +5,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <filesystem>
 #include <nlohmann/json.hpp>
@@ -32,15 +33,22 @@ const std::string kText = std::string(RONDO_TEST_DATA) + "/enwiki/excerpt.txt.xz
 
 class TyingRuns : public testing::Test {
  protected:
-  // Six layers from random weights; two episodes of ten steps.
+  // Six layers from random weights; two episodes of ten steps, where there are episodes.
   std::string Text(const std::string& out) const {
     return "[init]\nfamily = \"gpt2\"\ntokenizer = \"" + kStories +
-           "\"\nlayers = 6\nd_model = 32\nheads = 4\nmax_positions = 64\n[tying]\ninterval = 2\n"
+           "\"\nlayers = 6\nd_model = 32\nheads = 4\nmax_positions = 64\n[tying]\n"
            "[data]\nfiles = [\"" +
            kText + "\"]\ncache = \"" + dir_.File("cache") +
            "\"\nlength = 32\n[run]\nseed = 5\nthreads = 1\ncheckpoint_steps = 3\n"
            "checkpoint_minutes = 0\nout = \"" +
            dir_.File(out) + "\"\n[train]\nsteps = 20\nbatch = 2\nce = 1\nkd = 0\n";
+  }
+  static Recipe Parse(const std::string& text, std::vector<std::string> settings) {
+    const auto fixed = [](const std::string& s) { return s == "tying.mode=\"fixed\""; };
+    if (std::ranges::none_of(settings, fixed)) {
+      settings.insert(settings.begin(), "tying.interval=2");
+    }
+    return ParseRecipe(text, "recipe.toml", settings);
   }
   // The same on a trained model of five layers.
   TrainResult GoOnStories(const std::string& out, const std::vector<std::string>& settings,
@@ -49,12 +57,12 @@ class TyingRuns : public testing::Test {
     const size_t begin = text.find("[init]"), end = text.find("[tying]");
     text.replace(begin, end - begin, "model = \"" + kStories + "\"\n");
     options.quiet = true;
-    return Train(ParseRecipe(text, "recipe.toml", settings), options);
+    return Train(Parse(text, settings), options);
   }
   TrainResult Go(const std::string& out, const std::vector<std::string>& settings = {},
                  TrainOptions options = {}) const {
     options.quiet = true;
-    return Train(ParseRecipe(Text(out), "recipe.toml", settings), options);
+    return Train(Parse(Text(out), settings), options);
   }
   std::vector<RunMetrics> Log(const std::string& out) const {
     return ReadRunLog(dir_.File(out + "/metrics.jsonl"));
@@ -302,7 +310,7 @@ TEST_F(TyingRuns, RefusesWhatMakesNoSense) {
   fails({"tying.epsilon=2"}, "tying.epsilon");
   fails({"train.layer_dropout=0.1", "train.exits=\"weighted\""}, "layers are tied");
   fails({"tying.undo=1"}, "tying.untie");
-  fails({"train.widths=[0.5, 1.0]"}, "stages.0.widths");
+  fails({"train.widths=[0.5, 1.0]"}, "train.widths");
   fails({"tying.stage=\"trian\""}, "tying.stage: 'trian' (expected one stage's name of 'train')");
   fails({"stages=[{name=\"a\"}, {name=\"a\"}]", "tying.stage=\"a\""}, "several stages");
   fails({"tying.mode=\"replay\"", "tying.decisions=\"" + dir_.File("nothing") + "\""}, "nothing");
