@@ -1,7 +1,5 @@
 #include "cli/command_line.h"
 
-#include "rondo/version.h"
-
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cctype>
@@ -9,6 +7,7 @@
 #include <new>
 #include <utility>
 
+#include "rondo/version.h"
 
 namespace rondo::cli {
 namespace {

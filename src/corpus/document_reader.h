@@ -12,8 +12,8 @@
 
 namespace rondo {
 
-// Lines of a text (see OpenText), numbered from 1, without their line break. A byte order mark at the start
-// is left out.
+// Lines of a text (see OpenText), numbered from 1, without their line break. A byte order mark at
+// the start is left out.
 class LineReader {
  public:
   explicit LineReader(const std::string& path) : path_(path), source_(OpenText(path)) {}

@@ -34,10 +34,8 @@ std::shared_ptr<const TokenData> OpenData(const Recipe& recipe, const Tokenizer&
                  .field = "data.files"});
   }
   ThreadPool pool(recipe.run.threads);
-  CorpusOptions options{.files = data.files,
-                        .unit = DocumentUnitFromName(data.unit),
-                        .field = data.field,
-                        .held_out = data.held_out};
+  CorpusOptions options{
+      .files = data.files, .unit = data.unit, .field = data.field, .held_out = data.held_out};
   return OpenCorpus(options, tokenizer, data.cache, pool, quiet).train;
 }
 
@@ -110,7 +108,7 @@ std::vector<Stage> LanguageTask::CheckStages() {
     if (tied < 0 || static_cast<int>(i) < tied) CheckPatterns(recipe_, i, model_.weights);
   }
   if (tied >= 0) {
-    CheckTyingStage(recipe_, static_cast<size_t>(tied), run_.ranks.size());
+    CheckTyingRanks(recipe_, run_.ranks.size());
     tying_ = std::make_unique<Tying>(recipe_, model_);
   }
   return stages;
@@ -132,10 +130,10 @@ void LanguageTask::LoadData() {
   // The first rank packs what is missing, and the others find it.
   if (!run_.ranks.first()) run_.ranks.Wait();
   tokenizer_ = LoadTokenizer(tokenizer_path_);
-  sampler_ = std::make_unique<RowSampler>(OpenData(recipe_, *tokenizer_, run_.quiet),
-                                          SamplerOptions{.length = recipe_.data.length,
-                                                         .rows = RowKindFromName(recipe_.data.rows),
-                                                         .seed = recipe_.run.seed});
+  sampler_ = std::make_unique<RowSampler>(
+      OpenData(recipe_, *tokenizer_, run_.quiet),
+      SamplerOptions{
+          .length = recipe_.data.length, .rows = recipe_.data.rows, .seed = recipe_.run.seed});
   if (run_.ranks.first()) run_.ranks.Wait();
   if (recipe_.valid.text.empty()) return;
   // As `rondo eval` reads it: text is data, and control tokens in it are not.

@@ -38,9 +38,9 @@ inline constexpr auto kChoices<ExitLoss> = Choices("none", "weighted", "aggressi
 inline constexpr ExitLoss kNoExitLoss = ExitLoss{0};
 inline constexpr ExitLoss kAggressiveExitLoss = ExitLoss{2};
 
-enum class Checkpoint;  // train/model/student.h
+enum class Recompute;  // train/model/student.h
 template <>
-inline constexpr auto kChoices<Checkpoint> = Choices("none", "loop", "depth");
+inline constexpr auto kChoices<Recompute> = Choices("none", "loop", "depth");
 
 enum class ComputeType;  // train/model/forward.h
 template <>

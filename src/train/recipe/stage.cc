@@ -17,7 +17,7 @@ namespace {
 
 // The names of choices.h stand for all values of what they name.
 static_assert(kChoices<FadeBy>.size() == static_cast<size_t>(FadeBy::kRank) + 1);
-static_assert(kChoices<Checkpoint>.size() == static_cast<size_t>(Checkpoint::kDepth) + 1);
+static_assert(kChoices<Recompute>.size() == static_cast<size_t>(Recompute::kDepth) + 1);
 static_assert(kChoices<ComputeType>.size() == static_cast<size_t>(ComputeType::kBf16) + 1);
 static_assert(kChoices<KdKind>.size() == static_cast<size_t>(KdKind::kTotalVariation) + 1);
 static_assert(kNoExitLoss == ExitLoss::kNone && kAggressiveExitLoss == ExitLoss::kAggressive);

@@ -128,7 +128,7 @@ TrainResult RunLoop::Finish() {
   if (Stopped()) return result;
   journal_.Sync();
   result.model = Path("model");
-  if (ranks_.first()) task_->Save(result.model, DTypeFromName(recipe_.run.store));
+  if (ranks_.first()) task_->Save(result.model, recipe_.run.store);
   return result;
 }
 

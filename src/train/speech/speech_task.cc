@@ -272,7 +272,7 @@ SpeechModel SpeechTask::Present() const {
 // Error rates, decoded by the code that runs the model later.
 Measurement SpeechTask::MeasureTexts(const SpeechModel& model) {
   const Recognizer recognizer(model, std::nullopt, pool_);
-  const bool translate = speech_.task == "translate";
+  const bool translate = speech_.task == SpeechTask::kTranslate;
   SpeechEval eval;
   Measurement result;
   RunMetrics& metrics = result.metrics;
