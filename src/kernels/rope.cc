@@ -133,8 +133,8 @@ std::vector<float> Rope::Angles(std::span<const int> positions,
   for (size_t begin = 0; begin < positions.size();) {
     size_t end = begin + 1;
     while (end < positions.size() && lengths[end] == lengths[begin]) ++end;
-    const std::vector<float> rows = RopeAngles(positions.subspan(begin, end - begin),
-                                               of_length_(lengths[begin]), scale_);
+    const std::vector<float> rows =
+        RopeAngles(positions.subspan(begin, end - begin), of_length_(lengths[begin]), scale_);
     all.insert(all.end(), rows.begin(), rows.end());
     begin = end;
   }
