@@ -92,10 +92,11 @@ std::string RecipeHelp() {
     const bool language = section == "init" || section == "tying" || section == "data";
     helper.implied = language ? "for language models" : "";
     helper.out << "\n[" << section << "]";
-    if (section == "init") helper.out << "    # instead of model: random weights";
-    if (section == "tying") helper.out << "    # layers that tie themselves while training";
+    if (section == "init") helper.out << "    # instead of model: random weights,";
+    if (section == "tying") helper.out << "    # layers that tie themselves while training,";
     if (section == "speech") helper.out << "    # a speech model (docs/speech.md)";
-    helper.out << (language ? "    # for language models\n" : "\n");
+    if (section == "data") helper.out << "    #";
+    helper.out << (language ? " for language models\n" : "\n");
     visit(helper);
   });
   helper.implied.clear();

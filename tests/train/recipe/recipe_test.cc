@@ -215,7 +215,6 @@ TEST(Recipe, AKeyThatDoesNothingIsAnError) {
       {alone, "train.fade_until=0.5", "train.fade_until", "with fade"},
       {alone, "train.fade_window=0.5", "train.fade_window", "with fade"},
       {alone, "train.consistency=0.5", "train.consistency", "with a mixture"},
-      {alone, "teacher=\"t\"", "teacher", "where a stage learns from it"},
       {alone, "teacher_top_k=8", "teacher_top_k", "with teacher_cache"},
       {alone, "teacher_cache=\"x\"", "teacher_cache", "with a teacher"},
       {alone, "valid.context=64", "valid.context", "with valid.text"},
