@@ -45,7 +45,7 @@ GgufFile GgufFile::Open(const std::string& path) {
   const int64_t count = file.Int(kCountKey, 1);
   if (count <= 1) return file;
   if (count > kMaxParts) Fail(path, kCountKey, std::to_string(count), "at most 65535 parts");
-  if (const int64_t number = file.Int(kNumberKey); number != 0) {
+  if (const int64_t number = file.Int(kNumberKey, 0); number != 0) {
     file = OpenPart(StemOf(path, number + 1, count) + Ending(1, count));
   }
   file.AddParts(count);

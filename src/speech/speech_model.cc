@@ -96,7 +96,7 @@ void CheckHeads(const SpeechModel& model) {
     }
   }
   for (const auto& [name, tensor] : model.heads) {
-    const auto same = [&](const TensorSpec& spec) { return spec.name == name; };
+    const auto same = [&known = name](const TensorSpec& spec) { return spec.name == known; };
     if (std::none_of(specs.begin(), specs.end(), same)) {
       fail(name, "tensor that this model does not use", "only the tensors of its configuration");
     }

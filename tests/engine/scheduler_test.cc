@@ -285,6 +285,31 @@ TEST_P(SchedulerTest, PrefixesAreReusedWithoutAChangeOfText) {
   EXPECT_EQ(results[2].tokens, results[0].tokens);
 }
 
+// Keys of a prompt beyond the original positions are turned by its length.
+TEST_P(SchedulerTest, PrefixesWhoseRotationDependsOnTheLengthAreNotReused) {
+  Model model = model_;
+  model.config.rope_scaling = {
+      .kind = RopeScalingKind::kDynamic, .factor = 4, .original_max_positions = 60};
+  const Engine engine(model, {}, pool_);
+  Scheduler scheduler(engine, tokenizer_, {.max_sequences = 1});
+  const auto prompt = Prompt(100);
+  const std::vector<int32_t> beginning(prompt.begin(), prompt.begin() + 50);
+  std::vector<Generation> results;
+  for (const auto& ids : {beginning, prompt, prompt, beginning}) {
+    scheduler.Submit({.prompt = ids, .options = Greedy(20), .on_done = [&](const Generation& g) {
+                        results.push_back(g);
+                      }});
+    while (scheduler.Step()) {
+    }
+  }
+  EXPECT_EQ(results[1].reused_tokens, 0);
+  EXPECT_EQ(results[2].reused_tokens, 0);
+  EXPECT_EQ(results[3].reused_tokens, 49);
+  EXPECT_EQ(results[1].tokens, Generate(engine, tokenizer_, prompt, Greedy(20)).tokens);
+  EXPECT_EQ(results[2].tokens, results[1].tokens);
+  EXPECT_EQ(results[3].tokens, results[0].tokens);
+}
+
 // Positions whose keys and values an exit approximated are not handed on.
 TEST_P(SchedulerTest, ApproximatedPositionsAreNotReused) {
   Scheduler scheduler(engine_, tokenizer_, {.max_sequences = 1});

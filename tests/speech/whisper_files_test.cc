@@ -32,7 +32,7 @@ class WhisperFiles : public testing::Test {
  protected:
   SpeechModel Load(const json& changes, const json& generation = {}) {
     json config = Config();
-    config.update(changes);
+    if (!changes.is_null()) config.update(changes);
     WriteTextFile(dir_.File("config.json"), config.dump());
     const std::string file = dir_.File("generation_config.json");
     if (generation.is_null()) {
