@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "hub/native_config.h"
 #include "rondo/error.h"
 
 namespace rondo::cli {
@@ -124,22 +125,20 @@ TEST(PlanFlags, APlanIsTakenFromAnotherModelThatHasOne) {
   const std::string folder = testing::TempDir() + "planned/";
   std::filesystem::create_directories(folder);
   PlanFlags flags;
-  const auto write = [&](const std::string& rondo) {
-    std::ofstream(folder + "config.json") << R"({"model_type": "llama", "hidden_size": 8,
-      "num_hidden_layers": 4, "num_attention_heads": 2, "intermediate_size": 8, "vocab_size": 8,
-      "max_position_embeddings": 8, "rms_norm_eps": 1e-5)" +
-                                                 rondo + "}";
-  };
   ModelConfig config = Config();
+  config.family = "llama";
+  const auto write = [&](const SharingPlan& plan) {
+    std::ofstream(folder + "config.json") << NativeConfigText(config, plan, DType::kF32);
+  };
   SharingPlan plan = IdentityPlan(config);
   for (const Module m : {Module::kGate, Module::kUp, Module::kDown}) plan[m].blocks = {0, 0, 1, 1};
-  write(", \"rondo\": " + PlanToJson(plan));
+  write(plan);
   for (const std::string& file : {folder, folder + "config.json"}) {
     flags.plan_file = file;
     EXPECT_TRUE(IsWholePlan(file));
     EXPECT_THAT(PlanFromFlags(flags, {}, config)[Module::kUp].blocks, ElementsAre(0, 0, 1, 1));
   }
-  write("");
+  write(IdentityPlan(config));
   EXPECT_THAT([&] { PlanFromFlags(flags, {}, config); },
               testing::ThrowsMessage<Error>(HasSubstr("shares nothing")));
 }

@@ -78,14 +78,13 @@ def test_lines_are_edited_and_come_back(chat):
     assert "half a line/exit" not in terminal.text
 
 
-def test_ctrl_c_ends_the_answer_and_not_the_program(chat):
-    terminal = Terminal([*chat, "-n", 100000, "--context", 512, "--threads", 1, *GREEDY])
+def test_ctrl_c_ends_the_answer_and_not_the_program(rondo, smollm2):
+    terminal = Terminal([rondo.binary, "chat", smollm2, "-n", 2000, *GREEDY])
     terminal.wait_for("> ")
-    terminal.type("Tell a story.\r")
-    terminal.wait_for("\n")
-    time.sleep(0.05)
+    terminal.type("Write a very long story about a river.\r")
+    terminal.wait_for(" the ")  # of the answer
     os.kill(terminal.pid, signal.SIGINT)
-    terminal.wait_for("> ")
+    assert len(terminal.wait_for("> ", 20).split()) < 300
     terminal.type("/help\r")
     terminal.wait_for("/reset")
     terminal.wait_for("> ")
@@ -157,7 +156,7 @@ def test_a_pipe_without_a_writer_is_an_error_at_once(rondo, stories, tmp_path, c
     places = {"model": stories, "pipe": tmp_path / "pipe", "out": tmp_path / "out"}
     words = [str(rondo.binary), *(word.format(**places) for word in command)]
     result = subprocess.run(words, capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL)
-    assert result.returncode == 1 and "is a pipe" in result.stderr, result.stderr
+    assert result.returncode == 1 and re.search("is a pipe|neither file nor directory", result.stderr), result.stderr
 
 
 def test_colours_are_for_terminals_that_want_them(rondo, stories):
