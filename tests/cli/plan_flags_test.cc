@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 
+#include <cmath>
 #include <filesystem>
 #include <fstream>
 
@@ -127,6 +128,7 @@ TEST(PlanFlags, APlanIsTakenFromAnotherModelThatHasOne) {
   PlanFlags flags;
   ModelConfig config = Config();
   config.family = "llama";
+  config.attn_scale = 1 / std::sqrt(static_cast<float>(config.head_dim));
   const auto write = [&](const SharingPlan& plan) {
     std::ofstream(folder + "config.json") << NativeConfigText(config, plan, DType::kF32);
   };
