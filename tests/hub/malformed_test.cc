@@ -268,7 +268,7 @@ INSTANTIATE_TEST_SUITE_P(
                      },
                      "block 16777216"},
         BadDirectory{"module left out", [](json& c) { c["rondo"]["modules"].erase("down"); },
-                     "modules.down.blocks"},
+                     "modules.down: missing"},
         BadDirectory{"module of another family",
                      [](json& c) {
                        Blocks(c, "q_norm") = {0, 0, 0, 0};

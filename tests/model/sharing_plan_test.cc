@@ -86,7 +86,7 @@ INSTANTIATE_TEST_SUITE_P(
         BadPlan{"depths", [](SharingPlan& p) { p.depths = 5; }, "depths: 5"},
         BadPlan{"short map", [](SharingPlan& p) { p[Module::kQ].blocks.pop_back(); },
                 "modules.q.blocks: 3 entries"},
-        BadPlan{"missing map", [](SharingPlan& p) { p[Module::kV] = {}; }, "modules.v.blocks: 0"},
+        BadPlan{"missing map", [](SharingPlan& p) { p[Module::kV] = {}; }, "modules.v: missing"},
         BadPlan{"a block that only a later depth would define",
                 [](SharingPlan& p) {
                   p[Module::kQ].blocks = {1, 0, 1, 0};
