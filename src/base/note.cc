@@ -1,0 +1,16 @@
+#include "base/note.h"
+
+#include <cstdio>
+#include <mutex>
+#include <set>
+
+namespace rondo {
+
+void Note(const std::string& text) {
+  static std::mutex mutex;
+  static std::set<std::string> said;
+  const std::lock_guard<std::mutex> lock(mutex);
+  if (said.insert(text).second) std::fprintf(stderr, "rondo: %s\n", text.c_str());
+}
+
+}  // namespace rondo
