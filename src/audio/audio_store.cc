@@ -31,10 +31,11 @@ std::unique_ptr<AudioSource> AudioStore::Open(const std::string& audio, int samp
   const size_t colon = audio.find(kTarMember);
   if (colon == std::string::npos) {
     if (IsDirectory(audio)) {
-      throw Error({.function = "AudioStore",
-                   .problem = "a directory",
-                   .expected = "sound files, as " + (std::filesystem::path(audio) / "*.wav").string(),
-                   .file = audio});
+      throw Error(
+          {.function = "AudioStore",
+           .problem = "a directory",
+           .expected = "sound files, as " + (std::filesystem::path(audio) / "*.wav").string(),
+           .file = audio});
     }
     const std::shared_ptr<const MappedFile> file = MappedFile::Open(audio);
     return DecodeAudio(file->bytes(), file, audio, sample_rate);

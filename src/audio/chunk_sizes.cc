@@ -115,8 +115,8 @@ std::string SizeNote(uint64_t declared, uint64_t there) {
   const auto bytes = [](uint64_t count) { return WithThousands(static_cast<int64_t>(count)); };
   if (declared == there) return {};
   if (declared < there) {
-    return "its header was never completed: it says " + bytes(declared) +
-           " bytes of sound; all " + bytes(there) + " that are there are read";
+    return "its header was never completed: it says " + bytes(declared) + " bytes of sound; all " +
+           bytes(there) + " that are there are read";
   }
   if (declared >= kUnknownSize) {
     return "its header does not say how long the sound is; the " + bytes(there) +
@@ -182,8 +182,8 @@ bool CompleteOther(std::span<const std::byte> bytes, SizedSound* sound) {
   const uint64_t there = SoundThere(header, data->body, said);
   if (there == said) return true;
   // CAF and AU have a number for "not known", which is no fault.
-  const bool open = (kind == "caff" && said == ~uint64_t{0}) ||
-                    (kind == ".snd" && said == 0xffffffff);
+  const bool open =
+      (kind == "caff" && said == ~uint64_t{0}) || (kind == ".snd" && said == 0xffffffff);
   if (!open) sound->note = SizeNote(said > lead ? said - lead : said, there - lead);
   if (width == 8 || there < kUnknownSize) {
     sound->patches.push_back(header.Patch(data->at + 4, width, there));

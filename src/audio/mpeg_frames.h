@@ -29,8 +29,8 @@ struct MpegPart {
   int64_t missing_frames = 0;
 };
 
-// A file as the MP3 files that it is stitched from: each begins with a Xing, Info or VBRI header, or
-// with an ID3 tag. Never empty.
+// A file as the MP3 files that it is stitched from: each begins with a Xing, Info or VBRI header,
+// or with an ID3 tag. Never empty.
 std::vector<MpegPart> SplitMpeg(std::span<const std::byte> bytes);
 
 }  // namespace rondo

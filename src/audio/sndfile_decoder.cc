@@ -119,7 +119,8 @@ class SndfileDecoder : public SoundDecoder {
   }
   // Sound whose length stands in its header just stops where it is cut.
   void NoteLength() const {
-    if (info_.frames <= 0 || info_.frames >= kUnknownLength || mix_.frames() >= info_.frames) return;
+    if (info_.frames <= 0 || info_.frames >= kUnknownLength || mix_.frames() >= info_.frames)
+      return;
     if (mix_.frames() == 0) Fail("damaged: no sample can be read", Expected());
     Note(name_ + ": ends after " + std::to_string(mix_.frames()) + " of " +
          std::to_string(info_.frames) + " samples; read as far as it goes");

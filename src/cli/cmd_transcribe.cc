@@ -1,7 +1,8 @@
-#include <unistd.h>
-
+#include <algorithm>
 #include <cstdio>
+#include <memory>
 #include <new>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -11,79 +12,20 @@
 #include "base/strings.h"
 #include "cli/output.h"
 #include "cli/session.h"
+#include "cli/stop_request.h"
+#include "cli/transcript_printer.h"
 #include "rondo/error.h"
 #include "rondo/transcribe.h"
 
 namespace rondo::cli {
 namespace {
 
-std::string Clock(double seconds) {
-  char text[32];
-  std::snprintf(text, sizeof(text), "%d:%05.2f", static_cast<int>(seconds) / 60,
-                seconds - 60 * (static_cast<int>(seconds) / 60));
-  return text;
-}
-
-Output ToOutput(const Segment& segment) {
-  Output out;
-  out.Add("begin", segment.begin);
-  out.Add("end", segment.end);
-  out.Add("text", segment.text);
-  std::vector<Output> words;
-  for (const Word& word : segment.words) {
-    Output& entry = words.emplace_back();
-    entry.Add("text", word.text);
-    entry.Add("begin", word.begin);
-    entry.Add("end", word.end);
-  }
-  out.AddJson("words", JsonArray(words));
-  return out;
-}
-
-void PrintLine(const std::string& line) {
-  std::printf("%s\n", line.c_str());
-  std::fflush(stdout);  // a reader at the other end of a pipe waits for it
-}
-
-// Shows segments as they come, and text that may still change where it can be overwritten.
-class Printer {
- public:
-  Printer(bool json, bool stream) : json_(json), stream_(stream), terminal_(isatty(1) != 0) {}
-
-  void OnSegment(const Segment& segment) {
-    segments_.push_back(ToOutput(segment));
-    if (json_ && stream_) {
-      PrintLine("{\"segment\": " + segments_.back().Json() + "}");
-    } else if (!json_) {
-      Erase();
-      PrintLine(Clock(segment.begin) + " - " + Clock(segment.end) + "  " + segment.text);
-    }
-  }
-  void OnPartial(double seconds, const std::string& text) {
-    Output out;
-    out.Add("seconds", seconds);
-    out.Add("text", text);
-    if (json_) return PrintLine("{\"partial\": " + out.Json() + "}");
-    if (!terminal_) return PrintLine("... " + text);
-    Erase();
-    std::printf("%s", text.c_str());
-    std::fflush(stdout);
-  }
-  std::vector<Output> TakeSegments() { return std::exchange(segments_, {}); }
-
- private:
-  void Erase() const {
-    if (stream_ && terminal_) std::printf("\r\033[K");
-  }
-  bool json_, stream_, terminal_;
-  std::vector<Output> segments_;
-};
-
 TranscribeOptions ToOptions(const TranscribeCommandOptions& options) {
   TranscribeOptions result;
   result.type = ToEngineOptions(options.type, "auto").weights;
   result.words = !options.no_words;
   result.timestamps = !options.no_timestamps;
+  result.silence_db = options.silence;
   result.language = options.language;
   result.partial_seconds = options.stream ? options.partial : 0;
   result.search.kind = SearchKindFromName(options.search);
@@ -97,33 +39,44 @@ struct Totals {
   double first_text = -1;  // seconds of work until the first segment of all
 };
 
-Output TranscribeOne(const std::string& audio, const TranscribeCommandOptions& options,
-                     Transcriber& transcriber, Printer& printer, bool name_it, Totals& totals) {
-  const Stopwatch watch;
-  AudioStore store;
-  const bool pipe = audio == "-";
-  const auto source =
-      pipe ? OpenPcm(0, "standard input", options.pcm_rate, transcriber.sample_rate())
-           : store.Open(audio, transcriber.sample_rate());
-  if (name_it) PrintLine(audio + ":");
-  std::string text;
-  TranscribeEvents events;
-  events.segment = [&](const Segment& segment) {
-    text += (text.empty() ? "" : " ") + segment.text;
-    printer.OnSegment(segment);
+// What does not go together.
+void Check(const TranscribeCommandOptions& options, bool json) {
+  const bool subtitles = TranscriptFormatFromName(options.format) != TranscriptFormat::kText;
+  const auto refuse = [&](const char* expected) {
+    throw Error({.function = "RunTranscribe",
+                 .problem = options.format,
+                 .expected = expected,
+                 .file = {},
+                 .field = "--format"});
   };
+  if (subtitles && json) refuse("text with --json");
+  if (subtitles && options.audio.size() > 1) refuse("text, or one sound file");
+}
+
+std::unique_ptr<AudioSource> Open(const std::string& audio, int pcm_rate, int sample_rate,
+                                  const StopRequest* stop) {
+  if (audio == "-") {
+    return OpenPipe(0, "standard input", pcm_rate, sample_rate, stop ? stop->descriptor() : -1);
+  }
+  auto source = AudioStore().Open(audio, sample_rate);
+  return stop ? stop->Until(std::move(source)) : std::move(source);
+}
+
+// Prints what is said in one recording, and returns the seconds of sound in it. `stop` may be null.
+double TranscribeOne(const std::string& audio, const TranscribeCommandOptions& options,
+                     Transcriber& transcriber, TranscriptPrinter& printer, const StopRequest* stop,
+                     Totals& totals) {
+  const Stopwatch watch;
+  const auto source = Open(audio, options.pcm_rate, transcriber.sample_rate(), stop);
+  TranscribeEvents events;
+  events.segment = [&](const Segment& segment) { printer.OnSegment(segment); };
   events.partial = [&](double seconds, const std::string& so_far) {
     printer.OnPartial(seconds, so_far);
   };
   const double seconds = transcriber.Run(*source, events);
   totals.audio += seconds;
   totals.work += watch.Seconds();
-  Output out;
-  out.Add("audio", audio);
-  out.Add("seconds", seconds);
-  out.Add("text", text);
-  out.AddJson("segments", JsonArray(printer.TakeSegments()));
-  return out;
+  return seconds;
 }
 
 [[noreturn]] void FailFull(const TranscribeCommandOptions& options, const std::string& audio) {
@@ -137,23 +90,41 @@ Output TranscribeOne(const std::string& audio, const TranscribeCommandOptions& o
 }  // namespace
 
 int RunTranscribe(const TranscribeCommandOptions& options, const CommonOptions& common) {
+  Check(options, common.json);
   const TranscribeOptions transcribe = ToOptions(options);
   ThreadPool pool(common.threads);
   const Stopwatch loading;
   Transcriber transcriber(LoadSpeechModel(options.model), transcribe, pool);
   const double load_seconds = loading.Seconds();
-  Printer printer(common.json, options.stream);
+  const TranscriptFormat format = TranscriptFormatFromName(options.format);
+  TranscriptPrinter printer({.json = common.json, .stream = options.stream, .format = format});
   Totals totals;
   std::vector<Output> files;
+  bool failed = false;
   const bool name_them = options.audio.size() > 1 && !common.json;
+  // A microphone is ended by Ctrl-C.
+  std::optional<StopRequest> stop;
+  if (options.stream || std::ranges::count(options.audio, "-") > 0) stop.emplace();
   MemoryArena& arena = MemoryArena::Create(static_cast<uint64_t>(options.memory_mib) << 20);
   for (const std::string& audio : options.audio) {
+    if (stop && stop->asked()) break;
+    Output& report = files.emplace_back();
+    report.Add("audio", audio);
+    printer.BeginFile(name_them ? audio + ":" : "");
     const ArenaScope scope(arena);
     try {
-      files.push_back(TranscribeOne(audio, options, transcriber, printer, name_them, totals));
-    } catch (const std::bad_alloc&) {
-      FailFull(options, audio);
+      try {
+        report.Add("seconds", TranscribeOne(audio, options, transcriber, printer,
+                                            stop ? &*stop : nullptr, totals));
+      } catch (const std::bad_alloc&) {
+        FailFull(options, audio);
+      }
+    } catch (const Error& error) {  // one bad file does not end the others
+      failed = true;
+      std::fprintf(stderr, "rondo: %s\n", error.what());
+      report.Add("error", error.what());
     }
+    printer.EndFile(&report);
   }
   Output out;
   out.AddJson("files", JsonArray(files));
@@ -168,9 +139,13 @@ int RunTranscribe(const TranscribeCommandOptions& options, const CommonOptions& 
   out.Add("arena_bytes", static_cast<int64_t>(arena.bytes()));
   out.Add("arena_peak_bytes", static_cast<int64_t>(arena.peak()));
   out.Add("peak_memory_bytes", PeakMemoryBytes());
+  if (format != TranscriptFormat::kText) {  // standard output holds subtitles alone
+    if (!common.quiet) std::fputs(out.Text().c_str(), stderr);
+    return failed ? 1 : 0;
+  }
   if (!common.json) std::printf("\n");
   out.Print(common.json);
-  return 0;
+  return failed ? 1 : 0;
 }
 
 }  // namespace rondo::cli

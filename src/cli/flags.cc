@@ -419,17 +419,26 @@ void AddTranscribe(CLI::App& app, AllOptions& all, std::function<int()>* run) {
   CLI::App* command = app.add_subcommand("transcribe", "speech to text, with times of words");
   AddModel(command, &o.model);
   command
-      ->add_option("audio", o.audio,
-                   "sound files, members as archive.tar:name, or - for 16-bit mono samples from "
-                   "standard input")
+      ->add_option(
+          "audio", o.audio,
+          "sound files, members as archive.tar:name, or - for standard input: a sound file, or "
+          "16-bit mono samples")
       ->required();
   command->add_flag("--stream", o.stream, "report text that may still change");
   command
       ->add_option("--partial", o.partial, "--stream: each time so many seconds of audio have come")
       ->check(CLI::Range(0.1, 3600.0))
       ->capture_default_str();
-  command->add_option("--pcm-rate", o.pcm_rate, "sampling rate of standard input in Hz")
+  command->add_option("--pcm-rate", o.pcm_rate, "sampling rate of bare samples in Hz")
       ->check(CLI::Range(1000, 768000))
+      ->capture_default_str();
+  command->add_option("--format", o.format, "text, or subtitles of one sound file: srt, vtt")
+      ->check(CLI::IsMember({"text", "srt", "vtt"}))
+      ->capture_default_str();
+  command
+      ->add_option("--silence", o.silence,
+                   "sound that is nowhere as loud has no words, in dB of full scale; -200: off")
+      ->check(CLI::Range(-200.0, 0.0))
       ->capture_default_str();
   command
       ->add_option("--type", o.type, "weights in memory: f32, bf16, q8_0, q4_0, …; auto: as stored")

@@ -189,7 +189,9 @@ struct TranscribeCommandOptions {
   std::vector<std::string> audio;  // files, members "archive.tar:name", or "-" for standard input
   bool stream = false;             // report text that may still change
   double partial = 2;              // … each time so many seconds of audio have come
-  int pcm_rate = 16000;            // of standard input
+  int pcm_rate = 16000;            // of bare samples from standard input
+  std::string format = "text";     // or srt, vtt: subtitles
+  double silence = -55;            // dB of full scale; sound that is nowhere as loud has no words
   std::string type = "auto";       // of the matrices in memory; auto: as stored, f16 as f32
   std::string language;            // Whisper; empty: detected
   bool translate = false;

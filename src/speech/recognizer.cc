@@ -52,6 +52,13 @@ uint64_t Recognizer::bytes() const {
 
 SearchKind Recognizer::Resolve(const SearchOptions& options) const {
   SearchKind kind = options.kind;
+  if (options.translate && decoder_ == nullptr) {
+    throw Error({.function = "Recognizer",
+                 .problem = "the model has no decoder, which writes translations",
+                 .expected = "Whisper, or a model that was trained with task = \"both\"",
+                 .file = {},
+                 .field = "translate"});
+  }
   if (kind == SearchKind::kAuto) {
     const bool spoken = !options.translate;
     kind = spoken && heads_->has_transducer() ? SearchKind::kTransducer

@@ -36,7 +36,12 @@ Heard Hear(const std::string& bytes) {
   WriteTextFile(path, bytes);
   testing::internal::CaptureStderr();
   Heard heard;
-  heard.samples = AudioStore().Read(path).samples;
+  try {
+    heard.samples = AudioStore().Read(path).samples;
+  } catch (...) {
+    testing::internal::GetCapturedStderr();
+    throw;
+  }
   heard.note = testing::internal::GetCapturedStderr();
   return heard;
 }
