@@ -17,7 +17,7 @@ constexpr std::array<std::array<int, 15>, 5> kBitRates = {{
 }};
 constexpr std::array<int, 3> kRates = {44100, 48000, 32000};
 constexpr size_t kId3Header = 10;
-constexpr size_t kFirstFrameWithin = 4096;
+constexpr size_t kPadding = 4096;  // that may stand behind a tag
 
 unsigned At(std::span<const std::byte> bytes, size_t at) {
   return std::to_integer<unsigned>(bytes[at]);
@@ -81,15 +81,15 @@ std::optional<MpegFrame> ParseMpegFrame(std::span<const std::byte> bytes) {
   return frame;
 }
 
-bool IsMpeg(std::span<const std::byte> bytes) {
-  const size_t tag = Id3Bytes(bytes);
-  if (tag == 0) return FramesBegin(bytes);
+bool IsMpeg(std::span<const std::byte> bytes, size_t within) {
   // Other formats may stand behind a tag, too.
-  const size_t end = std::min(bytes.size(), tag + kFirstFrameWithin);
+  const size_t tag = Id3Bytes(bytes);
+  if (tag > 0) within = std::max(within, kPadding);
+  const size_t end = std::min(bytes.size(), tag + within + 1);
   for (size_t at = tag; at < end; ++at) {
     if (FramesBegin(bytes.subspan(at))) return true;
   }
-  return tag == bytes.size();
+  return tag > 0 && tag == bytes.size();
 }
 
 std::vector<MpegPart> SplitMpeg(std::span<const std::byte> bytes) {

@@ -20,8 +20,9 @@ struct MpegFrame {
 // The frame that begins `bytes`; nullopt for anything else, frames of a free bit rate included.
 std::optional<MpegFrame> ParseMpegFrame(std::span<const std::byte> bytes);
 
-// Whether `bytes` begin with an ID3 tag or with three frames in a row.
-bool IsMpeg(std::span<const std::byte> bytes);
+// Whether `bytes` begin with three frames in a row, perhaps behind an ID3 tag or up to `within`
+// other bytes.
+bool IsMpeg(std::span<const std::byte> bytes, size_t within = 0);
 
 struct MpegPart {
   size_t begin = 0, end = 0;

@@ -93,7 +93,8 @@ class SndfileDecoder : public SoundDecoder {
   int rate() const override { return info_.samplerate; }
 
   SoundBlock NextBlock() override {
-    const sf_count_t wanted = std::min(kBlockFrames, most_frames_ - mix_.frames());
+    const int64_t left = std::min(most_frames_, std::max<int64_t>(0, info_.frames)) - mix_.frames();
+    const sf_count_t wanted = std::min<int64_t>(kBlockFrames, left);
     const sf_count_t count =
         wanted > 0 ? sf_readf_float(sound_.get(), interleaved_.data(), wanted) : 0;
     if (const int error = sf_error(sound_.get()); error != 0) {

@@ -1,5 +1,6 @@
 #include "audio/sound_parts.h"
 
+#include <algorithm>
 #include <array>
 #include <string_view>
 #include <utility>
@@ -41,6 +42,7 @@ bool Begins(std::span<const std::byte> bytes, const Magic& magic) {
 }
 
 constexpr size_t kOggHeader = 27;
+constexpr size_t kMpegWithin = 4096;  // bytes that may stand before an MP3 file's first frame
 
 // Ogg pages (RFC 3533): a chained file begins anew where a first page follows one that is none.
 // What is cut off in its last page is left out, since decoders look for the length in that page.
@@ -74,6 +76,21 @@ void SplitOgg(std::span<const std::byte> bytes, SoundParts* result) {
   }
 }
 
+// Each file begins with its mark and the header of its first block, which has 34 bytes.
+void SplitFlac(std::span<const std::byte> bytes, SoundParts* result) {
+  using std::string_view_literals::operator""sv;
+  const std::string_view text = TextOf(bytes);
+  for (size_t begin = 0; begin < bytes.size();) {
+    size_t end = text.find("fLaC", begin + 4);
+    while (end != std::string_view::npos && text.substr(end + 5, 3) != "\0\0\x22"sv) {
+      end = text.find("fLaC", end + 4);
+    }
+    end = std::min(end, bytes.size());
+    result->parts.push_back({.bytes = bytes.subspan(begin, end - begin)});
+    begin = end;
+  }
+}
+
 void SplitMpegFile(std::span<const std::byte> bytes, SoundParts* result) {
   for (const MpegPart& part : SplitMpeg(bytes)) {
     result->parts.push_back({.decoder = SoundPart::Decoder::kMpeg,
@@ -91,6 +108,8 @@ SoundParts FindSoundParts(std::span<const std::byte> bytes) {
   SoundParts result;
   if (Begins(bytes, {0, "OggS"})) {
     SplitOgg(bytes, &result);
+  } else if (Begins(bytes, {0, "fLaC"})) {
+    SplitFlac(bytes, &result);
   } else if (Begins(bytes, {8, "WAVE"})) {
     for (size_t at = 0; at < bytes.size();) {
       SizedSound sound = CompleteRiff(bytes.subspan(at));
@@ -101,7 +120,7 @@ SoundParts FindSoundParts(std::span<const std::byte> bytes) {
   } else if (SizedSound sound; CompleteOther(bytes, &sound)) {
     result.parts.push_back({.bytes = sound.bytes, .patches = std::move(sound.patches)});
     if (!sound.note.empty()) result.notes.push_back(sound.note);
-  } else if (IsMpeg(bytes)) {
+  } else if (IsMpeg(bytes, kMpegWithin)) {
     SplitMpegFile(bytes, &result);
   } else {
     result.parts.push_back({.bytes = bytes});

@@ -245,6 +245,15 @@ TEST(SoundSizes, StitchedMp3IsReadWhole) {
   EXPECT_NEAR(clip.seconds(), 3, 0.01);
 }
 
+TEST(SoundSizes, Mp3IsFoundBehindAndBeforeOtherBytes) {
+  const std::string mp3 = Encode(kMp3, 44100, 1);
+  for (const std::string& around :
+       {std::string(700, '\0') + mp3, mp3 + "TAG" + std::string(125, ' '),
+        mp3 + std::string(99, '\0')}) {
+    EXPECT_EQ(Hear(around).samples.size(), 44100u);
+  }
+}
+
 TEST(SoundSizes, Mp3ThatIsCutSaysWhatIsMissing) {
   const std::string mp3 = Encode(kMp3, 44100, 3);
   const Heard cut = Hear(mp3.substr(0, mp3.size() / 2));
@@ -257,6 +266,8 @@ TEST(SoundSizes, FilesOneBehindTheOtherAreAllRead) {
   EXPECT_EQ(heard.samples.size(), 1500u);
   EXPECT_EQ(heard.samples.back(), 7 / 32768.0f);
   EXPECT_THAT(heard.note, IsEmpty());
+  const std::string flac = Encode(SF_FORMAT_FLAC | SF_FORMAT_PCM_16, 16000);
+  EXPECT_EQ(Hear(flac + flac + "TAG" + std::string(125, ' ')).samples.size(), 48000u);
   for (const int codec : {SF_FORMAT_OPUS, SF_FORMAT_VORBIS}) {
     const std::string a = Encode(SF_FORMAT_OGG | codec, 16000);
     const std::string b = Encode(SF_FORMAT_OGG | codec, 48000, 1);

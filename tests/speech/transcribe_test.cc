@@ -164,7 +164,7 @@ TEST(Transcriber, UnitsThatDoNotFollowTheSoundHaveNoTimes) {
   EXPECT_EQ(one.segments[0].words.size(), 1u);
 }
 
-TEST(Transcriber, HoursOfSoundDoNotFillMemory) {
+TEST(Transcriber, LongSoundDoesNotFillMemory) {
   SpeechModel model = Chunked();
   model.config.front.sample_rate = 8000;
   ThreadPool pool(1);
