@@ -2,160 +2,19 @@
 
 #include <algorithm>
 #include <array>
-#include <filesystem>
-#include <map>
 #include <nlohmann/json.hpp>
-#include <optional>
 #include <set>
 #include <utility>
 
-#include "base/file.h"
 #include "base/json.h"
 #include "base/strings.h"
 #include "corpus/document_reader.h"
-#include "rondo/audio.h"
 #include "rondo/error.h"
+#include "speech/audio_lookup.h"
 #include "text/unicode/utf8.h"
 
 namespace rondo {
 namespace {
-
-namespace fs = std::filesystem;
-
-std::string Lower(std::string text) {
-  for (char& c : text) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
-  return text;
-}
-
-// As manifests of Windows and of home directories name files.
-std::string PlainName(std::string name) {
-  std::ranges::replace(name, '\\', '/');
-  while (name.starts_with("./")) name.erase(0, 2);
-  return name;
-}
-
-bool IsSoundName(const fs::path& path) {
-  static const std::set<std::string> kSound = {".wav", ".flac", ".ogg",  ".oga",  ".opus", ".mp3",
-                                               ".mp2", ".aiff", ".aif",  ".aifc", ".au",   ".snd",
-                                               ".caf", ".w64",  ".rf64", ".sph",  ".voc",  ".spx"};
-  return kSound.contains(Lower(path.extension().string()));
-}
-
-// Sound by its name without folders and extension, in small letters.
-class SoundIndex {
- public:
-  // `name` is relative to where the sound lies.
-  void Add(const std::string& name) {
-    if (IsSoundName(name)) by_stem_[Lower(fs::path(name).stem().string())].push_back(name);
-  }
-  // All that `name` may mean: with or without folders in front and an extension. Small and capital
-  // letters count where they tell files apart.
-  std::vector<std::string> Find(const std::string& name) const {
-    const bool extension = IsSoundName(name);
-    const fs::path path(name);
-    const auto found = by_stem_.find(Lower((extension ? path.stem() : path.filename()).string()));
-    if (found == by_stem_.end()) return {};
-    std::vector<std::string> same, alike;
-    for (const std::string& candidate : found->second) {
-      const fs::path bare = fs::path(candidate).replace_extension();
-      const std::string whole = extension ? candidate : bare.string();
-      if (EndsIn(whole, name)) same.push_back(candidate);
-      if (EndsIn(Lower(whole), Lower(name))) alike.push_back(candidate);
-    }
-    return same.empty() ? alike : same;
-  }
-
- private:
-  static bool EndsIn(std::string_view path, std::string_view name) {
-    if (!path.ends_with(name)) return false;
-    return path.size() == name.size() || path[path.size() - name.size() - 1] == '/';
-  }
-  std::map<std::string, std::vector<std::string>> by_stem_;
-};
-
-// Where the audio of a manifest is looked up.
-class Lookup {
- public:
-  Lookup(const std::string& manifest, const std::string& audio) {
-    root_ = audio.empty() ? Default(manifest) : fs::path(audio);
-    tar_ = Lower(root_.extension().string()) == ".tar";
-    if (tar_) {
-      for (const std::string& member : AudioStore().Members(root_.string())) {
-        members_.insert(member);
-        index_.Add(member);
-      }
-    } else if (IsDirectory(root_)) {
-      // Only the folder itself; those in it when something is not found.
-      for (const fs::path& file : ListDirectory(root_)) {
-        if (IsRegularFile(file)) index_.Add(file.filename().string());
-      }
-    } else {
-      throw Error({.function = "ReadManifest",
-                   .problem = "neither a directory nor a .tar",
-                   .expected = "where the audio lies",
-                   .file = root_.string()});
-    }
-  }
-
-  // The audio of that name; throws when there is none, or several.
-  std::string Find(const std::string& given) {
-    const std::string name = PlainName(given);
-    const fs::path file = (tar_ ? root_.parent_path() : root_) / name;
-    if (tar_ && members_.contains(name)) return Name(name);
-    const size_t colon = file.string().find(".tar:");
-    const std::string on_disk =
-        colon == std::string::npos ? file.string() : file.string().substr(0, colon + 4);
-    if (IsRegularFile(on_disk)) return file.string();
-    std::vector<std::string> found = index_.Find(name);
-    if (found.empty() && !tar_) found = Folders().Find(name);
-    if (found.size() == 1) return Name(found.front());
-    if (found.empty()) {
-      throw Error({.function = "ReadManifest",
-                   .problem = "no audio '" + given + "'",
-                   .expected = "audio in " + root_.string()});
-    }
-    throw Error({.function = "ReadManifest",
-                 .problem = "'" + given + "' may be " + found[0] + " or " + found[1],
-                 .expected = "a name with as many folders as it takes to tell"});
-  }
-
- private:
-  std::string Name(const std::string& relative) const {
-    return tar_ ? root_.string() + ":" + relative : (root_ / relative).string();
-  }
-  // Everything below the root.
-  const SoundIndex& Folders() {
-    if (folders_) return *folders_;
-    folders_.emplace();
-    constexpr auto kSkip = fs::directory_options::skip_permission_denied;
-    std::error_code error;
-    for (fs::recursive_directory_iterator at(root_, kSkip, error), end; !error && at != end;
-         at.increment(error)) {
-      if (at->is_regular_file(error)) {
-        folders_->Add(at->path().lexically_relative(root_).generic_string());
-      }
-    }
-    return *folders_;
-  }
-  // "set.train.tsv.xz": set.train.tsv.tar, set.train.tar, set.tar, else the directory.
-  static fs::path Default(const std::string& manifest) {
-    const fs::path folder = fs::path(manifest).parent_path();
-    std::string name = fs::path(manifest).filename().string();
-    while (!name.empty()) {
-      const fs::path tar = folder / (name + ".tar");
-      if (IsRegularFile(tar)) return tar;
-      const size_t dot = name.rfind('.');
-      name.resize(dot == std::string::npos ? 0 : dot);
-    }
-    return folder.empty() ? fs::path(".") : folder;
-  }
-
-  fs::path root_;
-  bool tar_ = false;
-  std::set<std::string> members_;  // of the archive
-  SoundIndex index_;
-  std::optional<SoundIndex> folders_;
-};
 
 // What columns of a header line, and keys of a record, are called elsewhere: by Common Voice, NeMo,
 // CoVoST and data sets of audio folders.
@@ -170,7 +29,7 @@ int FindColumn(const std::vector<std::string>& columns,
                const std::array<std::string_view, n>& names) {
   for (const std::string_view name : names) {
     for (size_t i = 0; i < columns.size(); ++i) {
-      if (Lower(std::string(Trim(columns[i]))) == name) return static_cast<int>(i);
+      if (LowerAscii(std::string(Trim(columns[i]))) == name) return static_cast<int>(i);
     }
   }
   return -1;
@@ -244,7 +103,7 @@ Utterance FromJson(std::string_view line, const std::string& path) {
 
 std::vector<Utterance> ReadManifest(const std::string& path, const std::string& audio) {
   LineReader lines(path);
-  Lookup lookup(path, audio);
+  AudioLookup lookup(path, audio);
   Tsv tsv;
   bool first = true, jsonl = false;
   std::vector<Utterance> utterances;
