@@ -114,6 +114,7 @@ class PipeBytes : public SoundBytes {
  private:
   void NoteLength() const {
     const auto there = static_cast<uint64_t>(position_);
+    if (there == 0 && !pipe_->stopped()) Note(pipe_->name() + ": holds no sound");
     if (most_ >= kUnknownSize || pipe_->stopped()) return;
     if (const std::string note = SizeNote(most_, there); !note.empty()) {
       Note(pipe_->name() + ": " + note);
