@@ -35,6 +35,7 @@ target_include_directories(rondo_kissfft SYSTEM INTERFACE ${KISSFFT_INCLUDE_DIR}
 if(RONDO_PROGRAMS)
   find_package(CLI11 REQUIRED)
   pkg_check_modules(tomlplusplus REQUIRED IMPORTED_TARGET tomlplusplus)
+  pkg_check_modules(edit REQUIRED IMPORTED_TARGET libedit)
 endif()
 if(RONDO_TESTS)
   find_package(GTest REQUIRED)

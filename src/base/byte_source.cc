@@ -1,13 +1,17 @@
 #include "base/byte_source.h"
 
 #include <bzlib.h>
+#include <fcntl.h>
 #include <lzma.h>
+#include <poll.h>
+#include <sys/stat.h>
+#include <unistd.h>
 #include <zlib.h>
 #include <zstd.h>
 #include <zstd_errors.h>
 
+#include <algorithm>
 #include <cerrno>
-#include <cstdio>
 #include <string_view>
 #include <system_error>
 #include <utility>
@@ -24,24 +28,89 @@ constexpr uint64_t kDecoderMemory = uint64_t{1} << 30;
 
 class PlainSource : public ByteSource {
  public:
-  explicit PlainSource(std::string path) : path_(std::move(path)) {
-    file_ = std::fopen(path_.c_str(), "rb");
-    if (file_ == nullptr) FailErrno("open");
+  explicit PlainSource(const std::string& path)
+      : path_(IsStandardInput(path) ? "standard input" : path) {
+    if (IsStandardInput(path)) {
+      descriptor_ = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 0);
+      if (descriptor_ < 0) FailErrno("open");
+    } else {
+      Open();
+    }
   }
-  ~PlainSource() override { std::fclose(file_); }
+  ~PlainSource() override { close(descriptor_); }
   PlainSource(const PlainSource&) = delete;
   PlainSource& operator=(const PlainSource&) = delete;
 
   size_t Read(std::span<char> out) override {
-    const size_t size = std::fread(out.data(), 1, out.size(), file_);
-    if (size == 0 && std::ferror(file_) != 0) FailErrno("read");
+    size_t size = std::min(out.size(), head_.size());
+    if (size > 0) {
+      std::copy_n(head_.begin(), size, out.begin());
+      head_.erase(0, size);
+    } else {
+      size = ReadFile(out);
+    }
     position_ += static_cast<int64_t>(size);
     return size;
   }
   int64_t position() const override { return position_; }
   const std::string& path() const { return path_; }
 
+  // The first bytes, which Read() gives again; fewer than `size` where there are no more.
+  std::string_view Peek(size_t size) {
+    while (head_.size() < size) {
+      char bytes[64];
+      const size_t count =
+          ReadFile(std::span(bytes).first(std::min(size - head_.size(), sizeof(bytes))));
+      if (count == 0) break;
+      head_.append(bytes, count);
+    }
+    return std::string_view(head_).substr(0, size);
+  }
+
  private:
+  // A pipe is opened without waiting for a writer, and refused where there is none: a program must
+  // not wait for what may never come.
+  void Open() {
+    descriptor_ = open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (descriptor_ < 0) FailErrno("open");
+    try {
+      struct stat info;
+      if (fstat(descriptor_, &info) != 0) FailErrno("look");
+      if (S_ISFIFO(info.st_mode)) FindWriter();
+      const int flags = fcntl(descriptor_, F_GETFL);
+      if (flags < 0 || fcntl(descriptor_, F_SETFL, flags & ~O_NONBLOCK) != 0) FailErrno("open");
+    } catch (...) {
+      close(descriptor_);
+      throw;
+    }
+  }
+
+  void FindWriter() {
+    char bytes[256];
+    const ssize_t size = read(descriptor_, bytes, sizeof(bytes));
+    if (size > 0) head_.assign(bytes, static_cast<size_t>(size));
+    if (size < 0 && errno != EAGAIN) FailErrno("read");
+    if (size != 0) return;
+    throw Error({.function = "OpenBytes",
+                 .problem = "is a pipe that nobody writes to",
+                 .expected = "a file, or a pipe with a writer",
+                 .file = path_});
+  }
+
+  // At least one byte; 0 at the end.
+  size_t ReadFile(std::span<char> out) const {
+    while (true) {
+      const ssize_t size = read(descriptor_, out.data(), out.size());
+      if (size >= 0) return static_cast<size_t>(size);
+      if (errno == EAGAIN) {  // standard input that somebody made so
+        pollfd wait = {descriptor_, POLLIN, 0};
+        poll(&wait, 1, -1);
+      } else if (errno != EINTR) {
+        FailErrno("read");
+      }
+    }
+  }
+
   [[noreturn]] void FailErrno(const char* action) const {
     const int code = errno;
     throw Error(
@@ -51,36 +120,39 @@ class PlainSource : public ByteSource {
   }
 
   std::string path_;
-  std::FILE* file_ = nullptr;
+  int descriptor_ = -1;
+  std::string head_;  // read already, not given out yet
   int64_t position_ = 0;
 };
+
+using PlainFile = std::unique_ptr<PlainSource>;
 
 // What all formats share: compressed input in pieces, and errors.
 class CompressedSource : public ByteSource {
  public:
-  explicit CompressedSource(const std::string& path) : file_(path), input_(kBuffer) {}
-  int64_t position() const override { return file_.position(); }
+  explicit CompressedSource(PlainFile file) : file_(std::move(file)), input_(kBuffer) {}
+  int64_t position() const override { return file_->position(); }
 
  protected:
   // The next piece; empty at the end of the file.
-  std::span<const char> NextInput() { return {input_.data(), file_.Read(input_)}; }
+  std::span<const char> NextInput() { return {input_.data(), file_->Read(input_)}; }
   [[noreturn]] void Fail(const std::string& problem, const char* expected) const {
     throw Error({.function = "OpenBytes",
                  .problem = problem + " (at byte " + std::to_string(position()) + " or before)",
                  .expected = expected,
-                 .file = file_.path()});
+                 .file = file_->path()});
   }
 
  private:
-  PlainSource file_;
+  PlainFile file_;
   std::vector<char> input_;
 };
 
 class XzSource : public CompressedSource {
  public:
-  explicit XzSource(const std::string& path) : CompressedSource(path) {
+  explicit XzSource(PlainFile file) : CompressedSource(std::move(file)) {
     if (lzma_stream_decoder(&stream_, kDecoderMemory, LZMA_CONCATENATED) != LZMA_OK) {
-      throw Error({.function = "OpenBytes", .problem = "out of memory", .file = path});
+      Fail("out of memory", "");
     }
   }
   ~XzSource() override { lzma_end(&stream_); }
@@ -129,8 +201,8 @@ class XzSource : public CompressedSource {
 
 class ZstdSource : public CompressedSource {
  public:
-  explicit ZstdSource(const std::string& path)
-      : CompressedSource(path), stream_(ZSTD_createDStream(), &ZSTD_freeDStream) {}
+  explicit ZstdSource(PlainFile file)
+      : CompressedSource(std::move(file)), stream_(ZSTD_createDStream(), &ZSTD_freeDStream) {}
 
   size_t Read(std::span<char> out) override {
     ZSTD_outBuffer output = {out.data(), out.size(), 0};
@@ -171,7 +243,7 @@ class ZstdSource : public CompressedSource {
 template <typename Stream>
 class StreamSource : public CompressedSource {
  public:
-  explicit StreamSource(const std::string& path) : CompressedSource(path) {}
+  explicit StreamSource(PlainFile file) : CompressedSource(std::move(file)) {}
 
   size_t Read(std::span<char> out) override {
     stream_.next_out = reinterpret_cast<decltype(stream_.next_out)>(out.data());
@@ -214,7 +286,7 @@ class StreamSource : public CompressedSource {
 
 class GzipSource : public StreamSource<z_stream> {
  public:
-  explicit GzipSource(const std::string& path) : StreamSource(path) {
+  explicit GzipSource(PlainFile file) : StreamSource(std::move(file)) {
     constexpr int kGzipOnly = 16 + MAX_WBITS;
     if (inflateInit2(&stream_, kGzipOnly) != Z_OK) Fail("out of memory", "");
   }
@@ -240,7 +312,7 @@ class GzipSource : public StreamSource<z_stream> {
 
 class Bzip2Source : public StreamSource<bz_stream> {
  public:
-  explicit Bzip2Source(const std::string& path) : StreamSource(path) { Start(); }
+  explicit Bzip2Source(PlainFile file) : StreamSource(std::move(file)) { Start(); }
   ~Bzip2Source() override { BZ2_bzDecompressEnd(&stream_); }
   Bzip2Source(const Bzip2Source&) = delete;
   Bzip2Source& operator=(const Bzip2Source&) = delete;
@@ -289,16 +361,15 @@ bool StartsAsBzip2(std::string_view head) {
          (head.substr(4, 6) == "1AY&SY" || head.substr(4, 6) == "\x17\x72\x45\x38\x50\x90");
 }
 
-Packing PackingOf(const std::string& path) {
-  char bytes[16];
-  const std::string_view head(bytes, PlainSource(path).Read(bytes));
+Packing PackingOf(PlainSource& file) {
+  const std::string_view head = file.Peek(16);
   for (const Kind& kind : kKinds) {
     const bool is =
         head.starts_with(kind.magic) && (kind.packing != Packing::kBzip2 || StartsAsBzip2(head));
     if (is) return kind.packing;
   }
   for (const Kind& kind : kKinds) {
-    if (path.ends_with(kind.ending)) return kind.packing;
+    if (file.path().ends_with(kind.ending)) return kind.packing;
   }
   return Packing::kPlain;
 }
@@ -312,20 +383,23 @@ std::string_view WithoutPacking(std::string_view path) {
   return path;
 }
 
+bool IsStandardInput(std::string_view path) { return path == "-" || path == "/dev/stdin"; }
+
 std::unique_ptr<ByteSource> OpenBytes(const std::string& path) {
-  switch (PackingOf(path)) {
+  auto file = std::make_unique<PlainSource>(path);
+  switch (PackingOf(*file)) {
     case Packing::kXz:
-      return std::make_unique<XzSource>(path);
+      return std::make_unique<XzSource>(std::move(file));
     case Packing::kZstd:
-      return std::make_unique<ZstdSource>(path);
+      return std::make_unique<ZstdSource>(std::move(file));
     case Packing::kGzip:
-      return std::make_unique<GzipSource>(path);
+      return std::make_unique<GzipSource>(std::move(file));
     case Packing::kBzip2:
-      return std::make_unique<Bzip2Source>(path);
+      return std::make_unique<Bzip2Source>(std::move(file));
     case Packing::kPlain:
       break;
   }
-  return std::make_unique<PlainSource>(path);
+  return file;
 }
 
 }  // namespace rondo

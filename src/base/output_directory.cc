@@ -12,6 +12,7 @@
 #include <system_error>
 #include <utility>
 
+#include "base/byte_source.h"
 #include "base/file.h"
 #include "base/strings.h"
 #include "rondo/error.h"
@@ -105,6 +106,14 @@ bool SameFile(const fs::path& a, const fs::path& b) {
   return a == b || fs::equivalent(a, b, ignored);
 }
 
+// What is no file or directory, and so cannot be destroyed: a pipe, standard input.
+bool IsStream(const std::string& name) {
+  std::error_code ignored;
+  const fs::file_status status = fs::status(name, ignored);
+  return IsStandardInput(name) || fs::is_fifo(status) || fs::is_socket(status) ||
+         fs::is_character_file(status);
+}
+
 }  // namespace
 
 std::vector<std::string> ForeignFiles(const std::string& directory) {
@@ -133,7 +142,7 @@ std::vector<std::string> ForeignFiles(const std::string& directory) {
 void CheckOutputDirectory(const std::string& target, const OutputRules& rules) {
   const fs::path resolved = Resolved(target);
   for (const std::string& name : rules.inputs) {
-    if (name.empty()) continue;
+    if (name.empty() || IsStream(name)) continue;
     const fs::path input = Resolved(name);
     if (SameFile(input, resolved)) Fail(target, "is the input", "another place for the output");
     if (IsWithin(input, resolved)) {
@@ -156,7 +165,7 @@ void CheckOutputFile(const std::string& target, const OutputRules& rules) {
   const fs::path resolved = Resolved(target);
   if (IsDirectory(resolved)) Fail(target, "is a directory", "a file to write");
   for (const std::string& name : rules.inputs) {
-    if (name.empty()) continue;
+    if (name.empty() || IsStream(name)) continue;
     const fs::path input = Resolved(name);
     if (SameFile(input, resolved)) Fail(target, "is the input", "another name for the output");
     if (IsWithin(resolved, input) && PathExists(resolved)) {

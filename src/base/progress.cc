@@ -15,10 +15,12 @@ Progress::Progress(std::string label, int64_t total, bool quiet)
       total_(std::max<int64_t>(total, 1)),
       quiet_(quiet),
       terminal_(isatty(STDERR_FILENO) == 1),
-      start_(Clock::now()) {}
+      start_(Clock::now()) {
+  if (!quiet_) Draw(0, false);
+}
 
 Progress::~Progress() {
-  if (!quiet_ && terminal_ && last_draw_ != Clock::time_point{}) {
+  if (!quiet_ && terminal_) {
     Draw(done_, true);
     std::fputc('\n', stderr);
   }
@@ -30,8 +32,10 @@ void Progress::Add(int64_t done) {
   std::lock_guard lock(mutex_);
   const auto now = Clock::now();
   const int64_t tenth = now_done * 10 / total_;
-  const bool due = terminal_ ? now - last_draw_ > std::chrono::milliseconds(100)
-                             : tenth > last_tenth_ && now - start_ > std::chrono::seconds(2);
+  const auto waited = now - last_draw_;
+  const bool due = terminal_ ? waited > std::chrono::milliseconds(100)
+                             : (tenth > last_tenth_ && now - start_ > std::chrono::seconds(2)) ||
+                                   waited > std::chrono::seconds(30);
   if (!due) return;
   last_draw_ = now;
   last_tenth_ = tenth;
@@ -46,10 +50,13 @@ void Progress::Draw(int64_t done, bool last) {
   std::string bar(static_cast<size_t>(filled), '#');
   bar.resize(kWidth, '.');
   const double left = share > 0 && !last ? elapsed / share - elapsed : 0;
-  std::fprintf(stderr, "%s%s [%s] %3.0f%% %.1fs%s", terminal_ ? "\r" : "", label_.c_str(),
-               bar.c_str(), share * 100, elapsed, terminal_ ? "" : "\n");
-  if (terminal_ && left > 0) std::fprintf(stderr, ", %.0fs left   ", left);
-  if (terminal_ && last) std::fprintf(stderr, "              ");
+  char rest[40] = "";
+  if (left > 0) std::snprintf(rest, sizeof(rest), ", %.0fs left", left);
+  std::fprintf(stderr, "%s%s [%s] %3.0f%% %.1fs%s%s", terminal_ ? "\r" : "", label_.c_str(),
+               bar.c_str(), share * 100, elapsed, rest,
+               !terminal_ ? "\n"
+               : last     ? "              "
+                          : "   ");
   std::fflush(stderr);
 }
 

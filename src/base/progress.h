@@ -1,5 +1,7 @@
-// A progress bar on standard error for long work: rewritten in place on a terminal, one line every
-// ten percent otherwise, nothing when quiet. Add() may be called from several threads.
+// A progress bar on standard error for long work, with the time that is left: rewritten in place on
+// a terminal. Otherwise lines: one at the beginning, then, of work that takes longer than two
+// seconds, one every ten percent and where half a minute has passed. Nothing when quiet. Add() may
+// be called from several threads.
 #pragma once
 
 #include <atomic>
@@ -25,7 +27,7 @@ class Progress {
   std::chrono::steady_clock::time_point start_;
   std::atomic<int64_t> done_{0};
   std::mutex mutex_;
-  std::chrono::steady_clock::time_point last_draw_{};
+  std::chrono::steady_clock::time_point last_draw_ = start_;
   int64_t last_tenth_ = 0;
 };
 

@@ -63,7 +63,8 @@ std::string NearestName(std::string_view name, std::span<const std::string> cand
   std::string nearest;
   for (const std::string& candidate : candidates) {
     const size_t distance = EditDistance(name, candidate);
-    if (distance < best) {
+    // Names that have less than half in common are no typos of each other: "foo" is not "o".
+    if (distance < best && 2 * distance <= std::max(name.size(), candidate.size())) {
       best = distance;
       nearest = candidate;
     }

@@ -13,7 +13,7 @@
 namespace rondo::cli {
 namespace {
 
-std::string CpuFeatures() {
+std::vector<std::string> CpuFeatures() {
   std::vector<std::string> found;
 #if defined(__x86_64__)
 #define RONDO_FEATURE(name) \
@@ -29,11 +29,11 @@ std::string CpuFeatures() {
 #elif defined(__aarch64__)
   found.emplace_back("neon");
 #endif
-  return Join(found, " ");
+  return found;
 }
 
 // What a user will want and this machine lacks.
-std::string Missing() {
+std::vector<std::string> Missing() {
   std::vector<std::string> missing;
   std::error_code code;
   const auto self = std::filesystem::read_symlink("/proc/self/exe", code);
@@ -45,7 +45,7 @@ std::string Missing() {
     missing.emplace_back("AVX2 and FMA (kernels run in their portable form)");
   }
 #endif
-  return missing.empty() ? "nothing" : Join(missing, "; ");
+  return missing;
 }
 
 }  // namespace
@@ -53,15 +53,20 @@ std::string Missing() {
 int RunDoctor(const DoctorOptions&, const CommonOptions& common) {
   ThreadPool pool(common.threads);
   Output out;
-  out.Add("cpu_features", CpuFeatures());
-  out.Add("instruction_sets", Join(KernelTargets(), ", "));
+  const std::vector<std::string> features = CpuFeatures(), sets = KernelTargets();
+  const std::vector<std::string> missing = Missing();
+  out.Add("cpu_features", Join(features, " "));
+  out.AddJson("cpu_feature_list", JsonArray(features));
+  out.Add("instruction_sets", Join(sets, ", "));
+  out.AddJson("instruction_set_list", JsonArray(sets));
   out.Add("cpus", AvailableCpus());
   out.Add("threads", pool.threads());
   out.Add("memory_bytes", PhysicalMemoryBytes());
   out.Add("l2_bytes", DataCacheBytes(2));
   out.Add("l3_bytes", DataCacheBytes(3));
   out.Add("memory_read_gb_per_s", MeasureReadBandwidth(kMemoryBandwidthBuffer, pool) / 1e9);
-  out.Add("missing", Missing());
+  out.Add("missing", missing.empty() ? "nothing" : Join(missing, "; "));
+  out.AddJson("missing_list", JsonArray(missing));
   out.Print(common.json);
   return 0;
 }

@@ -2,6 +2,7 @@
 #include <string>
 
 #include "base/machine.h"
+#include "base/progress.h"
 #include "base/stopwatch.h"
 #include "base/strings.h"
 #include "cli/fold_report.h"
@@ -41,7 +42,11 @@ int RunFold(const FoldCommandOptions& options, const CommonOptions& common) {
                              .force = options.force};
   PrepareDirectory(options.out, rules, StoredBytes(model.config, plan, options.store));
   const Model folded = FoldAsAsked(model, plan, fold, options, pool, common.quiet);
-  SaveModel(folded, options.out, options.store, {.force = options.force});
+  {
+    Progress progress("write", 1, common.quiet);
+    SaveModel(folded, options.out, options.store, {.force = options.force});
+    progress.Add();
+  }
 
   const ParameterCount count = CountParameters(folded.config, folded.plan);
   Output out;

@@ -1,5 +1,3 @@
-#include <unistd.h>
-
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
@@ -105,8 +103,7 @@ int RunInspect(const InspectOptions& options, const CommonOptions& common) {
   if (stored) AddStored(options.model, model.weights, &out);
   out.AddJson("plan", PlanToJson(model.plan));
   if (!common.json) {
-    const bool color = isatty(STDOUT_FILENO) == 1;
-    std::fputs((DrawPlan(model.config, model.plan, color) + "\n").c_str(), stdout);
+    std::fputs((DrawPlan(model.config, model.plan, WantsColor()) + "\n").c_str(), stdout);
   }
   out.Print(common.json);
   return 0;

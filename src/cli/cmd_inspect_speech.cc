@@ -1,5 +1,3 @@
-#include <unistd.h>
-
 #include <cstdio>
 #include <filesystem>
 
@@ -59,8 +57,8 @@ int RunInspectSpeech(const InspectOptions& options, const CommonOptions& common)
   out.Add("parameters_total", count.Total());
   out.AddJson("plan", PlanToJson(model.encoder.plan));
   if (!common.json) {
-    const bool color = isatty(STDOUT_FILENO) == 1;
-    std::fputs((DrawPlan(model.encoder.config, model.encoder.plan, color) + "\n").c_str(), stdout);
+    std::fputs((DrawPlan(model.encoder.config, model.encoder.plan, WantsColor()) + "\n").c_str(),
+               stdout);
   }
   out.Print(common.json);
   return 0;

@@ -8,6 +8,8 @@
 #include "cli/outputs.h"
 #include "report/run_data.h"
 #include "report/run_report.h"
+#include "report/run_table.h"
+#include "report/tensorboard.h"
 
 namespace rondo::cli {
 namespace {
@@ -32,6 +34,9 @@ std::string RunJson(const RunData& run) {
   Output recipe;
   for (const auto& [key, value] : run.recipe) recipe.Add(key, value);
   out.AddJson("recipe", recipe.Json());
+  Output provenance;
+  for (const auto& [name, value] : run.provenance) provenance.Add(name, value);
+  out.AddJson("provenance", provenance.Json());
   return out.Json();
 }
 
@@ -47,10 +52,13 @@ void PrintJson(const std::vector<RunData>& runs) {
   Output out;
   out.AddJson("runs", "[" + Join(objects, ", ") + "]");
   out.AddJson("recipe_differences", differences.Json());
+  out.AddJson("validation_differences", JsonArray(ValidationDifferences(runs)));
   out.Print(true);
 }
 
 void PrintTable(const std::vector<RunData>& runs) {
+  const std::vector<std::string> differing = ValidationDifferences(runs);
+  const char* perplexity = differing.empty() ? "%.4g" : "%.4g*";
   std::printf("%-24s %9s %12s %8s %9s %11s %11s %9s\n", "run", "steps", "tokens", "minutes", "loss",
               "valid ppl", "lowest", "tokens/s");
   for (const RunData& run : runs) {
@@ -63,13 +71,19 @@ void PrintTable(const std::vector<RunData>& runs) {
     std::printf("%-24s %9s %12s %8.1f", run.name.c_str(), WithThousands(s.steps).c_str(),
                 WithThousands(s.tokens).c_str(), s.seconds / 60);
     cell(9, "%.4f", s.loss);
-    cell(11, "%.4g", s.valid_perplexity);
-    cell(11, "%.4g", s.best_valid_perplexity);
+    cell(11, perplexity, s.valid_perplexity);
+    cell(11, perplexity, s.best_valid_perplexity);
     cell(9, "%.0f", s.tokens_per_s);
     std::printf("\n");
   }
-  for (const auto& [key, values] : RecipeDifferences(runs)) {
-    std::printf("%s: %s\n", key.c_str(), Join(values, " | ").c_str());
+  if (!differing.empty()) {
+    std::printf("* these perplexities cannot be compared: the runs differ in %s\n",
+                Join(differing, ", ").c_str());
+  }
+  for (const auto& rows : {RecipeDifferences(runs), Provenances(runs)}) {
+    for (const auto& [key, values] : rows) {
+      std::printf("%s: %s\n", key.c_str(), Join(values, " | ").c_str());
+    }
   }
 }
 
@@ -77,8 +91,15 @@ void PrintTable(const std::vector<RunData>& runs) {
 
 int RunReport(const ReportCommandOptions& options, const CommonOptions& common) {
   const std::vector<RunData> runs = LoadRuns(options.runs);
-  if (!options.out.empty()) PrepareFile(options.out, {.inputs = options.runs}, 0);
-  if (!options.out.empty()) WriteTextFile(options.out, RunReportHtml(runs));
+  const auto write = [&](const std::string& path,
+                         std::string (*make)(const std::vector<RunData>&)) {
+    if (path.empty()) return;
+    PrepareFile(path, {.inputs = options.runs}, 0);
+    WriteTextFile(path, make(runs));
+  };
+  write(options.out, RunReportHtml);
+  write(options.csv, RunsCsv);
+  if (!options.tensorboard.empty()) WriteTensorBoard(runs, options.tensorboard);
   if (common.json) {
     PrintJson(runs);
   } else {

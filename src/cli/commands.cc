@@ -1,8 +1,14 @@
 #include "cli/commands.h"
 
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <memory>
+#include <random>
 #include <string>
 
+#include "base/byte_source.h"
+#include "cli/chat_defaults.h"
 #include "cli/command_line.h"
 #include "cli/options_visit.h"
 #include "cli/plan_flags.h"
@@ -45,7 +51,35 @@ void Settle(FoldCommandOptions& o, const Flags&) {
   o.kind = ModelKindOf(o.model);
 }
 
-void Settle(QuantizeCommandOptions& o, const Flags&) { o.kind = ModelKindOf(o.model); }
+void Settle(QuantizeCommandOptions& o, const Flags&) {
+  o.kind = ModelKindOf(o.model);
+  if (IsStandardInput(o.calibrate) && IsStandardInput(o.evaluate)) {
+    throw UsageError({.function = "RunQuantize",
+                      .problem = "standard input again, which --calibrate reads already",
+                      .expected = "a file for one of them",
+                      .field = "--evaluate"});
+  }
+}
+
+void Settle(GenerateCommandOptions& o, const Flags& flags) {
+  const bool piped = isatty(STDIN_FILENO) == 0 && fcntl(STDIN_FILENO, F_GETFD) != -1;
+  if (piped && !flags.Given("prompt") && !flags.Given("prompt_file")) o.prompt_file = "-";
+}
+
+// What nobody asked for is as the model's authors advise.
+void Settle(ChatCommandOptions& o, const Flags& flags) {
+  SamplingOptions& sampling = o.sample.generate.sampling;
+  const SamplingOptions asked = sampling;
+  ReadGenerationConfig(o.model, &sampling);
+  if (flags.Given("temperature")) sampling.temperature = asked.temperature;
+  if (flags.Given("top_k")) sampling.top_k = asked.top_k;
+  if (flags.Given("top_p")) sampling.top_p = asked.top_p;
+  if (flags.Given("min_p")) sampling.min_p = asked.min_p;
+  if (flags.Given("repetition_penalty")) sampling.repetition_penalty = asked.repetition_penalty;
+  // People who ask again want another answer; programs that do want the same.
+  if (isatty(STDIN_FILENO) == 1 && !flags.Given("seed")) sampling.seed = std::random_device()();
+}
+
 void Settle(TranscribeCommandOptions& o, const Flags&) { o.kind = ModelKindOf(o.model); }
 
 void Settle(EvalOptions& o, const Flags&) {

@@ -7,11 +7,16 @@
 
 #include "base/file.h"
 #include "base/machine.h"
+#include "base/options.h"
 #include "base/strings.h"
+#include "base/warn.h"
 #include "cli/output.h"
+#include "cli/outputs.h"
 #include "cli/session.h"
 #include "report/heatmap.h"
 #include "rondo/thread_pool.h"
+#include "rondo/weights.h"
+#include "tensor/dtype_names.h"
 
 namespace rondo::cli {
 namespace {
@@ -35,32 +40,87 @@ void WriteHeatmaps(const SuggestReport& report, const std::string& directory) {
           {.row_axis = "linears of depth", .column_axis = "used at depth", .logarithmic = true}));
 }
 
+// Sizes are compared, and the next command writes, in this type.
+constexpr DType kStore = DType::kBF16;
+
+uint64_t BytesOf(const Model& model, const SharingPlan& plan) {
+  return StoredBytes(model.config, plan, kStore);
+}
+
+std::string PlanPath(const FoldCommandOptions& options, size_t i) {
+  return options.out + "/plan-" + std::to_string(i + 1) + ".json";
+}
+
+// A path as a shell reads it.
+std::string Quoted(const std::string& path) {
+  return path.find_first_of(" '\"$&|;<>()*?") == path.npos ? path : "\"" + path + "\"";
+}
+
+// What makes a model of a suggested plan.
+std::string NextCommand(const FoldCommandOptions& options, size_t i) {
+  const std::string name = options.out + "/plan-" + std::to_string(i + 1);
+  return "rondo fold " + Quoted(options.model) + " --out " + Quoted(name) + " --plan " +
+         Quoted(PlanPath(options, i)) + " --calibrate " + Quoted(options.calibrate) + " --store " +
+         ToText(kStore);
+}
+
 // Writes plan-<n>.json for every suggestion; returns the curve as a JSON array.
-std::string WritePlans(const SuggestReport& report, const std::string& directory) {
+std::string WritePlans(const Model& model, const SuggestReport& report,
+                       const FoldCommandOptions& options) {
   std::vector<Output> curve;
   for (size_t i = 0; i < report.suggestions.size(); ++i) {
     const Suggestion& suggestion = report.suggestions[i];
-    const std::string path = directory + "/plan-" + std::to_string(i + 1) + ".json";
+    const std::string path = PlanPath(options, i);
     WriteTextFile(path, PlanToJson(suggestion.plan) + "\n");
     Output entry;
     entry.Add("plan", path);
     entry.Add("parameters_non_embedding", suggestion.non_embedding_parameters);
+    entry.Add("bytes_" + ToText(kStore), static_cast<int64_t>(BytesOf(model, suggestion.plan)));
     entry.Add("predicted_kl", suggestion.predicted_kl);
     entry.Add("perplexity", suggestion.perplexity);
+    entry.Add("command", NextCommand(options, i));
     curve.push_back(std::move(entry));
   }
   return JsonArray(curve);
 }
 
-void PrintCurve(const SuggestReport& report) {
-  std::printf("%-12s %16s %14s %12s\n", "plan", "parameters", "predicted KL", "perplexity");
-  std::printf("%-12s %16s %14s %12.2f\n", "original", "", "", report.perplexity);
+void PrintRow(const std::string& name, const std::string& parameters, uint64_t bytes,
+              const std::string& kl, double perplexity) {
+  std::printf("%-12s %16s %16s %14s %12.2f\n", name.c_str(), parameters.c_str(),
+              WithThousands(static_cast<int64_t>(bytes)).c_str(), kl.c_str(), perplexity);
+}
+
+void PrintCurve(const Model& model, const SuggestReport& report,
+                const FoldCommandOptions& options) {
+  const int64_t all = CountParameters(model.config, model.plan).NonEmbedding();
+  std::printf("%-12s %16s %16s %14s %12s\n", "plan", "parameters",
+              ("bytes as " + ToText(kStore)).c_str(), "predicted KL*", "perplexity**");
+  PrintRow("original", WithThousands(all), BytesOf(model, model.plan), "", report.perplexity);
   for (size_t i = 0; i < report.suggestions.size(); ++i) {
     const Suggestion& suggestion = report.suggestions[i];
-    std::printf("%-12s %16s %14.3f %12.2f\n", ("plan-" + std::to_string(i + 1)).c_str(),
-                WithThousands(suggestion.non_embedding_parameters).c_str(), suggestion.predicted_kl,
-                suggestion.perplexity);
+    char kl[32];
+    std::snprintf(kl, sizeof(kl), "%.3f", suggestion.predicted_kl);
+    PrintRow("plan-" + std::to_string(i + 1), WithThousands(suggestion.non_embedding_parameters),
+             BytesOf(model, suggestion.plan), kl, suggestion.perplexity);
   }
+  std::printf(
+      "\n*  nats a token, a first-order estimate that is too small, 1.3 to 7 times where it was "
+      "measured:\n   it orders plans, and the perplexity says what they cost.\n"
+      "** of the text's last %s tokens, which nothing was fitted to.\n\nTo make a model of a "
+      "plan:\n",
+      WithThousands(report.held_out_tokens).c_str());
+  for (size_t i = 0; i < report.suggestions.size(); ++i) {
+    std::printf("  %s\n", NextCommand(options, i).c_str());
+  }
+  std::printf("\n");
+}
+
+// A perplexity of few tokens says little.
+void WarnOfShortHeldOut(const std::string& text, int64_t tokens) {
+  constexpr int64_t kLeast = 1024;
+  if (tokens >= kLeast) return;
+  Warn(text + ": the plans are measured on its last " + WithThousands(tokens) + " tokens; below " +
+       WithThousands(kLeast) + " perplexities say little: give more text");
 }
 
 }  // namespace
@@ -88,11 +148,15 @@ int RunSuggest(const Model& model, const FoldOptions& fold, const FoldCommandOpt
   CheckRoom(options.out + "/similarity.svg", /*directory=*/false, 0);
   const SuggestReport report = Suggest(model, fold, tokens, suggest, pool, common.quiet);
   WriteHeatmaps(report, options.out);
-  const std::string curve = WritePlans(report, options.out);
-  if (!common.json) PrintCurve(report);
+  WarnOfShortHeldOut(options.calibrate, report.held_out_tokens);
+  const std::string curve = WritePlans(model, report, options);
+  if (!common.json) PrintCurve(model, report, options);
   Output out;
   out.Add("written", options.out);
+  out.Add("parameters_non_embedding", CountParameters(model.config, model.plan).NonEmbedding());
+  out.Add("bytes_" + ToText(kStore), static_cast<int64_t>(BytesOf(model, model.plan)));
   out.Add("perplexity", report.perplexity);
+  out.Add("held_out_tokens", report.held_out_tokens);
   out.AddJson("suggestions", curve);
   out.Add("peak_memory_bytes", PeakMemoryBytes());
   out.Print(common.json);

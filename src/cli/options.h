@@ -127,15 +127,19 @@ struct SampleFlags {
 struct GenerateCommandOptions {
   std::string model;
   std::string prompt;
-  std::string prompt_file;
+  std::string prompt_file;  // "-": standard input
   bool chat = false;
+  std::string chat_template;  // file in place of the model's own
   SampleFlags sample;
 };
 
 struct ChatCommandOptions {
   std::string model;
   std::string system;
-  SampleFlags sample{.generate{.max_new_tokens = 512}};
+  std::string chat_template;  // file in place of the model's own
+  // Where the model's generation_config.json says nothing.
+  SampleFlags sample{
+      .generate{.sampling = {.temperature = 0.7f, .top_p = 0.9f}, .max_new_tokens = 512}};
 };
 
 enum class ExportFormat { kHf, kGguf, kNative };
@@ -196,6 +200,8 @@ struct TranscribeCommandOptions {
 struct ReportCommandOptions {
   std::vector<std::string> runs;
   std::string out;
+  std::string csv;
+  std::string tensorboard;
 };
 
 struct DoctorOptions {};

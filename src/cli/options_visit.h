@@ -279,14 +279,24 @@ void Visit(SampleFlags& o, Visitor& v) {
 }
 
 template <typename Visitor>
+void VisitChatTemplate(std::string& file, Visitor& v, const Condition& chat = {}) {
+  v({.name = "chat_template",
+     .help = "file with a chat template in Jinja, in place of the model's own",
+     .when = chat},
+    file);
+}
+
+template <typename Visitor>
 void Visit(GenerateCommandOptions& o, Visitor& v) {
   VisitModel(o.model, v);
   v({.name = "prompt", .help = "text to continue", .letter = 'p'}, o.prompt);
   v({.name = "prompt_file",
-     .help = "file with the text to continue",
+     .help = "file with the text to continue; -: standard input, which is also read without this "
+             "flag where it is no terminal",
      .when = {o.prompt.empty(), "without --prompt"}},
     o.prompt_file);
   v({.name = "chat", .help = "the prompt is a user's message in a chat"}, o.chat);
+  VisitChatTemplate(o.chat_template, v, {o.chat, "with --chat"});
   Visit(o.sample, v);
 }
 
@@ -294,6 +304,7 @@ template <typename Visitor>
 void Visit(ChatCommandOptions& o, Visitor& v) {
   VisitModel(o.model, v);
   v({.name = "system", .help = "system message"}, o.system);
+  VisitChatTemplate(o.chat_template, v);
   Visit(o.sample, v);
 }
 
@@ -453,6 +464,9 @@ void Visit(ReportCommandOptions& o, Visitor& v) {
      .whole = true},
     o.runs);
   VisitOut(o.out, "HTML page with curves and samples to write", false, v);
+  v({.name = "csv", .help = "table of all lines of the runs' logs to write, as CSV"}, o.csv);
+  v({.name = "tensorboard", .help = "directory to write event files to, a folder for each run"},
+    o.tensorboard);
 }
 
 template <typename Visitor>

@@ -1,8 +1,11 @@
 #include "cli/output.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <cstdlib>
 #include <nlohmann/json.hpp>
 
 #include "base/strings.h"
@@ -13,6 +16,11 @@ namespace {
 // JSON has no infinities; a perplexity may overflow to one.
 std::string NumberJson(double value) {
   return std::isfinite(value) ? nlohmann::json(value).dump() : "null";
+}
+
+std::string StringJson(const std::string& value) {
+  using Handler = nlohmann::json::error_handler_t;
+  return nlohmann::json(value).dump(-1, ' ', false, Handler::replace);
 }
 
 template <typename T, typename ToJson>
@@ -39,9 +47,7 @@ void Output::Add(const std::string& name, bool value) {
 }
 
 void Output::Add(const std::string& name, const std::string& value) {
-  using Handler = nlohmann::json::error_handler_t;
-  entries_.push_back({name, value.empty() ? "-" : value,
-                      nlohmann::json(value).dump(-1, ' ', false, Handler::replace)});
+  entries_.push_back({name, value.empty() ? "-" : value, StringJson(value)});
 }
 
 void Output::AddJson(const std::string& name, const std::string& json, const std::string& text) {
@@ -81,11 +87,18 @@ std::string Output::Json() const {
   return text + "}";
 }
 
+bool WantsColor() {
+  const char* refused = std::getenv("NO_COLOR");
+  return isatty(STDOUT_FILENO) == 1 && (refused == nullptr || *refused == '\0');
+}
+
 std::string JsonArray(std::span<const double> values) { return ArrayOf(values, NumberJson); }
 
 std::string JsonArray(std::span<const int> values) {
   return ArrayOf(values, [](int value) { return std::to_string(value); });
 }
+
+std::string JsonArray(std::span<const std::string> values) { return ArrayOf(values, StringJson); }
 
 std::string JsonArray(std::span<const Output> objects) {
   return ArrayOf(objects, [](const Output& object) { return object.Json(); });

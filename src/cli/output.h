@@ -40,9 +40,14 @@ class Output {
   std::vector<Entry> entries_;
 };
 
+// Whether standard output is a terminal that takes colours. NO_COLOR, if it is set and not empty,
+// says no (no-color.org).
+bool WantsColor();
+
 // "[1, 2.5, null]"; what is not finite becomes null.
 std::string JsonArray(std::span<const double> values);
 std::string JsonArray(std::span<const int> values);
 std::string JsonArray(std::span<const Output> objects);
+std::string JsonArray(std::span<const std::string> values);
 
 }  // namespace rondo::cli

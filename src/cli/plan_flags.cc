@@ -1,13 +1,18 @@
 #include "cli/plan_flags.h"
 
 #include <charconv>
+#include <filesystem>
 #include <functional>
 #include <vector>
 
 #include "base/file.h"
 #include "base/options.h"
 #include "base/strings.h"
+#include "base/with_file.h"
 #include "cli/command_line.h"
+#include "formats/file_kind.h"
+#include "rondo/model.h"
+#include "rondo/speech_model.h"
 
 namespace rondo::cli {
 namespace {
@@ -92,6 +97,31 @@ void CheckOrders(const FoldOptions& options, int layers) {
   }
 }
 
+// A model's directory, its config.json, or a GGUF file, rather than a file with a plan.
+bool NamesModel(const std::string& file) {
+  return IsDirectory(file) || std::filesystem::path(file).filename() == "config.json" ||
+         ContentOf(file).kind == FileKind::kGguf;
+}
+
+// The plan that another model was folded by. Its gate was trained and stays its own.
+SharingPlan PlanOfModel(const std::string& path) {
+  SharingPlan plan = ModelKindOf(path) == ModelKind::kLanguage
+                         ? LoadModel(path, LoadParts::kConfig).plan
+                         : LoadSpeechModel(path, LoadParts::kConfig).encoder.plan;
+  plan.exit_gate = false;
+  if (plan.SharesAnything() || plan.HasResiduals()) return plan;
+  throw Error({.function = "PlanOfModel",
+               .problem = "the model shares nothing, so there is no plan in it",
+               .expected = "a folded model, or a file with a plan",
+               .file = path,
+               .field = "--plan"});
+}
+
+SharingPlan Checked(SharingPlan plan, const ModelConfig& config, const std::string& file) {
+  WithFile(file, [&] { plan.Validate(config); });
+  return plan;
+}
+
 }  // namespace
 
 FoldOptions ParseFoldOptions(const PlanFlags& flags, const ModelConfig& config) {
@@ -116,24 +146,23 @@ FoldOptions ParseFoldOptions(const PlanFlags& flags, const ModelConfig& config) 
 }
 
 bool IsWholePlan(const std::string& file) {
-  return !file.empty() && Trim(ReadTextFile(file, kMaxPlanBytes)).starts_with('{');
+  if (file.empty()) return false;
+  return NamesModel(file) || Trim(ReadTextFile(file, kMaxPlanBytes)).starts_with('{');
 }
 
 SharingPlan PlanFromFlags(const PlanFlags& flags, const FoldOptions& options,
                           const ModelConfig& config) {
-  if (flags.plan_file.empty()) {
+  const std::string& file = flags.plan_file;
+  if (file.empty()) {
     CheckOrders(options, config.layers);
     return MakePlan(config, options);
   }
-  const std::string text = ReadTextFile(flags.plan_file, kMaxPlanBytes);
-  if (!Trim(text).starts_with('{')) {
-    FoldOptions custom = options;
-    custom.order = TieOrdersFromText(text, flags.plan_file);
-    return MakePlan(config, custom);
-  }
-  SharingPlan plan = PlanFromJson(text, flags.plan_file);
-  plan.Validate(config);
-  return plan;
+  if (NamesModel(file)) return Checked(PlanOfModel(file), config, file);
+  const std::string text = ReadTextFile(file, kMaxPlanBytes);
+  if (Trim(text).starts_with('{')) return Checked(PlanFromJson(text, file), config, file);
+  FoldOptions custom = options;
+  custom.order = TieOrdersFromText(text, file);
+  return MakePlan(config, custom);
 }
 
 }  // namespace rondo::cli

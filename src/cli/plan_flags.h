@@ -12,11 +12,12 @@ namespace rondo::cli {
 // Throws rondo::Error naming the flag and its value.
 FoldOptions ParseFoldOptions(const PlanFlags& flags, const ModelConfig& config);
 
-// Whether a file holds a plan in JSON, which says all by itself.
+// Whether a file holds a plan in JSON or is a model with one, which says all by itself.
 bool IsWholePlan(const std::string& file);
 
 // The plan that the flags describe: from --plan FILE if given, else from the orders and ranks. FILE
-// is a whole plan in JSON, or tie maps in text (TieOrdersFromText), which take the other flags.
+// is a whole plan in JSON, a folded model, or tie maps in text (TieOrdersFromText), which take the
+// other flags.
 SharingPlan PlanFromFlags(const PlanFlags& flags, const FoldOptions& options,
                           const ModelConfig& config);
 

@@ -109,7 +109,9 @@ void Visit(PlanFlags& o, const PlanUse& use, Visitor& v) {
   Only orders(v, planned);
   VisitOrders(o, orders);
   v({.name = "plan",
-     .help = "file with a sharing plan or tie maps (docs/plans.md)",
+     .help =
+         "file with a sharing plan or tie maps (docs/plans.md), or a folded model whose plan to "
+         "take",
      .when = planned},
     o.plan_file);
   v({.name = "init",

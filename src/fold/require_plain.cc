@@ -29,7 +29,9 @@ void RequirePlain(const Model& model, const char* function) {
   for (const ModulePlan& module : model.plan.modules) {
     if (IsPlain(module)) continue;
     refuse("the model is folded already (" + model.plan.order + ")",
-           "a plain model; unroll this one first: rondo export MODEL --format hf --out DIR", {});
+           "a plain model; unroll this one first: rondo export " + model.path +
+               " --format hf --out DIR",
+           {});
   }
 }
 

@@ -71,6 +71,7 @@ class Suggester {
   SuggestReport Run() {
     const int depths = model_.config.layers;
     report_.depths = depths;
+    report_.held_out_tokens = std::ssize(held_out_);
     report_.perplexity = HeldOutPerplexity(model_, held_out_, context_, pool_);
     LayerRunner runner(model_.config, calibration_, options_.calibrate.context,
                        options_.calibrate.max_tokens, pool_);

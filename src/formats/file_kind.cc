@@ -1,15 +1,13 @@
 #include "formats/file_kind.h"
 
 #include <algorithm>
-#include <cerrno>
 #include <cstdint>
 #include <cstring>
 #include <filesystem>
-#include <fstream>
 #include <string_view>
 
+#include "base/file.h"
 #include "base/strings.h"
-#include "rondo/error.h"
 
 namespace rondo {
 namespace {
@@ -74,16 +72,9 @@ bool IsSafetensors(std::string_view head, uint64_t file_bytes) {
 
 std::string ReadHead(const std::string& path) {
   constexpr size_t kHead = 512;
-  std::string head(kHead, '\0');
-  std::ifstream in(path, std::ios::binary);
-  in.read(head.data(), static_cast<std::streamsize>(head.size()));
-  if (in.bad() || (!in && in.gcount() == 0 && !in.eof())) {
-    throw Error({.function = "ContentOf",
-                 .problem = std::string("cannot read: ") + std::strerror(errno),
-                 .file = path});
-  }
-  head.resize(static_cast<size_t>(in.gcount()));
-  return head;
+  const auto file = MappedFile::Open(path);
+  const auto head = file->bytes().first(std::min(kHead, file->bytes().size()));
+  return {reinterpret_cast<const char*>(head.data()), head.size()};
 }
 
 // Endings of weight files of other programs.

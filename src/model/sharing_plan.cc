@@ -125,6 +125,7 @@ void SharingPlan::Validate(const ModelConfig& config) const {
       if (module != ModulePlan{}) Fail(field, "given", "nothing: the model has no such module");
       continue;
     }
+    if (module.blocks.empty()) Fail(field, "missing", "the blocks of a module that the model has");
     const bool may_absorb = m == Module::kAttnNorm || m == Module::kFfnNorm;
     ValidateBlocks(field + ".blocks", module, may_absorb, depths);
     if (module.own_bias && (!config.HasBias(m) || module.blocks[0] == kAbsorbed)) {

@@ -4,7 +4,9 @@
 #include <array>
 #include <cmath>
 #include <limits>
+#include <vector>
 
+#include "base/strings.h"
 #include "report/svg.h"
 #include "rondo/error.h"
 
@@ -31,9 +33,23 @@ class Axis {
     const double share = high_ > low_ ? (Map(value) - low_) / (high_ - low_) : 0.5;
     return from_ + share * (to_ - from_);
   }
-  double Tick(int i) const {
-    const double mapped = low_ + (high_ - low_) * i / (kTicks - 1);
-    return logarithmic_ ? std::exp(mapped) : mapped;
+  std::vector<double> Ticks() const {
+    std::vector<double> ticks;
+    for (int i = 0; i < kTicks; ++i) {
+      const double mapped = low_ + (high_ - low_) * i / (kTicks - 1);
+      ticks.push_back(logarithmic_ ? std::exp(mapped) : mapped);
+    }
+    return ticks;
+  }
+  // Multiples of 1, 2 or 5 times a power of ten.
+  std::vector<double> WholeTicks() const {
+    double step = 1;
+    for (int i = 0; (high_ - low_) / step > kTicks; ++i) step *= i % 3 == 1 ? 2.5 : 2;
+    std::vector<double> ticks;
+    for (double tick = std::ceil(low_ / step) * step; tick <= high_; tick += step) {
+      ticks.push_back(tick);
+    }
+    return ticks;
   }
 
  private:
@@ -53,11 +69,15 @@ std::string Segment(double x1, double y1, double x2, double y2, const std::strin
 std::string Frame(const Axis& x, const Axis& y, const PlotOptions& options) {
   constexpr int kBase = kHeight - kBottom, kEnd = kWidth - kRight;
   std::string out;
-  for (int i = 0; i < kTicks; ++i) {
-    const double at_x = x.Pixel(x.Tick(i)), at_y = y.Pixel(y.Tick(i));
-    out += Segment(kLeft, at_y, kEnd, at_y, "stroke=\"#ddd\"");
-    out += svg::Text(static_cast<int>(at_x), kBase + 14, "middle", svg::Format("%.4g", x.Tick(i)));
-    out += svg::Text(kLeft - 6, static_cast<int>(at_y) + 3, "end", svg::Format("%.4g", y.Tick(i)));
+  for (const double tick : y.Ticks()) {
+    const double at = y.Pixel(tick);
+    out += Segment(kLeft, at, kEnd, at, "stroke=\"#ddd\"");
+    out += svg::Text(kLeft - 6, static_cast<int>(at) + 3, "end", svg::Format("%.4g", tick));
+  }
+  for (const double tick : options.whole_x ? x.WholeTicks() : x.Ticks()) {
+    const std::string label =
+        options.whole_x ? WithThousands(std::llround(tick)) : svg::Format("%.4g", tick);
+    out += svg::Text(static_cast<int>(x.Pixel(tick)), kBase + 14, "middle", label);
   }
   out += Segment(kLeft, kBase, kEnd, kBase, "stroke=\"#222\"");
   out += Segment(kLeft, kTop, kLeft, kBase, "stroke=\"#222\"");

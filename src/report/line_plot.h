@@ -19,6 +19,7 @@ struct PlotLine {
 struct PlotOptions {
   std::string x_axis, y_axis;  // what they show, with the unit
   bool logarithmic_y = false;  // values <= 0 are left out
+  bool whole_x = false;        // x counts something: ticks at whole numbers
   bool markers = true;         // a dot with a tooltip at every point; false suits dense curves
 };
 

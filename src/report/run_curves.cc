@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
+#include <map>
 #include <optional>
 #include <set>
 
@@ -27,6 +28,42 @@ struct Curve {
 // Numbers of decisions about ties that are no course of anything.
 const std::set<std::string> kNoCurves = {"action", "decision", "depth", "episode",
                                          "unit",   "explored", "value", "target"};
+
+// What the names of further values mean; a number behind one counts loops. Others are read as
+// words.
+const std::map<std::string, std::string> kTitles = {
+    {"agent_loss", "loss of the agent that ties"},
+    {"attention", "attention loss"},
+    {"bleu", "BLEU"},
+    {"character_error", "character error rate"},
+    {"consistency", "consistency loss"},
+    {"ctc", "CTC loss"},
+    {"exit_ce", "cross-entropy at exit"},
+    {"fading", "share of the fading weights"},
+    {"ffn_width", "width of the feed-forwards"},
+    {"gate_accuracy", "accuracy of the exit gate"},
+    {"gate_agreement", "agreement of the exit gate"},
+    {"gate_loss", "loss of the exit gate"},
+    {"hidden", "loss of hidden states"},
+    {"independent_layers", "layers with weights of their own"},
+    {"infeasible", "utterances too short for their text"},
+    {"transducer", "transducer loss"},
+    {"valid_perplexity_fading", "validation perplexity while fading"},
+    {"word_error", "word error rate"}};
+
+// "loss of the exit gate 2" of "gate_loss_2", "stored parameters" of "stored_parameters".
+std::string TitleOf(const std::string& name) {
+  const auto exact = kTitles.find(name);
+  if (exact != kTitles.end()) return exact->second;
+  const size_t last = name.rfind('_');
+  if (last != name.npos) {
+    const auto counted = kTitles.find(name.substr(0, last));
+    if (counted != kTitles.end()) return counted->second + " " + name.substr(last + 1);
+  }
+  std::string words = name;
+  std::ranges::replace(words, '_', ' ');
+  return words;
+}
 
 std::vector<Curve> Curves(const std::vector<RunData>& runs) {
   const auto field = [](std::optional<double> RunMetrics::*member) -> Value {
@@ -53,7 +90,8 @@ std::vector<Curve> Curves(const std::vector<RunData>& runs) {
     }
   }
   for (const std::string& name : more) {
-    curves.push_back({name, name, false, [name](const RunMetrics& line) -> std::optional<double> {
+    const std::string title = TitleOf(name);
+    curves.push_back({title, title, false, [name](const RunMetrics& line) -> std::optional<double> {
                         const auto found = line.more.find(name);
                         if (found == line.more.end()) return {};
                         return found->second;
@@ -130,6 +168,7 @@ std::vector<std::string> RunCurves(const std::vector<RunData>& runs, RunAxis axi
                                    {.x_axis = AxisName(axis),
                                     .y_axis = curve.unit,
                                     .logarithmic_y = curve.logarithmic,
+                                    .whole_x = axis == RunAxis::kSteps,
                                     .markers = longest <= kMarkedPoints}));
   }
   return pictures;

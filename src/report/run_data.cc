@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
+#include <functional>
 #include <set>
 #include <sstream>
 
@@ -68,6 +69,21 @@ std::map<std::string, std::string> ReadRecipe(const std::string& path) {
   return recipe;
 }
 
+// Of all starts of a run.
+std::map<std::string, std::string> ProvenanceOf(const std::vector<RunMetrics>& lines) {
+  std::map<std::string, std::vector<std::string>> seen;
+  for (const RunMetrics& line : lines) {
+    if (line.event != "run") continue;
+    for (const auto& [name, value] : line.names) {
+      std::vector<std::string>& values = seen[name];
+      if (std::ranges::find(values, value) == values.end()) values.push_back(value);
+    }
+  }
+  std::map<std::string, std::string> provenance;
+  for (const auto& [name, values] : seen) provenance[name] = Join(values, ", then ");
+  return provenance;
+}
+
 RunData LoadRun(std::string path) {
   while (path.size() > 1 && path.ends_with('/')) path.pop_back();
   const bool folder = IsDirectory(path);
@@ -82,6 +98,7 @@ RunData LoadRun(std::string path) {
                  .file = metrics});
   }
   if (folder && PathExists(recipe)) run.recipe = ReadRecipe(recipe.string());
+  run.provenance = ProvenanceOf(run.lines);
   return run;
 }
 
@@ -140,25 +157,94 @@ RunSummary Summarise(const RunData& run) {
   return summary;
 }
 
+namespace {
+
+// "tying" of "tying.policy", "stages[1]" of "stages[1].kd"; "" of a key without a section.
+std::string SectionOf(const std::string& key) {
+  const size_t dot = key.find('.');
+  return dot == key.npos ? "" : key.substr(0, dot);
+}
+
+// By section, how many keys each run has there.
+std::map<std::string, std::vector<int>> SectionSizes(const std::vector<RunData>& runs) {
+  std::map<std::string, std::vector<int>> sizes;
+  for (size_t i = 0; i < runs.size(); ++i) {
+    for (const auto& [key, value] : runs[i].recipe) {
+      std::vector<int>& size = sizes[SectionOf(key)];
+      size.resize(runs.size());
+      ++size[i];
+    }
+  }
+  return sizes;
+}
+
+// Values by run, "" where absent; nothing where all runs that `count` agree.
+std::optional<std::vector<std::string>> Values(const std::vector<RunData>& runs,
+                                               const std::string& key,
+                                               const std::function<bool(size_t)>& counts) {
+  std::vector<std::string> values;
+  std::set<std::string> distinct;
+  for (size_t i = 0; i < runs.size(); ++i) {
+    const auto found = runs[i].recipe.find(key);
+    const bool absent = found == runs[i].recipe.end();
+    values.push_back(absent ? "" : found->second);
+    if (counts(i)) distinct.insert(absent ? "(absent)" : "=" + found->second);
+  }
+  if (distinct.size() < 2) return std::nullopt;
+  return values;
+}
+
+}  // namespace
+
 std::map<std::string, std::vector<std::string>> RecipeDifferences(
     const std::vector<RunData>& runs) {
-  std::set<std::string> keys;
+  constexpr int kFew = 3;  // keys that are listed one by one
+  std::set<std::string> keys, lacked;
   for (const RunData& run : runs) {
     for (const auto& [key, value] : run.recipe) keys.insert(key);
   }
   std::map<std::string, std::vector<std::string>> differences;
-  for (const std::string& key : keys) {
-    std::vector<std::string> values;
-    std::set<std::string> distinct;
-    for (const RunData& run : runs) {
-      const auto found = run.recipe.find(key);
-      const bool absent = found == run.recipe.end();
-      values.push_back(absent ? "" : found->second);
-      if (!run.recipe.empty()) distinct.insert(absent ? "(absent)" : "=" + found->second);
+  const auto sizes = SectionSizes(runs);
+  for (const auto& [section, size] : sizes) {
+    bool missing = false;
+    for (size_t i = 0; i < runs.size(); ++i) missing |= !runs[i].recipe.empty() && size[i] == 0;
+    if (section.empty() || !missing || *std::ranges::max_element(size) <= kFew) continue;
+    lacked.insert(section);
+    std::vector<std::string>& values = differences[section];
+    for (const int count : size) {
+      values.push_back(count == 0 ? "" : std::to_string(count) + " keys");
     }
-    if (distinct.size() > 1) differences[key] = std::move(values);
+  }
+  for (const std::string& key : keys) {
+    const std::string section = SectionOf(key);
+    const auto counts = [&](size_t i) {
+      return !runs[i].recipe.empty() && (!lacked.contains(section) || sizes.at(section)[i] > 0);
+    };
+    if (auto values = Values(runs, key, counts)) differences[key] = std::move(*values);
   }
   return differences;
+}
+
+std::vector<std::string> ValidationDifferences(const std::vector<RunData>& runs) {
+  std::vector<std::string> differing;
+  const auto measured = [&](size_t i) {
+    return !runs[i].recipe.empty() && Summarise(runs[i]).valid_perplexity.has_value();
+  };
+  for (const char* key : {"valid.text", "valid.context", "valid.max_tokens"}) {
+    if (Values(runs, key, measured)) differing.emplace_back(key);
+  }
+  return differing;
+}
+
+std::map<std::string, std::vector<std::string>> Provenances(const std::vector<RunData>& runs) {
+  std::map<std::string, std::vector<std::string>> all;
+  for (size_t i = 0; i < runs.size(); ++i) {
+    for (const auto& [name, value] : runs[i].provenance) {
+      all[name].resize(runs.size());
+      all[name][i] = value;
+    }
+  }
+  return all;
 }
 
 }  // namespace rondo

@@ -16,6 +16,8 @@ struct RunData {
   std::string path;
   std::vector<RunMetrics> lines;
   std::map<std::string, std::string> recipe;  // resolved.toml by dotted key; empty without one
+  // What computed it: version, commit, cpu, threads, …; of several starts that differ, all values.
+  std::map<std::string, std::string> provenance = {};
 };
 
 // Each path is a run folder (metrics.jsonl and, if there, resolved.toml) or a metrics file alone.
@@ -37,7 +39,15 @@ struct RunSummary {
 RunSummary Summarise(const RunData& run);
 
 // Keys whose value is not the same in every run, each with its value by run; "" where it is absent.
-// Runs without a recipe are not compared.
+// Runs without a recipe are not compared. A section that some of the runs lack is one entry,
+// "tying", with the number of its keys; its keys are compared among the runs that have it.
 std::map<std::string, std::vector<std::string>> RecipeDifferences(const std::vector<RunData>& runs);
+
+// The keys of what validation perplexity is measured on that differ among the runs which measured
+// it. Unless empty, these perplexities cannot be compared.
+std::vector<std::string> ValidationDifferences(const std::vector<RunData>& runs);
+
+// What computed the runs, each value by run; "" where it is absent.
+std::map<std::string, std::vector<std::string>> Provenances(const std::vector<RunData>& runs);
 
 }  // namespace rondo

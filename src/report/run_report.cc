@@ -54,6 +54,11 @@ std::string EventCounts(const RunSummary& summary) {
 }
 
 std::string FinalFigures(const std::vector<RunData>& runs) {
+  const std::vector<std::string> differing = ValidationDifferences(runs);
+  const char* mark = differing.empty() ? "" : " *";
+  const auto perplexity = [&](const std::optional<double>& value) {
+    return value ? Number(value, "%.4g") + mark : "";
+  };
   std::string out =
       "<h2>Final figures</h2>\n<table class=\"figures\">\n" +
       Row("th", {"run", "steps", "tokens", "minutes", "loss (end)", "validation perplexity",
@@ -63,24 +68,28 @@ std::string FinalFigures(const std::vector<RunData>& runs) {
     out += Row(
         "td", {run.name, WithThousands(s.steps), WithThousands(s.tokens),
                svg::Format("%.1f", s.seconds / 60), Number(s.loss, "%.4f"),
-               Number(s.valid_perplexity, "%.4g"), Number(s.best_valid_perplexity, "%.4g"),
+               perplexity(s.valid_perplexity), perplexity(s.best_valid_perplexity),
                Number(s.tokens_per_s, "%.0f"),
                s.peak_resident_bytes
                    ? HumanBytes(static_cast<uint64_t>(std::max<int64_t>(*s.peak_resident_bytes, 0)))
                    : "",
                EventCounts(s)});
   }
-  return out + "</table>\n";
+  out += "</table>\n";
+  if (differing.empty()) return out;
+  return out + "<p>* These perplexities cannot be compared: the runs differ in " +
+         Escape(Join(differing, ", ")) + ".</p>\n";
 }
 
-std::string Recipes(const std::vector<RunData>& runs) {
-  const auto differences = RecipeDifferences(runs);
-  if (differences.empty()) return {};
-  std::vector<std::string> header = {"recipe key"};
+// A table of values by run.
+std::string Compared(const std::vector<RunData>& runs, const char* title, const char* key_title,
+                     const std::map<std::string, std::vector<std::string>>& rows) {
+  if (rows.empty()) return {};
+  std::vector<std::string> header = {key_title};
   for (const RunData& run : runs) header.push_back(run.name);
-  std::string out = "<h2>What differs in the recipes</h2>\n<table class=\"recipe\">\n";
+  std::string out = std::string("<h2>") + title + "</h2>\n<table class=\"recipe\">\n";
   out += Row("th", header);
-  for (const auto& [key, values] : differences) {
+  for (const auto& [key, values] : rows) {
     std::vector<std::string> row = {key};
     row.insert(row.end(), values.begin(), values.end());
     out += Row("td", row);
@@ -142,7 +151,10 @@ std::string OtherEvents(const RunData& run) {
 }  // namespace
 
 std::string RunReportHtml(const std::vector<RunData>& runs) {
-  std::string page = kHead + FinalFigures(runs) + Recipes(runs) + Curves(runs);
+  std::string page =
+      kHead + FinalFigures(runs) +
+      Compared(runs, "What differs in the recipes", "recipe key", RecipeDifferences(runs)) +
+      Compared(runs, "What computed them", "", Provenances(runs)) + Curves(runs);
   for (const RunData& run : runs) {
     const std::string events = Join(TiePictures(run), "") + OtherEvents(run) + Samples(run);
     if (!events.empty()) page += "<h2>" + Escape(run.name) + "</h2>\n" + events;

@@ -1,7 +1,11 @@
 #include "base/byte_source.h"
 
+#include <fcntl.h>
 #include <gmock/gmock.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
+#include <thread>
 #include <vector>
 
 #include "base/compressed.h"
@@ -122,6 +126,72 @@ TEST(ByteSource, WhatTheNamePromisesMustBeInside) {
   EXPECT_THAT([&] { ReadAll(dir.File("missing.xz")); },
               ThrowsMessage<Error>(AllOf(HasSubstr("missing.xz"), HasSubstr("No such file"))));
   EXPECT_THAT([&] { ReadAll(dir.File("")); }, ThrowsMessage<Error>(HasSubstr("directory")));
+}
+
+// Writes to a pipe in little pieces, from a thread of its own.
+class Writer {
+ public:
+  Writer(int descriptor, std::string bytes)
+      : thread_([descriptor, bytes = std::move(bytes)] {
+          for (size_t at = 0; at < bytes.size(); at += 1000) {
+            const std::string piece = bytes.substr(at, 1000);
+            EXPECT_EQ(write(descriptor, piece.data(), piece.size()), std::ssize(piece));
+          }
+          close(descriptor);
+        }) {}
+  ~Writer() { thread_.join(); }
+
+ private:
+  std::thread thread_;
+};
+
+TEST(ByteSource, ReadsPipesPlainAndCompressed) {
+  const std::string text = LongText();
+  for (const std::string& bytes : {text, Gzip(text), Zstd(text), std::string("short")}) {
+    int ends[2];
+    ASSERT_EQ(pipe(ends), 0);
+    const std::string expected = bytes.size() < 10 ? bytes : text;
+    const Writer writer(ends[1], bytes);
+    // As `<(command)` names it.
+    EXPECT_EQ(ReadAll("/dev/fd/" + std::to_string(ends[0])), expected);
+    close(ends[0]);
+  }
+}
+
+TEST(ByteSource, WaitsForAWriterThatHasNotWrittenYet) {
+  TempDir dir;
+  ASSERT_EQ(mkfifo(dir.File("pipe").c_str(), 0600), 0);
+  const int end = open(dir.File("pipe").c_str(), O_RDWR);
+  std::thread writer([end] {
+    usleep(100'000);
+    EXPECT_EQ(write(end, "late", 4), 4);
+    close(end);
+  });
+  EXPECT_EQ(ReadAll(dir.File("pipe")), "late");
+  writer.join();
+}
+
+TEST(ByteSource, APipeWithoutAWriterIsAnErrorAtOnce) {
+  TempDir dir;
+  ASSERT_EQ(mkfifo(dir.File("pipe").c_str(), 0600), 0);
+  EXPECT_THAT([&] { OpenBytes(dir.File("pipe")); },
+              ThrowsMessage<Error>(AllOf(HasSubstr("pipe"), HasSubstr("nobody writes"))));
+}
+
+TEST(ByteSource, ADashIsStandardInput) {
+  const int kept = dup(STDIN_FILENO);
+  for (const char* name : {"-", "/dev/stdin"}) {
+    for (const std::string& bytes : {std::string(), std::string("some text"), Xz("some text")}) {
+      int ends[2];
+      ASSERT_EQ(pipe(ends), 0);
+      ASSERT_EQ(dup2(ends[0], STDIN_FILENO), STDIN_FILENO);
+      close(ends[0]);
+      const Writer writer(ends[1], bytes);
+      EXPECT_EQ(ReadAll(name), bytes.empty() ? "" : "some text");
+    }
+  }
+  dup2(kept, STDIN_FILENO);
+  close(kept);
 }
 
 }  // namespace

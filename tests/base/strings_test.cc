@@ -28,6 +28,7 @@ TEST(Strings, NearestNameFindsTyposAndNothingElse) {
   EXPECT_EQ(NearestName("middle_sequence", names), "middle-sequence");
   EXPECT_EQ(NearestName("seq", names), "");
   EXPECT_EQ(NearestName("", names), "");
+  EXPECT_EQ(NearestName("foo", std::vector<std::string>{"q", "o", "up"}), "");
   EXPECT_EQ(UnknownNameHint("cycel", names),
             "one of cycle, sequence, middle-cycle, middle-sequence; did you mean 'cycle'?");
   EXPECT_EQ(UnknownNameHint("banana", names),

@@ -106,7 +106,8 @@ TEST_F(CommandLines, AFlagThatDoesNothingIsAnError) {
       {"generate {model} --draft-loops 2", "--draft-loops", "--draft"},
       {"generate {model} --top-k 5", "--top-k", "--temperature"},
       {"generate {model} --top-p 0.5", "--top-p", "--temperature"},
-      {"chat {model} --min-p 0.5", "--min-p", "--temperature"},
+      {"chat {model} --temperature 0 --min-p 0.5", "--min-p", "--temperature"},
+      {"generate {model} --chat-template {text}", "--chat-template", "--chat"},
       {"generate {model} --prompt a --prompt-file {text}", "--prompt-file", "without --prompt"},
       {"chat {model} --json", "--json", "where there is a report"},
       {"transcribe {speech} a.wav --partial 3", "--partial", "--stream"},
@@ -214,6 +215,8 @@ TEST_F(CommandLines, MisuseIsExplained) {
       {"quantize {model} --out x.gguf --type q3_k", {"'q3_k'", "q4_0 and q4_k"}},
       {"quantize {model} --out x.gguf --type f16", {"--type: value 'f16'", "one of q8_0"}},
       {"generate {model} --exit entropy", {"--exit entropy", "no --exit-threshold"}},
+      {"quantize {model} --type q4_0 --out x.gguf --calibrate - --evaluate -",
+       {"--evaluate: standard input again", "a file for one of them"}},
       {"help nonsense", {"unknown command 'nonsense'"}},
   };
   for (const Misuse& misuse : cases) {
@@ -262,6 +265,25 @@ TEST_F(CommandLines, DefaultsShrinkToTheModelsPositionsAndSaySo) {
   const Outcome asked = Run("eval {model} --text {text} --context 1000");
   EXPECT_EQ(asked.code, 1);
   EXPECT_THAT(asked.err, AllOf(HasSubstr("--context"), HasSubstr("1000"), HasSubstr("512")));
+}
+
+TEST_F(CommandLines, NothingIsPrintedBeforeOptionsAreChecked) {
+  for (const char* wrong : {"--temperature 1 --top-p -1", "--temperature -1", "--draft 2",
+                            "--exit gate --exit-threshold 0.5", "--max-tokens -1"}) {
+    const Outcome outcome = Run(std::string("generate {model} --prompt Once ") + wrong);
+    EXPECT_EQ(outcome.code, 1) << wrong << outcome.err;
+    EXPECT_EQ(outcome.out, "") << wrong;
+  }
+}
+
+TEST_F(CommandLines, AChatWithoutATemplateSaysWhatToDo) {
+  for (const char* line : {"chat {model}", "generate {model} --prompt x --chat"}) {
+    const Outcome outcome = Run(line);
+    EXPECT_EQ(outcome.code, 1) << line;
+    EXPECT_THAT(outcome.err, AllOf(HasSubstr("no chat template"), HasSubstr("--chat-template FILE"),
+                                   HasSubstr("rondo generate")))
+        << line;
+  }
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 
+#include <filesystem>
 #include <fstream>
 
 #include "rondo/error.h"
@@ -95,6 +96,52 @@ TEST(PlanFlags, ErrorsNameTheFlagAndSuggest) {
   flags = {};
   flags.order = "atention=cycle";
   EXPECT_THAT(ErrorOf(flags), AllOf(HasSubstr("--order"), HasSubstr("'attention'")));
+}
+
+// What a plan in a file lacks for this model is said with the file and the module.
+TEST(PlanFlags, PlansThatDoNotFitNameFileAndModule) {
+  PlanFlags flags;
+  flags.plan_file = testing::TempDir() + "unfitting.json";
+  SharingPlan plan = IdentityPlan(Config());
+  const auto error = [&] {
+    std::ofstream(flags.plan_file) << PlanToJson(plan);
+    try {
+      PlanFromFlags(flags, {}, Config());
+    } catch (const Error& e) {
+      return std::string(e.what());
+    }
+    return std::string();
+  };
+  EXPECT_EQ(error(), "");
+  plan[Module::kQ].blocks[2] = 3;
+  EXPECT_THAT(error(), HasSubstr("unfitting.json: modules.q.blocks"));
+  plan = IdentityPlan(Config());
+  plan[Module::kUp].blocks.clear();
+  EXPECT_THAT(error(), HasSubstr("unfitting.json: modules.up: missing"));
+}
+
+TEST(PlanFlags, APlanIsTakenFromAnotherModelThatHasOne) {
+  const std::string folder = testing::TempDir() + "planned/";
+  std::filesystem::create_directories(folder);
+  PlanFlags flags;
+  const auto write = [&](const std::string& rondo) {
+    std::ofstream(folder + "config.json") << R"({"model_type": "llama", "hidden_size": 8,
+      "num_hidden_layers": 4, "num_attention_heads": 2, "intermediate_size": 8, "vocab_size": 8,
+      "max_position_embeddings": 8, "rms_norm_eps": 1e-5)" +
+                                                 rondo + "}";
+  };
+  ModelConfig config = Config();
+  SharingPlan plan = IdentityPlan(config);
+  for (const Module m : {Module::kGate, Module::kUp, Module::kDown}) plan[m].blocks = {0, 0, 1, 1};
+  write(", \"rondo\": " + PlanToJson(plan));
+  for (const std::string& file : {folder, folder + "config.json"}) {
+    flags.plan_file = file;
+    EXPECT_TRUE(IsWholePlan(file));
+    EXPECT_THAT(PlanFromFlags(flags, {}, config)[Module::kUp].blocks, ElementsAre(0, 0, 1, 1));
+  }
+  write("");
+  EXPECT_THAT([&] { PlanFromFlags(flags, {}, config); },
+              testing::ThrowsMessage<Error>(HasSubstr("shares nothing")));
 }
 
 }  // namespace

@@ -124,7 +124,39 @@ def test_suggested_plans_fold_to_the_perplexity_they_promise(rondo, stories, tmp
         fold = rondo.json("fold", stories, "--out", tmp_path / "fold", "--plan", suggestion["plan"],
                           "--calibrate", text)
         assert fold["parameters_non_embedding"] == suggestion["parameters_non_embedding"]
+        assert suggestion["bytes_bf16"] < report["bytes_bf16"]
+        assert f"--plan {suggestion['plan']}" in suggestion["command"] and str(text) in suggestion["command"]
+    assert report["parameters_non_embedding"] > sizes[0]
     assert all(s["perplexity"] >= 0.98 * report["perplexity"] for s in report["suggestions"])
+
+
+def test_a_suggestion_says_what_it_means_and_what_comes_next(rondo, stories, tmp_path):
+    text = tmp_path / "text.txt"
+    text.write_text(story(rondo, stories, 1))
+    shown = rondo.run("fold", stories, "--out", tmp_path / "plans", "--suggest", "--rank", 8, "--calibrate", text)
+    original = next(line for line in shown.stdout.splitlines() if line.startswith("original"))
+    assert len(original.split()) == 4  # name, parameters, bytes, perplexity
+    assert "first-order estimate" in shown.stdout and "bytes as bf16" in shown.stdout
+    assert "fewer than" in shown.stderr and "perplexities say little" in shown.stderr
+    commands = [line.split() for line in shown.stdout.splitlines() if line.startswith("  rondo fold")]
+    rondo.run(*commands[0][1:])
+    assert (tmp_path / "plans" / "plan-1" / "config.json").exists()
+
+
+def test_a_plan_is_taken_from_another_fold(rondo, stories, tmp_path):
+    first = rondo.json("fold", stories, "--out", tmp_path / "first", "--order", "middle-cycle", "--rank", 8)
+    for model in (tmp_path / "first", tmp_path / "first" / "config.json"):
+        again = rondo.json("fold", stories, "--out", tmp_path / "again", "--plan", model)
+        assert again["parameters_non_embedding"] == first["parameters_non_embedding"] and again["order"] == first["order"]
+    plain = rondo.run("fold", stories, "--out", tmp_path / "x", "--plan", stories, check=False)
+    assert plain.returncode != 0
+
+
+def test_a_fold_of_a_fold_names_the_command_that_unrolls(rondo, stories, tmp_path):
+    rondo.run("fold", stories, "--out", tmp_path / "fold", "--rank", 8)
+    refused = rondo.run("fold", tmp_path / "fold", "--out", tmp_path / "again", check=False)
+    command = f"rondo export {tmp_path / 'fold'} --format hf"
+    assert refused.returncode == 1 and command in refused.stderr
 
 
 def test_ranks_are_spread_within_their_budget(rondo, stories, tmp_path):

@@ -1,11 +1,14 @@
 """`rondo report` read back by an HTML parser and an XML parser, and its figures by Python."""
 
+import csv
 import html.parser
 import json
 import statistics
+import struct
 import xml.etree.ElementTree
 
 import pytest
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
 VOID = {"meta", "input", "br", "link", "img"}
 
@@ -118,6 +121,68 @@ def test_terminal_shows_a_table(rondo, runs):
     root, lines = runs
     out = rondo.run("report", root / "long").stdout.splitlines()
     assert out[0].split()[0] == "run" and out[1].split()[:3] == ["long", "3,000", f"{3000 * 2048:,}"]
+
+
+def test_csv_holds_every_line(rondo, runs, tmp_path):
+    root, lines = runs
+    rondo.run("report", *(root / name for name in lines), "--csv", tmp_path / "runs.csv")
+    with open(tmp_path / "runs.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    written = [(name, line) for name, of_run in lines.items() for line in of_run]
+    assert len(rows) == len(written)
+    for row, (name, line) in zip(rows, written, strict=True):
+        assert row["run"] == name and row["event"] == line.get("event", "") and row["text"] == line.get("text", "")
+        for key in ("step", "loss", "valid_perplexity", "alpha"):
+            assert (float(row[key]) if row[key] else None) == line.get(key)
+
+
+def event_message():
+    """The message Event of TensorBoard, as far as rondo writes it."""
+    kinds = descriptor_pb2.FieldDescriptorProto
+    file = descriptor_pb2.FileDescriptorProto(name="event.proto", syntax="proto3", package="t")
+
+    def message(name, *fields):
+        new = file.message_type.add(name=name)
+        for field, number, kind in fields:
+            repeated = field in ("value", "string_val")
+            added = new.field.add(name=field, number=number, label=kinds.LABEL_REPEATED if repeated else kinds.LABEL_OPTIONAL)
+            if isinstance(kind, str):
+                added.type, added.type_name = kinds.TYPE_MESSAGE, ".t." + kind
+            else:
+                added.type = kind
+    message("Shape")
+    message("Tensor", ("dtype", 1, kinds.TYPE_INT32), ("tensor_shape", 2, "Shape"), ("string_val", 8, kinds.TYPE_BYTES))
+    message("PluginData", ("plugin_name", 1, kinds.TYPE_STRING))
+    message("Metadata", ("plugin_data", 1, "PluginData"))
+    message("Value", ("tag", 1, kinds.TYPE_STRING), ("simple_value", 2, kinds.TYPE_FLOAT), ("tensor", 8, "Tensor"),
+            ("metadata", 9, "Metadata"))
+    message("Summary", ("value", 1, "Value"))
+    message("Event", ("wall_time", 1, kinds.TYPE_DOUBLE), ("step", 2, kinds.TYPE_INT64),
+            ("file_version", 3, kinds.TYPE_STRING), ("summary", 5, "Summary"))
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName("t.Event"))
+
+
+def test_event_files_hold_every_number(rondo, runs, tmp_path):
+    root, lines = runs
+    rondo.run("report", *(root / name for name in lines), "--tensorboard", tmp_path / "board")
+    message = event_message()
+    for name, written in lines.items():
+        data = (tmp_path / "board" / name / "events.out.tfevents.rondo").read_bytes()
+        events, at = [], 0
+        while at < len(data):
+            size, = struct.unpack_from("<Q", data, at)
+            events.append(message.FromString(data[at + 12:at + 12 + size]))
+            at += 16 + size
+        assert at == len(data) and events[0].file_version == "brain.Event:2"
+        values = [(event.step, value) for event in events[1:] for value in event.summary.value]
+        losses = [(step, value.simple_value) for step, value in values if value.tag == "loss"]
+        assert losses == [(line["step"], pytest.approx(line["loss"])) for line in written if "loss" in line]
+        texts = [(value.tag, value.tensor.string_val[0].decode()) for _, value in values if value.metadata.plugin_data.plugin_name]
+        assert texts == [(line["event"], line["text"]) for line in written if "event" in line]
+        times = [event.wall_time for event in events[1:] if event.summary.value[0].tag == "loss"]
+        assert times == sorted(times) and times[-1] - times[0] == pytest.approx((len(times) - 1) * 3.5)
 
 
 def test_bad_runs_are_named(rondo, tmp_path):

@@ -52,7 +52,8 @@ def test_a_chat_of_two_turns_is_that_of_transformers(rondo, smollm2, reference):
         out = model.generate(**ids, max_new_tokens=12, do_sample=False)
         answers.append(tokenizer.decode(out[0][ids.input_ids.shape[1]:], skip_special_tokens=True))
         messages.append({"role": "assistant", "content": answers[-1]})
-    talk = rondo.run("chat", smollm2, "--max-tokens", 12, "--type", "f32", input="\n".join(questions) + "\n").stdout
+    talk = rondo.run("chat", smollm2, "--max-tokens", 12, "--type", "f32", "--temperature", 0,
+                     input="\n".join(questions) + "\n").stdout
     assert talk == "".join(answer + "\n" for answer in answers)
 
 

@@ -35,6 +35,18 @@ TEST(LinePlotSvg, LogarithmicAxisLeavesOutWhatItCannotShow) {
   EXPECT_THAT(svg, HasSubstr(">two<"));
 }
 
+TEST(LinePlotSvg, CountsHaveWholeTicks) {
+  for (const auto& [last, ticks] : std::vector<std::pair<double, std::vector<std::string>>>{
+           {3, {">1<", ">2<", ">3<"}},
+           {37, {">10<", ">20<", ">30<"}},
+           {120'000, {">20,000<", ">100,000<", ">120,000<"}}}) {
+    const std::string svg =
+        LinePlotSvg("t", {{"one", {{1, 1, {}}, {last, 2, {}}}}},
+                    {.x_axis = "steps", .y_axis = "loss", .whole_x = true, .markers = false});
+    for (const std::string& tick : ticks) EXPECT_THAT(svg, HasSubstr(tick));
+  }
+}
+
 TEST(LinePlotSvg, RefusesAnEmptyPicture) {
   EXPECT_THROW(LinePlotSvg("t", {{"line", {}}}, {}), Error);
 }

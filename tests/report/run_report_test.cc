@@ -7,6 +7,7 @@
 
 #include "base/temp_dir.h"
 #include "report/run_curves.h"
+#include "report/run_table.h"
 #include "report/tie_picture.h"
 #include "rondo/error.h"
 
@@ -73,6 +74,71 @@ TEST_F(Runs, RecipesAreComparedKeyByKey) {
                           Pair("stages[0].kd", ElementsAre("true", "false", "")),
                           Pair("stages[1].kd", ElementsAre("", "true", ""))));
   EXPECT_THAT(RecipeDifferences({runs[0], runs[0]}), IsEmpty());
+}
+
+// One run that ties beside one that does not: not a line for every setting of tying.
+TEST_F(Runs, ASectionThatARunLacksIsOneEntry) {
+  const std::string tying = "[tying]\na = 1\nb = 2\nc = 3\nd = ";
+  const auto runs =
+      LoadRuns({Make("a", 4, "lr = 1.0\n"), Make("b", 4, "lr = 1.0\n" + tying + "4\n"),
+                Make("c", 4, "lr = 1.0\n" + tying + "5\n")});
+  EXPECT_THAT(RecipeDifferences(runs),
+              ElementsAre(Pair("tying", ElementsAre("", "4 keys", "4 keys")),
+                          Pair("tying.d", ElementsAre("", "4", "5"))));
+}
+
+TEST_F(Runs, PerplexitiesOfDifferentTextsAreMarked) {
+  const auto recipe = [](const std::string& text, int context) {
+    return "[valid]\ntext = \"" + text + "\"\ncontext = " + std::to_string(context) + "\n";
+  };
+  const std::string a = Make("a", 4, recipe("x.txt", 512)),
+                    same = Make("b", 4, recipe("x.txt", 512));
+  const std::string other = Make("c", 4, recipe("y.txt", 256)), without = Make("d", 4, "");
+  EXPECT_THAT(ValidationDifferences(LoadRuns({a, same, without})), IsEmpty());
+  EXPECT_THAT(RunReportHtml(LoadRuns({a, same})), Not(HasSubstr("cannot be compared")));
+  const auto runs = LoadRuns({a, other});
+  EXPECT_THAT(ValidationDifferences(runs), ElementsAre("valid.text", "valid.context"));
+  const std::string page = RunReportHtml(runs);
+  EXPECT_THAT(page, HasSubstr("<td>60 *</td>"));
+  EXPECT_THAT(page, HasSubstr("cannot be compared: the runs differ in valid.text, valid.context"));
+}
+
+TEST_F(Runs, WhatComputedThemIsShown) {
+  const std::string path = Make("a", 4, "");
+  RunLog log = RunLog::Resume(path + "/metrics.jsonl", 4);
+  log.Append(
+      {.step = 4, .names = {{"commit", "abc"}, {"cpu", "one"}}, .event = "run", .text = "r"});
+  log.Append(
+      {.step = 4, .names = {{"commit", "def"}, {"cpu", "one"}}, .event = "run", .text = "r"});
+  const auto runs = LoadRuns({path, Make("b", 4, "")});
+  EXPECT_THAT(Provenances(runs), ElementsAre(Pair("commit", ElementsAre("abc, then def", "")),
+                                             Pair("cpu", ElementsAre("one", ""))));
+  EXPECT_THAT(RunReportHtml(runs), HasSubstr("<td>abc, then def</td>"));
+}
+
+TEST_F(Runs, StepsAreCountedInWholeNumbersAndTitlesAreWords) {
+  const std::string path = Make("a", 604, "");
+  RunLog log = RunLog::Resume(path + "/metrics.jsonl", 604);
+  log.Append(
+      {.step = 604, .more = {{"agent_loss", 1}, {"gate_loss_2", 1}, {"stored_parameters", 1}}});
+  std::string all;
+  for (const std::string& picture : RunCurves(LoadRuns({path}), RunAxis::kSteps)) all += picture;
+  EXPECT_THAT(all, AllOf(HasSubstr(">200<"), HasSubstr(">400<"), HasSubstr(">600<")));
+  EXPECT_THAT(all, Not(HasSubstr(">121.6<")));  // a fifth of the way from 1 to 604
+  EXPECT_THAT(all, AllOf(HasSubstr(">loss of the agent that ties<"),
+                         HasSubstr(">loss of the exit gate 2<"), HasSubstr(">stored parameters<")));
+}
+
+TEST_F(Runs, ATableHasARowForEveryLine) {
+  const std::string path = Make("a, b", 2, "");
+  RunLog log = RunLog::Resume(path + "/metrics.jsonl", 2);
+  log.Append({.step = 2, .event = "sample", .text = "He said \"no\",\nand left."});
+  EXPECT_EQ(RunsCsv(LoadRuns({path})),
+            "run,step,tokens,seconds,alpha,loss,resident_bytes,tokens_per_s,valid_perplexity,event,"
+            "text\n"
+            "\"a, b\",1,1000,6,1,4.5,1073742848,101,50,,\n"
+            "\"a, b\",2,2000,12,0.5,4,1073741824,102,60,,\n"
+            "\"a, b\",2,0,0,,,,,,sample,\"He said \"\"no\"\",\nand left.\"\n");
 }
 
 TEST_F(Runs, RunsOfOneNameAreToldApart) {

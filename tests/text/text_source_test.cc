@@ -1,6 +1,9 @@
 #include "text/unicode/text_source.h"
 
+#include <unistd.h>
+
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "text/text_testing.h"
@@ -90,6 +93,22 @@ TEST_F(TextSourceTest, TooMuchIsRefused) {
 TEST(CheckUtf8Test, NamesTheFieldAndTheByte) {
   CheckUtf8("fine \u00e9", "--prompt");
   ExpectError([] { CheckUtf8("bad \xE9", "--prompt"); }, "--prompt: not UTF-8: 0xE9 at byte 4");
+}
+
+// What a file is may not depend on how much of it arrives first.
+TEST_F(TextSourceTest, APipeIsKnownByItsMarkThoughItComesByteByByte) {
+  int ends[2];
+  ASSERT_EQ(pipe(ends), 0);
+  std::thread writer([&, bytes = Wide(kText, 2, false)] {
+    for (const char byte : bytes) {
+      EXPECT_EQ(write(ends[1], &byte, 1), 1);
+      usleep(100);
+    }
+    close(ends[1]);
+  });
+  ExpectError([&] { ReadText("/dev/fd/" + std::to_string(ends[0])); }, "byte order mark of UTF-16");
+  writer.join();
+  close(ends[0]);
 }
 
 }  // namespace

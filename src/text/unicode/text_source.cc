@@ -14,6 +14,7 @@ namespace rondo {
 namespace {
 
 constexpr size_t kPiece = size_t{1} << 16;
+constexpr size_t kHead = 4096;  // bytes that tell what it is
 
 // Byte order marks of other encodings. UTF-32 first: its mark begins as that of UTF-16.
 struct Mark {
@@ -86,8 +87,9 @@ size_t FirstBad(std::string_view text) {
 // Hands out UTF-8 and refuses the rest.
 class TextSource : public ByteSource {
  public:
-  explicit TextSource(const std::string& path) : path_(path), bytes_(OpenBytes(path)) {
-    Refill();
+  explicit TextSource(const std::string& path)
+      : path_(IsStandardInput(path) ? "standard input" : path), bytes_(OpenBytes(path)) {
+    while (!at_end_ && raw_.size() < kHead) Refill();  // pipes give little at a time
     for (const Known& known : kKnown) {
       if (!raw_.starts_with(known.magic)) continue;
       Refuse(path_, "byte 0", std::string("not UTF-8 text: it is ") + known.name, "a text file");
@@ -131,7 +133,7 @@ class TextSource : public ByteSource {
   // Many bytes are zero: UTF-16 or UTF-32 that does not say so. Some zeros in a text are the
   // writer's.
   void CheckZeros() const {
-    const std::string_view head = std::string_view(raw_).substr(0, 4096);
+    const std::string_view head = std::string_view(raw_).substr(0, kHead);
     const auto zeros = std::ranges::count(head, '\0');
     if (head.size() < 8 || static_cast<size_t>(zeros) * 4 < head.size()) return;
     Refuse(path_, "byte " + std::to_string(head.find('\0')),
