@@ -5,7 +5,7 @@
 #include "base/choice.h"
 #include "corpus/data_names.h"
 #include "fold/fold_names.h"
-#include "kernels/grad/row_kernels.h"
+#include "kernels/grad/vocab_loss.h"
 #include "speech/speech_names.h"
 #include "train/recipe/schedule.h"
 #include "train/tying/tie_state.h"
