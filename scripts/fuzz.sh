@@ -44,6 +44,8 @@ names=("$@")
 [ $# -gt 0 ] || mapfile -t names < <(cd fuzz && printf '%s\n' *_fuzz.cc | sed 's/_fuzz\.cc$//')
 scripts/build_fuzz.sh "${names[@]/#/fuzz_}"
 echo "== fuzzers: $seconds seconds each"
-export TMPDIR=$(mktemp -d) UBSAN_OPTIONS=print_stacktrace=1
+# In memory where there is such a place: some fuzzers write files.
+TMPDIR=$(mktemp -d -p /dev/shm 2> /dev/null || mktemp -d)
+export TMPDIR UBSAN_OPTIONS=print_stacktrace=1 LSAN_OPTIONS=suppressions=fuzz/leaks.supp:print_suppressions=0
 trap 'rm -rf "$TMPDIR"' EXIT
 printf '%s\n' "${names[@]}" | xargs -P "$(nproc)" -I '{}' scripts/fuzz.sh one "$mode" '{}' "$seconds"
