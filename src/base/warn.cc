@@ -6,11 +6,13 @@
 
 namespace rondo {
 
-void Warn(const std::string& message) {
+void Note(const std::string& text) {
   static std::mutex mutex;
   static std::set<std::string> said;
-  std::lock_guard lock(mutex);
-  if (said.insert(message).second) std::fprintf(stderr, "rondo: warning: %s\n", message.c_str());
+  const std::lock_guard lock(mutex);
+  if (said.insert(text).second) std::fprintf(stderr, "rondo: %s\n", text.c_str());
 }
+
+void Warn(const std::string& text) { Note("warning: " + text); }
 
 }  // namespace rondo

@@ -1,12 +1,13 @@
-// What a user should know although it is no error.
+// What a user has to know although nothing failed.
 #pragma once
 
 #include <string>
 
 namespace rondo {
 
-// Prints "rondo: warning: MESSAGE" on standard error, the same message once in a process.
-// Thread-safe.
-void Warn(const std::string& message);
+// Write "rondo: TEXT" and "rondo: warning: TEXT" to standard error, the same text once in a
+// process. Thread-safe.
+void Note(const std::string& text);
+void Warn(const std::string& text);
 
 }  // namespace rondo

@@ -39,7 +39,7 @@ int RunExport(const ExportCommandOptions& options, const CommonOptions& common) 
     PrepareDirectory(options.out, rules, bytes);
   }
   if (!native) {
-    WarnOfUnrolling(model, type);
+    WarnOfUnrolling(model, options.type);
     model = Unroll(model, pool);
   }
   model = WithFile(

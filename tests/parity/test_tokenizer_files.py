@@ -261,7 +261,7 @@ TEXT = "The kettle sang while the rain kept time.\nCaf\u00e9 na\u00efve, 12 appl
 
 
 @pytest.mark.parametrize("name,data,refusal", [
-    ("bom", b"\xef\xbb\xbf" + TEXT.encode(), None), ("utf16", TEXT.encode("utf-16"), None),
+    ("bom", b"\xef\xbb\xbf" + TEXT.encode(), None), ("utf16", TEXT.encode("utf-16"), "UTF-16"),
     ("gz", gzip.compress(TEXT.encode()), None), ("bz2", bz2.compress(TEXT.encode()), None),
     ("xz", lzma.compress(TEXT.encode()), None), ("latin1", TEXT.encode("latin-1"), "0xE9"),
     ("badbyte", TEXT.encode()[:20] + b"\xff" + TEXT.encode()[20:], "0xFF"), ("zip", b"PK\x03\x04\x14", "zip"),

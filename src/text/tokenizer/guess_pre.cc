@@ -3,7 +3,7 @@
 #include <string>
 #include <utility>
 
-#include "base/note.h"
+#include "base/warn.h"
 #include "rondo/error.h"
 #include "rondo/tokenizer.h"
 #include "text/tokenizer/byte_level.h"

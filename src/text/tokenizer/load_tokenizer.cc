@@ -2,7 +2,7 @@
 #include <string_view>
 
 #include "base/file.h"
-#include "base/note.h"
+#include "base/warn.h"
 #include "formats/gguf.h"
 #include "rondo/error.h"
 #include "rondo/tokenizer.h"

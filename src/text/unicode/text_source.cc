@@ -15,17 +15,15 @@ namespace {
 
 constexpr size_t kPiece = size_t{1} << 16;
 
-enum class Encoding { kUtf8, kUtf16Little, kUtf16Big, kUtf32Little, kUtf32Big };
-
+// Byte order marks of other encodings. UTF-32 first: its mark begins as that of UTF-16.
 struct Mark {
   std::string_view bytes;
-  Encoding encoding;
+  const char* encoding;
 };
-// UTF-32 first: its mark begins as that of UTF-16.
-constexpr Mark kMarks[] = {{std::string_view("\xFF\xFE\0\0", 4), Encoding::kUtf32Little},
-                           {std::string_view("\0\0\xFE\xFF", 4), Encoding::kUtf32Big},
-                           {"\xFF\xFE", Encoding::kUtf16Little},
-                           {"\xFE\xFF", Encoding::kUtf16Big}};
+constexpr Mark kMarks[] = {{std::string_view("\xFF\xFE\0\0", 4), "UTF-32"},
+                           {std::string_view("\0\0\xFE\xFF", 4), "UTF-32"},
+                           {"\xFF\xFE", "UTF-16"},
+                           {"\xFE\xFF", "UTF-16"}};
 
 // Files that people take for text or that hold some.
 struct Known {
@@ -85,7 +83,7 @@ size_t FirstBad(std::string_view text) {
   return text.size();
 }
 
-// Hands out UTF-8 from bytes of any encoding.
+// Hands out UTF-8 and refuses the rest.
 class TextSource : public ByteSource {
  public:
   explicit TextSource(const std::string& path) : path_(path), bytes_(OpenBytes(path)) {
@@ -100,12 +98,10 @@ class TextSource : public ByteSource {
     }
     for (const Mark& mark : kMarks) {
       if (!raw_.starts_with(mark.bytes)) continue;
-      encoding_ = mark.encoding;
-      raw_.erase(0, mark.bytes.size());
-      read_ = static_cast<int64_t>(mark.bytes.size());
-      break;
+      Refuse(path_, "byte 0", std::string("not UTF-8: the byte order mark of ") + mark.encoding,
+             std::string("text in UTF-8: iconv -f ") + mark.encoding + " -t UTF-8");
     }
-    if (encoding_ == Encoding::kUtf8) CheckZeros();
+    CheckZeros();
   }
 
   size_t Read(std::span<char> out) override {
@@ -142,27 +138,11 @@ class TextSource : public ByteSource {
            "not UTF-8 text: " + std::to_string(zeros) + " of the first " +
                std::to_string(head.size()) +
                " bytes are zero, as in UTF-16 or UTF-32 without a byte order mark",
-           "text in UTF-8, or in UTF-16 with a byte order mark");
+           "text in UTF-8: iconv -f UTF-16LE -t UTF-8");
   }
 
   // Moves what is whole of raw_ to ready_.
   void Convert() {
-    if (encoding_ == Encoding::kUtf8) {
-      ConvertUtf8();
-    } else if (encoding_ == Encoding::kUtf16Little || encoding_ == Encoding::kUtf16Big) {
-      ConvertUtf16();
-    } else {
-      ConvertUtf32();
-    }
-    lines_ += std::ranges::count(ready_, '\n');
-  }
-
-  void Consume(size_t size) {
-    raw_.erase(0, size);
-    read_ += static_cast<int64_t>(size);
-  }
-
-  void ConvertUtf8() {
     const size_t done = at_end_ ? raw_.size() : WholeLength(raw_);
     const size_t bad = FirstBad(std::string_view(raw_).substr(0, done));
     if (bad < done) {
@@ -170,58 +150,9 @@ class TextSource : public ByteSource {
              "text in UTF-8; for Latin-1: iconv -f LATIN1 -t UTF-8");
     }
     ready_.assign(raw_, 0, done);
-    Consume(done);
-  }
-
-  // A code unit of `size` bytes.
-  char32_t Unit(size_t at, size_t size, bool big) const {
-    char32_t unit = 0;
-    for (size_t i = 0; i < size; ++i) {
-      const size_t place = big ? i : size - 1 - i;
-      unit = unit << 8 | static_cast<unsigned char>(raw_[at + place]);
-    }
-    return unit;
-  }
-
-  void ConvertUtf16() {
-    const bool big = encoding_ == Encoding::kUtf16Big;
-    size_t at = 0;
-    while (at + 2 <= raw_.size()) {
-      char32_t code = Unit(at, 2, big);
-      size_t size = 2;
-      if (code >= 0xD800 && code < 0xE000) {
-        if (at + 4 > raw_.size() && !at_end_) break;
-        const char32_t low = at + 4 > raw_.size() ? 0 : Unit(at + 2, 2, big);
-        if (code >= 0xDC00 || low < 0xDC00 || low >= 0xE000) {
-          FailAt(at, "not UTF-16 text: half a surrogate pair", "whole UTF-16, or UTF-8");
-        }
-        code = 0x10000 + ((code - 0xD800) << 10) + (low - 0xDC00);
-        size = 4;
-      }
-      AppendUtf8(code, ready_);
-      at += size;
-    }
-    FailIfCut(at, "UTF-16");
-    Consume(at);
-  }
-
-  void ConvertUtf32() {
-    const bool big = encoding_ == Encoding::kUtf32Big;
-    size_t at = 0;
-    for (; at + 4 <= raw_.size(); at += 4) {
-      const char32_t code = Unit(at, 4, big);
-      if (code > 0x10FFFF || (code >= 0xD800 && code < 0xE000)) {
-        FailAt(at, "not UTF-32 text: no such character", "UTF-32 or UTF-8");
-      }
-      AppendUtf8(code, ready_);
-    }
-    FailIfCut(at, "UTF-32");
-    Consume(at);
-  }
-
-  void FailIfCut(size_t at, const char* encoding) const {
-    if (!at_end_ || at == raw_.size()) return;
-    FailAt(at, std::string("the ") + encoding + " text ends inside a character", "a complete file");
+    lines_ += std::ranges::count(ready_, '\n');
+    raw_.erase(0, done);
+    read_ += static_cast<int64_t>(done);
   }
 
   // `at` in raw_.
@@ -235,8 +166,7 @@ class TextSource : public ByteSource {
 
   std::string path_;
   std::unique_ptr<ByteSource> bytes_;
-  Encoding encoding_ = Encoding::kUtf8;
-  std::string raw_;  // unpacked, not converted yet
+  std::string raw_;  // unpacked, not checked yet
   bool at_end_ = false;
   std::string ready_;
   size_t ready_at_ = 0;

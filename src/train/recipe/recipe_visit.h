@@ -14,12 +14,10 @@ namespace rondo {
 // What of the whole recipe decides which keys of a section count.
 struct RecipeKind {
   bool speech = false;
-  bool heard = false;     // there are utterances to measure on
-  bool model = false;     // goes on with one
-  bool teacher = false;   // there is one …
-  bool learns = false;    // … or should be: a stage learns from it
-  bool distills = false;  // … its divergence
-  bool cache = false;     // of the teacher's tokens
+  bool heard = false;    // there are utterances to measure on
+  bool model = false;    // goes on with one
+  bool teacher = false;  // there is one
+  bool cache = false;    // of the teacher's tokens
 };
 
 // Whether [tying] is about this stage.
@@ -27,10 +25,6 @@ inline bool IsTied(const Recipe& recipe, size_t stage) {
   if (!recipe.tying) return false;
   const std::string& name = recipe.tying->stage;
   return name.empty() ? stage == 0 : recipe.stages[stage].name == name;
-}
-
-inline bool LearnsFromTeacher(const StageOptions& o) {
-  return o.kind == StageKind::kAlign || o.kd != 0 || o.hidden != 0 || o.fade != FadeKind::kNone;
 }
 
 inline RecipeKind KindOf(const Recipe& recipe) {
@@ -41,10 +35,6 @@ inline RecipeKind KindOf(const Recipe& recipe) {
           .heard = recipe.speech && measured(*recipe.speech),
           .model = !recipe.model.empty(),
           .teacher = !recipe.teacher.empty(),
-          .learns = std::ranges::any_of(recipe.stages, LearnsFromTeacher),
-          .distills = std::ranges::any_of(
-              recipe.stages,
-              [](const StageOptions& o) { return o.kind == StageKind::kDistill && o.kd != 0; }),
           .cache = !recipe.teacher_cache.empty()};
 }
 
@@ -55,13 +45,8 @@ inline Condition ForLanguage(const RecipeKind& kind) {
 template <typename Visitor>
 void VisitRoot(Recipe& o, const RecipeKind& kind, Visitor& v) {
   v({.name = "model", .help = "the model to train: a directory, usually folded"}, o.model);
-  v({.name = "teacher",
-     .help = "the model to learn from; empty: none",
-     .when = {kind.learns || !kind.teacher,
-              "where a stage learns from it, by kd, hidden, fade or kind = \"align\""}},
-    o.teacher);
-  const Condition cached = {(kind.teacher && kind.distills) || !kind.cache,
-                            "with a teacher and kd above 0"};
+  v({.name = "teacher", .help = "the model to learn from; empty: none"}, o.teacher);
+  const Condition cached = {kind.teacher || !kind.cache, "with a teacher"};
   v({.name = "teacher_cache",
      .help = "folder that keeps the teacher's most probable tokens, for rows that come again; "
              "empty: the teacher always runs",

@@ -39,13 +39,19 @@ struct Writer {
 // Lists fields with defaults, meanings and names.
 struct Helper {
   std::ostringstream out;
+  std::string implied;  // a condition that the section's heading has said already
   template <typename T>
   void operator()(const Field& field, const T& value) {
     const std::string line = std::string(field.name) + " = " + TomlText(value);
     out << line << std::string(line.size() < 32 ? 32 - line.size() : 1, ' ') << "# " << field.help;
     const std::vector<std::string> names = NamesOf(field, value);
     if (!names.empty()) out << " (one of " << Join(names, ", ") << ")";
-    if (!field.when.only.empty()) out << " (only " << field.when.only << ")";
+    std::string only = field.when.only;
+    if (!implied.empty() && only.starts_with(implied)) {
+      only.erase(0, implied.size());
+      if (only.starts_with(" and ")) only.erase(0, 5);
+    }
+    if (!only.empty()) out << " (only " << only << ")";
     out << "\n";
   }
 };
@@ -83,13 +89,17 @@ std::string RecipeHelp() {
   const RecipeKind kind;
   VisitRoot(recipe, kind, helper);
   VisitTables(recipe, kind, [&](const std::string& section, const auto& visit) {
+    const bool language = section == "init" || section == "tying" || section == "data";
+    helper.implied = language ? "for language models" : "";
     helper.out << "\n[" << section << "]";
-    if (section == "init") helper.out << "    # instead of model: random weights";
-    if (section == "tying") helper.out << "    # layers that tie themselves while training";
+    if (section == "init") helper.out << "    # instead of model: random weights,";
+    if (section == "tying") helper.out << "    # layers that tie themselves while training,";
     if (section == "speech") helper.out << "    # a speech model (docs/speech.md)";
-    helper.out << "\n";
+    if (section == "data") helper.out << "    #";
+    helper.out << (language ? " for language models\n" : "\n");
     visit(helper);
   });
+  helper.implied.clear();
   helper.out << "\n[train]    # defaults of all [[stages]], which also have a name\n";
   StageOptions stage;
   Visit(stage, kind, false, helper);

@@ -81,7 +81,7 @@ TEST(SpeechTrainerTest, LearnsAndIsReadByTheEngine) {
   std::string longer = text;
   // The second occurrence of a key is an error in TOML: the recipe's own come first.
   for (const std::string key :
-       {"share = 2\n", "d_model = 16\n", "d_ff = 24\n", "dropout = 0.1\n"}) {
+       {"share = 2\n", "rank = 2\n", "d_model = 16\n", "d_ff = 24\n", "dropout = 0.1\n"}) {
     longer.replace(longer.find(key), key.size(), key[1] == 'r' ? "dropout = 0.0\n" : "");
   }
   longer.replace(longer.find("steps = 6\nlr = 1e-3"), 19, "steps = 150\nlr = 4e-3");
