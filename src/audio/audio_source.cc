@@ -19,6 +19,9 @@ namespace {
 constexpr int kMaxChannels = 64;
 constexpr int kMaxRate = 768000;
 constexpr size_t kBlockFrames = 4096;
+// Full scale is 1; programs that forget to scale integers leave up to 2^31. Filters and powers of
+// more would overflow.
+constexpr float kMaxSample = 0x1p32f;
 
 // Turns blocks at one rate into any number of samples at another.
 class ResamplingSource : public AudioSource {
@@ -184,9 +187,10 @@ class SndfileSource : public ResamplingSource {
       float sum = 0;
       for (size_t c = 0; c < channels_; ++c) sum += interleaved_[i * channels_ + c];
       mono_[i] = channels_ == 1 ? sum : sum * scale;
-      if (std::isfinite(mono_[i])) continue;
-      Fail("sample " + std::to_string(frames_ - static_cast<sf_count_t>(count - i)) +
-               " is no finite number",
+      if (std::abs(mono_[i]) <= kMaxSample) continue;
+      const char* what =
+          std::isfinite(mono_[i]) ? " is out of all proportion" : " is no finite number";
+      Fail("sample " + std::to_string(frames_ - static_cast<sf_count_t>(count - i)) + what,
            "samples in [-1, 1]");
     }
   }

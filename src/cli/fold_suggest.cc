@@ -9,6 +9,7 @@
 #include "base/machine.h"
 #include "base/strings.h"
 #include "cli/output.h"
+#include "cli/outputs.h"
 #include "cli/session.h"
 #include "report/heatmap.h"
 #include "rondo/thread_pool.h"
@@ -35,15 +36,21 @@ void WriteHeatmaps(const SuggestReport& report, const std::string& directory) {
           {.row_axis = "linears of depth", .column_axis = "used at depth", .logarithmic = true}));
 }
 
-// Writes plan-<n>.json for every suggestion; returns the curve as a JSON array.
-std::string WritePlans(const SuggestReport& report, const std::string& directory) {
+std::string PlanName(size_t index) { return "/plan-" + std::to_string(index + 1) + ".json"; }
+
+void WritePlans(const SuggestReport& report, const std::string& directory) {
+  for (size_t i = 0; i < report.suggestions.size(); ++i) {
+    WriteTextFile(directory + PlanName(i), PlanToJson(report.suggestions[i].plan) + "\n");
+  }
+}
+
+// The suggestions as a JSON array.
+std::string Curve(const SuggestReport& report, const std::string& directory) {
   std::vector<Output> curve;
   for (size_t i = 0; i < report.suggestions.size(); ++i) {
     const Suggestion& suggestion = report.suggestions[i];
-    const std::string path = directory + "/plan-" + std::to_string(i + 1) + ".json";
-    WriteTextFile(path, PlanToJson(suggestion.plan) + "\n");
     Output entry;
-    entry.Add("plan", path);
+    entry.Add("plan", directory + PlanName(i));
     entry.Add("parameters_non_embedding", suggestion.non_embedding_parameters);
     entry.Add("predicted_kl", suggestion.predicted_kl);
     entry.Add("perplexity", suggestion.perplexity);
@@ -84,16 +91,18 @@ int RunSuggest(const Model& model, const FoldOptions& fold, const FoldCommandOpt
   const auto tokens = CalibrationTokens(model, options);
   SuggestOptions suggest;
   suggest.calibrate = ToCalibrateOptions(options, model.config);
-  MakeDirectories(options.out);
-  CheckRoom(options.out + "/similarity.svg", /*directory=*/false, 0);
+  const OutputRules rules = {.inputs = {options.model, options.calibrate}, .force = options.force};
+  PrepareDirectory(options.out, rules, 0);
   const SuggestReport report = Suggest(model, fold, tokens, suggest, pool, common.quiet);
-  WriteHeatmaps(report, options.out);
-  const std::string curve = WritePlans(report, options.out);
+  AtomicDirectory directory(options.out, rules);
+  WriteHeatmaps(report, directory.path());
+  WritePlans(report, directory.path());
+  directory.Commit();
   if (!common.json) PrintCurve(report);
   Output out;
   out.Add("written", options.out);
   out.Add("perplexity", report.perplexity);
-  out.AddJson("suggestions", curve);
+  out.AddJson("suggestions", Curve(report, options.out));
   out.Add("peak_memory_bytes", PeakMemoryBytes());
   out.Print(common.json);
   return 0;
