@@ -11,6 +11,10 @@
 namespace rondo {
 namespace {
 
+// Full scale is 1; programs that forget to scale integers leave up to 2^31. Filters and powers of
+// more would overflow.
+constexpr float kMaxSample = 0x1p32f;
+
 constexpr int kMaxChannels = 64;
 constexpr int kMaxRate = 768000;
 constexpr sf_count_t kBlockFrames = 4096;
@@ -157,10 +161,11 @@ std::span<const float> MixDown::Mix(std::span<const float> interleaved, int chan
     float sum = 0;
     for (size_t c = 0; c < width; ++c) sum += interleaved[i * width + c];
     mono_[i] = channels == 1 ? sum : sum * scale;
-    if (std::isfinite(mono_[i])) continue;
+    if (std::abs(mono_[i]) <= kMaxSample) continue;
     throw Error({.function = "DecodeAudio",
                  .problem = "sample " + std::to_string(frames_ + static_cast<int64_t>(i)) +
-                            " is no finite number",
+                            (std::isfinite(mono_[i]) ? " is out of all proportion"
+                                                     : " is no finite number"),
                  .expected = "samples in [-1, 1]",
                  .file = name_});
   }

@@ -66,7 +66,7 @@ void Visit(FoldCommandOptions& o, Visitor& v) {
   const Condition language = {o.kind == ModelKind::kLanguage, "for language models"};
   VisitModel(o.model, v);
   VisitOut(o.out, "directory to write", true, v);
-  VisitForce(o.force, v, {!o.suggest, "without --suggest, which only adds files"});
+  VisitForce(o.force, v);
   Visit(o.plan, {.calibrated = !o.calibrate.empty(), .suggest = o.suggest}, v);
   v({.name = "calibrate",
      .help = "text file (of a speech model a manifest): fit shared tensors and residuals to what "

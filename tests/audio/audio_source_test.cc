@@ -65,15 +65,24 @@ TEST(AudioSource, RefusesSoundThatIsDamagedInTheMiddle) {
   EXPECT_THAT([&] { ReadBytes(damaged); }, ThrowsMessage<Error>(HasSubstr("a.wav")));
 }
 
-TEST(AudioSource, RefusesSamplesThatAreNoNumbers) {
+// Two samples.
+std::string FloatWav(float first, float second) {
   std::string wav = Wav({0, 0, 0, 0}, 16000);
   wav[20] = 3;   // IEEE float
   wav[34] = 32;  // bits
   wav[32] = 4;   // bytes of a frame
-  const float bad[] = {0.5f, std::numeric_limits<float>::quiet_NaN()};
-  wav.replace(44, 8, std::string(reinterpret_cast<const char*>(bad), 8));
-  EXPECT_THAT([&] { ReadBytes(wav); },
+  return wav.replace(44, 8, Bytes(first) + Bytes(second));
+}
+
+TEST(AudioSource, RefusesSamplesThatAreNoNumbers) {
+  EXPECT_THAT([] { ReadBytes(FloatWav(0.5f, std::numeric_limits<float>::quiet_NaN())); },
               ThrowsMessage<Error>(HasSubstr("sample 1 is no finite number")));
+}
+
+TEST(AudioSource, RefusesSamplesThatFiltersWouldOverflowWith) {
+  EXPECT_EQ(ReadBytes(FloatWav(-32768, 0x1p31f)).samples, (std::vector<float>{-32768, 0x1p31f}));
+  EXPECT_THAT([] { ReadBytes(FloatWav(0.5f, -2.5e38f)); },
+              ThrowsMessage<Error>(HasSubstr("sample 1 is out of all proportion")));
 }
 
 TEST(AudioSource, AnyDamageIsAnErrorAndNeverMore) {
