@@ -10,9 +10,11 @@ RONDO_TRAIN ?= AUTO
 FULL_PACKAGES := libgtest-dev libgmock-dev libsentencepiece-dev
 # Whose warnings and whose layout count.
 CLANG := clang-14 clang-format-14
+# The runtime of its sanitizers and of its fuzzer.
+FUZZ := clang-14 libclang-rt-14-dev
 
 .PHONY: demo demo-speech test test-slow test-arm test-avx512 bench build program core packages full-packages clang-packages \
-  python torch oracles models slow-models peers sanitize sanitize-inputs \
+  fuzz-packages python torch oracles models slow-models peers sanitize sanitize-inputs fuzz fuzz-ci \
   checks downloads check-clang check-format format clean help
 
 help:
@@ -26,9 +28,11 @@ help:
 	@echo "make build      build $(RONDO), the tests and, with the LibTorch of .venv, rondo-train"
 	@echo "make sanitize   all C++ tests under the address and undefined-behaviour sanitizers"
 	@echo "make sanitize-inputs  of these the tests of everything that reads outside files"
+	@echo "make fuzz       fuzz every parser of outside files, 10 minutes each (FUZZ_SECONDS); goes on where it ended"
+	@echo "make fuzz-ci    the kept inputs of the fuzzers, then 10 seconds each"
 	@echo "make check-clang  compile everything with clang; a warning is an error"
 	@echo "make check-format  fail where clang-format would change a C++ file"
-	@echo "make checks     check-format, check-clang and sanitize-inputs: what CI runs before make test"
+	@echo "make checks     check-format, check-clang, sanitize-inputs and fuzz-ci: what CI runs before make test"
 	@echo "make format     clang-format every C++ file"
 
 # Downloads run beside the compiler.
@@ -80,6 +84,9 @@ full-packages: packages
 clang-packages: full-packages
 	@scripts/install_packages.sh $(CLANG)
 
+fuzz-packages: full-packages
+	@scripts/install_packages.sh $(FUZZ)
+
 torch: python
 	@[ "$(RONDO_TRAIN)" = OFF ] || scripts/install_torch.sh
 
@@ -103,14 +110,21 @@ peers: oracles
 sanitize: full-packages
 	@scripts/sanitize.sh all
 
-sanitize-inputs: full-packages
+sanitize-inputs: fuzz-packages
 	@scripts/sanitize.sh inputs
+
+fuzz: fuzz-packages
+	@scripts/fuzz.sh long
+
+fuzz-ci: fuzz-packages
+	@scripts/fuzz.sh ci
 
 # What CI does before the tests; one after another, since each uses all cores.
 checks:
 	@$(MAKE) --no-print-directory check-format
 	@$(MAKE) --no-print-directory check-clang
 	@$(MAKE) --no-print-directory sanitize-inputs
+	@$(MAKE) --no-print-directory fuzz-ci
 
 downloads: oracles models
 

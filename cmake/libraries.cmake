@@ -3,7 +3,7 @@
 # Code inside librondo.a calls these, so whoever links it needs them too: the installed CMake package and rondo.pc repeat
 # both lists.
 # NAME=MODULE: found with pkg-config, as PkgConfig::NAME.
-set(rondo_linked pcre2=libpcre2-8 utf8proc=libutf8proc lzma=liblzma zstd=libzstd xxhash=libxxhash sndfile=sndfile
+set(rondo_linked pcre2=libpcre2-8 utf8proc=libutf8proc lzma=liblzma zstd=libzstd xxhash=libxxhash sndfile=sndfile mpg123=libmpg123
                  soxr=soxr hwy=libhwy openblas=openblas lapacke=lapacke)
 # PACKAGE=FLAG: found with find_package, as PACKAGE::PACKAGE; a linker takes FLAG.
 set(rondo_packages Threads=-pthread ZLIB=-lz BZip2=-lbz2)

@@ -18,7 +18,7 @@
 namespace {
 
 std::unique_ptr<rondo::AudioSource> Open(const std::string& audio, int sample_rate) {
-  if (audio == "-") return rondo::OpenPcm(0, "standard input", 16000, sample_rate);
+  if (audio == "-") return rondo::OpenPipe(0, "standard input", 16000, sample_rate);
   return rondo::AudioStore().Open(audio, sample_rate);
 }
 

@@ -5,7 +5,7 @@ set -euo pipefail
 
 packages=(g++ make cmake ninja-build pkg-config git xz-utils python3 python3-venv
           nlohmann-json3-dev libcli11-dev libpcre2-dev libutf8proc-dev libhwy-dev libtomlplusplus-dev
-          liblzma-dev libzstd-dev zlib1g-dev libbz2-dev libxxhash-dev libeigen3-dev libopenblas-dev liblapacke-dev libsndfile1-dev libsoxr-dev libkissfft-dev libedit-dev "$@")
+          liblzma-dev libzstd-dev zlib1g-dev libbz2-dev libxxhash-dev libeigen3-dev libopenblas-dev liblapacke-dev libsndfile1-dev libmpg123-dev libsoxr-dev libkissfft-dev libedit-dev "$@")
 
 missing=()
 for package in "${packages[@]}"; do

@@ -17,7 +17,7 @@ if [ ! -e "$RONDO_SYSROOT/done" ]; then
        -oDir::State::Lists="$build/lists" -oDir::State::status="$build/status" -oDir::Cache="$build/cache")
   "${apt[@]}" update
   "${apt[@]}" install --download-only --no-install-recommends -y nlohmann-json3-dev libcli11-dev libpcre2-dev libutf8proc-dev libhwy-dev libtomlplusplus-dev liblzma-dev libzstd-dev zlib1g-dev libbz2-dev libxxhash-dev libeigen3-dev libopenblas-dev \
-    liblapacke-dev libsndfile1-dev libsoxr-dev libkissfft-dev libedit-dev libgtest-dev libgmock-dev > /dev/null
+    liblapacke-dev libsndfile1-dev libmpg123-dev libsoxr-dev libkissfft-dev libedit-dev libgtest-dev libgmock-dev > /dev/null
   for package in "$build"/cache/archives/*.deb; do dpkg -x "$package" "$RONDO_SYSROOT"; done
   # The C library that programs link is the cross compiler's.
   rm -f "$RONDO_SYSROOT"/usr/lib/aarch64-linux-gnu/lib{c,m}.{so,a}

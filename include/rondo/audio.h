@@ -4,7 +4,8 @@
 //   AudioClip clip = store.Read("speech.tar:kathleen-en/a.opus", 16000);   // or a plain file
 //
 // An audio is named by the path of a file, or by "archive.tar:member". WAV, AIFF, FLAC, Ogg Vorbis,
-// Opus and MP3 are read through libsndfile and resampled through soxr. Channels are averaged.
+// Opus and MP3 are read through libsndfile and libmpg123 and resampled through soxr. Channels are
+// averaged.
 // What to compute from samples: audio_features.h.
 //
 // Any number of threads may use a store and call the functions; a source or a resampler belongs to
@@ -66,15 +67,18 @@ class AudioSource {
 };
 
 // Decodes `bytes`, which `owner` keeps alive, to mono at `sample_rate` (0: as it is). `name` is for
-// errors. Throws for what libsndfile does not know, data cut short (where the format tells),
-// samples that are no numbers, rates and channel counts that make no sense.
+// errors. Sound that ends early, or whose header does not say how long it is, is read as far as it
+// goes, which standard error is told once. Throws for what no decoder knows, damaged data, samples
+// that are no numbers, rates and channel counts that make no sense.
 std::unique_ptr<AudioSource> DecodeAudio(std::span<const std::byte> bytes,
                                          std::shared_ptr<const void> owner, const std::string& name,
                                          int sample_rate);
-// Headerless 16-bit little-endian mono samples from an open file descriptor, as a microphone's
-// recorder writes them to a pipe: Read() returns what has arrived. `name` is for errors.
-std::unique_ptr<AudioSource> OpenPcm(int descriptor, const std::string& name, int pcm_rate,
-                                     int sample_rate);
+// Sound from an open file descriptor. WAV is told by its header, and like bare samples (16 bits,
+// little-endian, mono, at `pcm_rate`) it is read as it arrives, as from a microphone; other formats
+// are read to their end first. `name` is for errors. Where `stop` is a file descriptor, sound ends
+// as soon as something can be read from it.
+std::unique_ptr<AudioSource> OpenPipe(int descriptor, const std::string& name, int pcm_rate,
+                                      int sample_rate, int stop = -1);
 
 // Opens audio by name and keeps archives mapped, so that members are read in place.
 class AudioStore {
@@ -84,9 +88,8 @@ class AudioStore {
   // Throws rondo::Error naming file and member.
   std::unique_ptr<AudioSource> Open(const std::string& audio, int sample_rate);
   AudioClip Read(const std::string& audio, int sample_rate = 0);
-  // Members of an archive, as "archive.tar:member", by their names without folders and extension.
-  // Throws when two members have the same.
-  std::map<std::string, std::string> MembersByStem(const std::string& archive);
+  // Names of the members of an archive, without the archive's own.
+  std::vector<std::string> Members(const std::string& archive);
 
  private:
   struct Archives;

@@ -35,7 +35,9 @@ struct Segment {
   double begin = 0, end = 0;  // seconds
   std::string text;
   std::vector<int32_t> units;  // timestamps included
-  std::vector<Word> words;     // empty when not asked for, or the model cannot tell
+  // Empty when not asked for, or the model cannot tell: decoders, and CTC and transducers of full
+  // context whose units stand in less than half of the time in which something was heard.
+  std::vector<Word> words;
 };
 
 struct TranscribeOptions {
@@ -46,6 +48,9 @@ struct TranscribeOptions {
   // Whisper.
   std::string language;    // code as "en"; empty: what the first window sounds like
   bool timestamps = true;  // false: one segment a window
+  // A piece of sound that nowhere is as loud as this has no words, whatever a model makes of it: root
+  // mean square of 20 ms, in dB of full scale; -200: every sound may have words.
+  double silence_db = -55;
   SearchOptions search;    // others; `translate` also for Whisper
 };
 

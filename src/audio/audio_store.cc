@@ -36,6 +36,13 @@ AudioStore::~AudioStore() = default;
 std::unique_ptr<AudioSource> AudioStore::Open(const std::string& audio, int sample_rate) {
   const size_t colon = audio.find(kTarMember);
   if (colon == std::string::npos) {
+    if (IsDirectory(audio)) {
+      throw Error(
+          {.function = "AudioStore",
+           .problem = "a directory",
+           .expected = "sound files, as " + (std::filesystem::path(audio) / "*.wav").string(),
+           .file = audio});
+    }
     const std::shared_ptr<const MappedFile> file = MappedFile::Open(audio);
     return DecodeAudio(file->bytes(), file, audio, sample_rate);
   }
@@ -60,19 +67,10 @@ AudioClip AudioStore::Read(const std::string& audio, int sample_rate) {
   return clip;
 }
 
-std::map<std::string, std::string> AudioStore::MembersByStem(const std::string& archive) {
-  std::map<std::string, std::string> names;
+std::vector<std::string> AudioStore::Members(const std::string& archive) {
+  std::vector<std::string> names;
   const std::shared_ptr<const TarIndex> index = archives_->Get(archive);
-  for (const auto& [member, bytes] : index->members()) {
-    const std::string stem = std::filesystem::path(member).stem().string();
-    const auto [at, added] = names.emplace(stem, archive + ":" + member);
-    if (added) continue;
-    throw Error({.function = "AudioStore",
-                 .problem = "'" + stem + "' names two members, also " + at->second,
-                 .expected = "names that differ without folder and extension",
-                 .file = archive,
-                 .field = member});
-  }
+  for (const auto& [member, bytes] : index->members()) names.push_back(member);
   return names;
 }
 

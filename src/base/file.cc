@@ -13,6 +13,17 @@
 #include "base/mapped_range.h"
 #include "rondo/error.h"
 
+#if defined(__SANITIZE_ADDRESS__)
+#define RONDO_ADDRESS_SANITIZER
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define RONDO_ADDRESS_SANITIZER
+#endif
+#endif
+#ifdef RONDO_ADDRESS_SANITIZER
+#include <sanitizer/asan_interface.h>
+#endif
+
 namespace rondo {
 namespace fs = std::filesystem;
 namespace {
@@ -39,6 +50,20 @@ fs::file_status StatusOf(const fs::path& path) {
     FailSystem("PathExists", path, "look", code.value());
   }
   return status;
+}
+
+// A mapping goes on to the end of its page. The address sanitizer is told that what is behind the
+// file is not to be read; without it this does nothing.
+void GuardEnd(const void* data, size_t size, bool guard) {
+#ifdef RONDO_ADDRESS_SANITIZER
+  const auto page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
+  const size_t rest = (page - size % page) % page;
+  const char* end = static_cast<const char*>(data) + size;
+  if (guard) ASAN_POISON_MEMORY_REGION(end, rest);
+  if (!guard) ASAN_UNPOISON_MEMORY_REGION(end, rest);
+#else
+  (void)data, (void)size, (void)guard;
+#endif
 }
 
 void SyncPath(const std::string& path, int flags) {
@@ -83,6 +108,7 @@ std::shared_ptr<const MappedFile> MappedFile::Open(const std::string& path) {
     }
     file->data_ = static_cast<const std::byte*>(data);
     AddMappedRange(data, file->size_, file->path_.c_str());
+    GuardEnd(data, file->size_, true);
   }
   close(fd);
   return file;
@@ -91,6 +117,7 @@ std::shared_ptr<const MappedFile> MappedFile::Open(const std::string& path) {
 MappedFile::~MappedFile() {
   if (data_ == nullptr) return;
   RemoveMappedRange(data_);
+  GuardEnd(data_, size_, false);
   munmap(const_cast<std::byte*>(data_), size_);
 }
 

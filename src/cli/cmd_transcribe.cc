@@ -1,9 +1,8 @@
-#include <unistd.h>
-
 #include <algorithm>
 #include <cstdio>
 #include <memory>
 #include <new>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -11,80 +10,22 @@
 #include "base/memory_limit.h"
 #include "base/stopwatch.h"
 #include "base/strings.h"
+#include "cli/command_line.h"
 #include "cli/output.h"
 #include "cli/session.h"
+#include "cli/stop_request.h"
+#include "cli/transcript_printer.h"
 #include "rondo/error.h"
 #include "rondo/transcribe.h"
 
 namespace rondo::cli {
 namespace {
 
-std::string Clock(double seconds) {
-  char text[32];
-  std::snprintf(text, sizeof(text), "%d:%05.2f", static_cast<int>(seconds) / 60,
-                seconds - 60 * (static_cast<int>(seconds) / 60));
-  return text;
-}
-
-Output ToOutput(const Segment& segment) {
-  Output out;
-  out.Add("begin", segment.begin);
-  out.Add("end", segment.end);
-  out.Add("text", segment.text);
-  std::vector<Output> words;
-  for (const Word& word : segment.words) {
-    Output& entry = words.emplace_back();
-    entry.Add("text", word.text);
-    entry.Add("begin", word.begin);
-    entry.Add("end", word.end);
-  }
-  out.AddJson("words", JsonArray(words));
-  return out;
-}
-
-void PrintLine(const std::string& line) {
-  std::printf("%s\n", line.c_str());
-  std::fflush(stdout);  // a reader at the other end of a pipe waits for it
-}
-
-// Shows segments as they come, and text that may still change where it can be overwritten.
-class Printer {
- public:
-  Printer(bool json, bool stream) : json_(json), stream_(stream), terminal_(isatty(1) != 0) {}
-
-  void OnSegment(const Segment& segment) {
-    segments_.push_back(ToOutput(segment));
-    if (json_ && stream_) {
-      PrintLine("{\"segment\": " + segments_.back().Json() + "}");
-    } else if (!json_) {
-      Erase();
-      PrintLine(Clock(segment.begin) + " - " + Clock(segment.end) + "  " + segment.text);
-    }
-  }
-  void OnPartial(double seconds, const std::string& text) {
-    Output out;
-    out.Add("seconds", seconds);
-    out.Add("text", text);
-    if (json_) return PrintLine("{\"partial\": " + out.Json() + "}");
-    if (!terminal_) return PrintLine("... " + text);
-    Erase();
-    std::printf("%s", text.c_str());
-    std::fflush(stdout);
-  }
-  std::vector<Output> TakeSegments() { return std::exchange(segments_, {}); }
-
- private:
-  void Erase() const {
-    if (stream_ && terminal_) std::printf("\r\033[K");
-  }
-  bool json_, stream_, terminal_;
-  std::vector<Output> segments_;
-};
-
 TranscribeOptions ToOptions(const TranscribeCommandOptions& options) {
   TranscribeOptions result = options.transcribe;
   result.words = !options.no_words;
   result.timestamps = !options.no_timestamps;
+  result.silence_db = options.silence;
   result.partial_seconds = options.stream ? options.partial : 0;
   return result;
 }
@@ -94,33 +35,31 @@ struct Totals {
   double first_text = -1;  // seconds of work until the first segment of all
 };
 
-Output TranscribeOne(const std::string& audio, const TranscribeCommandOptions& options,
-                     Transcriber& transcriber, Printer& printer, bool name_it, Totals& totals) {
+// What does not go together.
+std::unique_ptr<AudioSource> Open(const std::string& audio, int pcm_rate, int sample_rate,
+                                  const StopRequest* stop) {
+  if (audio == "-") {
+    return OpenPipe(0, "standard input", pcm_rate, sample_rate, stop ? stop->descriptor() : -1);
+  }
+  auto source = AudioStore().Open(audio, sample_rate);
+  return stop ? stop->Until(std::move(source)) : std::move(source);
+}
+
+// Prints what is said in one recording, and returns the seconds of sound in it. `stop` may be null.
+double TranscribeOne(const std::string& audio, const TranscribeCommandOptions& options,
+                     Transcriber& transcriber, TranscriptPrinter& printer, const StopRequest* stop,
+                     Totals& totals) {
   const Stopwatch watch;
-  AudioStore store;
-  const bool pipe = audio == "-";
-  const auto source =
-      pipe ? OpenPcm(0, "standard input", options.pcm_rate, transcriber.sample_rate())
-           : store.Open(audio, transcriber.sample_rate());
-  if (name_it) PrintLine(audio + ":");
-  std::string text;
+  const auto source = Open(audio, options.pcm_rate, transcriber.sample_rate(), stop);
   TranscribeEvents events;
-  events.segment = [&](const Segment& segment) {
-    text += (text.empty() ? "" : " ") + segment.text;
-    printer.OnSegment(segment);
-  };
+  events.segment = [&](const Segment& segment) { printer.OnSegment(segment); };
   events.partial = [&](double seconds, const std::string& so_far) {
     printer.OnPartial(seconds, so_far);
   };
   const double seconds = transcriber.Run(*source, events);
   totals.audio += seconds;
   totals.work += watch.Seconds();
-  Output out;
-  out.Add("audio", audio);
-  out.Add("seconds", seconds);
-  out.Add("text", text);
-  out.AddJson("segments", JsonArray(printer.TakeSegments()));
-  return out;
+  return seconds;
 }
 
 constexpr uint64_t kMiB = uint64_t{1} << 20;
@@ -173,34 +112,65 @@ uint64_t MeasureMemory(const std::string& audio, Transcriber& transcriber, Memor
        .field = "--memory"});
 }
 
+// TranscribeOne() within a limit of memory, of which an error says how much would suffice.
+double TranscribeWithin(MemoryLimit& limit, const std::string& audio,
+                        const TranscribeCommandOptions& options, Transcriber& transcriber,
+                        TranscriptPrinter& printer, const StopRequest* stop, Totals& totals) {
+  try {
+    return TranscribeOne(audio, options, transcriber, printer, stop, totals);
+  } catch (const std::bad_alloc&) {
+    FailFull(limit, audio, MeasureMemory(audio, transcriber, limit));
+  } catch (const Error&) {
+    // A buffer's, or a sound library's that got no memory; anything else is what it says.
+    const uint64_t needed = MeasureMemory(audio, transcriber, limit);
+    if (needed <= limit.bytes()) throw;
+    FailFull(limit, audio, needed);
+  }
+}
+
 }  // namespace
 
 int RunTranscribe(const TranscribeCommandOptions& options, const CommonOptions& common) {
+  if (options.format != TranscriptFormat::kText && common.json) {
+    throw UsageError({.function = "RunTranscribe",
+                      .problem = "subtitles in JSON",
+                      .expected = "--format text, or no --json",
+                      .file = {},
+                      .field = "--format"});
+  }
   const TranscribeOptions transcribe = ToOptions(options);
   UseOneHeap();
   ThreadPool pool(common.threads);
   const Stopwatch loading;
   Transcriber transcriber(LoadSpeechModel(options.model), transcribe, pool);
   const double load_seconds = loading.Seconds();
-  Printer printer(common.json, options.stream);
+  const TranscriptFormat format = options.format;
+  TranscriptPrinter printer({.json = common.json, .stream = options.stream, .format = format});
   Totals totals;
   std::vector<Output> files;
+  bool failed = false;
   const bool name_them = options.audio.size() > 1 && !common.json;
+  // A microphone is ended by Ctrl-C.
+  std::optional<StopRequest> stop;
+  if (options.stream || std::ranges::count(options.audio, "-") > 0) stop.emplace();
   const uint64_t most = static_cast<uint64_t>(options.memory_mib) * kMiB;
   uint64_t peak = 0;
   {
     MemoryLimit limit(most);
     for (const std::string& audio : options.audio) {
+      if (stop && stop->asked()) break;
+      Output& report = files.emplace_back();
+      report.Add("audio", audio);
+      printer.BeginFile(name_them ? audio + ":" : "");
       try {
-        files.push_back(TranscribeOne(audio, options, transcriber, printer, name_them, totals));
-      } catch (const std::bad_alloc&) {
-        FailFull(limit, audio, MeasureMemory(audio, transcriber, limit));
-      } catch (const Error&) {
-        // A buffer's, or a sound library's that got no memory; anything else is what it says.
-        const uint64_t needed = MeasureMemory(audio, transcriber, limit);
-        if (needed <= limit.bytes()) throw;
-        FailFull(limit, audio, needed);
+        report.Add("seconds", TranscribeWithin(limit, audio, options, transcriber, printer,
+                                               stop ? &*stop : nullptr, totals));
+      } catch (const Error& error) {  // one bad file does not end the others
+        failed = true;
+        std::fprintf(stderr, "rondo: %s\n", UserText(error).c_str());
+        report.Add("error", UserText(error));
       }
+      printer.EndFile(&report);
     }
     peak = limit.peak();
   }
@@ -216,9 +186,13 @@ int RunTranscribe(const TranscribeCommandOptions& options, const CommonOptions& 
   out.Add("arena_bytes", static_cast<int64_t>(most));
   out.Add("arena_peak_bytes", static_cast<int64_t>(peak));
   out.Add("peak_memory_bytes", PeakMemoryBytes());
+  if (format != TranscriptFormat::kText) {  // standard output holds subtitles alone
+    if (!common.quiet) std::fputs(out.Text().c_str(), stderr);
+    return failed ? 1 : 0;
+  }
   if (!common.json) std::printf("\n");
   out.Print(common.json);
-  return 0;
+  return failed ? 1 : 0;
 }
 
 }  // namespace rondo::cli

@@ -47,9 +47,7 @@ uint64_t BytesOf(const Model& model, const SharingPlan& plan) {
   return StoredBytes(model.config, plan, kStore);
 }
 
-std::string PlanPath(const FoldCommandOptions& options, size_t i) {
-  return options.out + "/plan-" + std::to_string(i + 1) + ".json";
-}
+std::string PlanName(size_t index) { return "/plan-" + std::to_string(index + 1) + ".json"; }
 
 // A path as a shell reads it.
 std::string Quoted(const std::string& path) {
@@ -60,20 +58,24 @@ std::string Quoted(const std::string& path) {
 std::string NextCommand(const FoldCommandOptions& options, size_t i) {
   const std::string name = options.out + "/plan-" + std::to_string(i + 1);
   return "rondo fold " + Quoted(options.model) + " --out " + Quoted(name) + " --plan " +
-         Quoted(PlanPath(options, i)) + " --calibrate " + Quoted(options.calibrate) + " --store " +
-         ToText(kStore);
+         Quoted(options.out + PlanName(i)) + " --calibrate " + Quoted(options.calibrate) +
+         " --store " + ToText(kStore);
 }
 
-// Writes plan-<n>.json for every suggestion; returns the curve as a JSON array.
-std::string WritePlans(const Model& model, const SuggestReport& report,
-                       const FoldCommandOptions& options) {
+void WritePlans(const SuggestReport& report, const std::string& directory) {
+  for (size_t i = 0; i < report.suggestions.size(); ++i) {
+    WriteTextFile(directory + PlanName(i), PlanToJson(report.suggestions[i].plan) + "\n");
+  }
+}
+
+// The suggestions as a JSON array.
+std::string Curve(const Model& model, const SuggestReport& report,
+                  const FoldCommandOptions& options) {
   std::vector<Output> curve;
   for (size_t i = 0; i < report.suggestions.size(); ++i) {
     const Suggestion& suggestion = report.suggestions[i];
-    const std::string path = PlanPath(options, i);
-    WriteTextFile(path, PlanToJson(suggestion.plan) + "\n");
     Output entry;
-    entry.Add("plan", path);
+    entry.Add("plan", options.out + PlanName(i));
     entry.Add("parameters_non_embedding", suggestion.non_embedding_parameters);
     entry.Add("bytes_" + ToText(kStore), static_cast<int64_t>(BytesOf(model, suggestion.plan)));
     entry.Add("predicted_kl", suggestion.predicted_kl);
@@ -144,12 +146,14 @@ int RunSuggest(const Model& model, const FoldOptions& fold, const FoldCommandOpt
   const auto tokens = CalibrationTokens(model, options);
   SuggestOptions suggest;
   suggest.calibrate = ToCalibrateOptions(options, model.config);
-  MakeDirectories(options.out);
-  CheckRoom(options.out + "/similarity.svg", /*directory=*/false, 0);
+  const OutputRules rules = {.inputs = {options.model, options.calibrate}, .force = options.force};
+  PrepareDirectory(options.out, rules, 0);
   const SuggestReport report = Suggest(model, fold, tokens, suggest, pool, common.quiet);
-  WriteHeatmaps(report, options.out);
   WarnOfShortHeldOut(options.calibrate, report.held_out_tokens);
-  const std::string curve = WritePlans(model, report, options);
+  AtomicDirectory directory(options.out, rules);
+  WriteHeatmaps(report, directory.path());
+  WritePlans(report, directory.path());
+  directory.Commit();
   if (!common.json) PrintCurve(model, report, options);
   Output out;
   out.Add("written", options.out);
@@ -157,7 +161,7 @@ int RunSuggest(const Model& model, const FoldOptions& fold, const FoldCommandOpt
   out.Add("bytes_" + ToText(kStore), static_cast<int64_t>(BytesOf(model, model.plan)));
   out.Add("perplexity", report.perplexity);
   out.Add("held_out_tokens", report.held_out_tokens);
-  out.AddJson("suggestions", curve);
+  out.AddJson("suggestions", Curve(model, report, options));
   out.Add("peak_memory_bytes", PeakMemoryBytes());
   out.Print(common.json);
   return 0;

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "cli/transcript_printer.h"
 #include "eval/bench.h"
 #include "eval/exit_curve.h"
 #include "rondo/calibrate.h"
@@ -189,6 +190,8 @@ struct TranscribeCommandOptions {
   bool stream = false;
   double partial = 2;
   int pcm_rate = 16000;
+  TranscriptFormat format = TranscriptFormat::kText;
+  double silence = -55;  // dB of full scale
   bool no_words = false;
   bool no_timestamps = false;
   int memory_mib = 256;

@@ -13,6 +13,8 @@ template <>
 inline constexpr auto kChoices<cli::ExportFormat> = Choices("hf", "gguf", "native");
 template <>
 inline constexpr auto kChoices<cli::GgufLayout> = Choices("auto", "rondo", "llama.cpp");
+template <>
+inline constexpr auto kChoices<cli::TranscriptFormat> = Choices("text", "srt", "vtt");
 
 namespace cli {
 
@@ -64,7 +66,7 @@ void Visit(FoldCommandOptions& o, Visitor& v) {
   const Condition language = {o.kind == ModelKind::kLanguage, "for language models"};
   VisitModel(o.model, v);
   VisitOut(o.out, "directory to write", true, v);
-  VisitForce(o.force, v, {!o.suggest, "without --suggest, which only adds files"});
+  VisitForce(o.force, v);
   Visit(o.plan, {.calibrated = !o.calibrate.empty(), .suggest = o.suggest}, v);
   v({.name = "calibrate",
      .help = "text file (of a speech model a manifest): fit shared tensors and residuals to what "
@@ -411,8 +413,8 @@ void Visit(TranscribeCommandOptions& o, Visitor& v) {
   const bool pipe = std::ranges::find(o.audio, "-") != o.audio.end();
   VisitModel(o.model, v);
   v({.name = "audio",
-     .help = "sound files, members as archive.tar:name, or - for 16-bit mono samples from standard "
-             "input",
+     .help = "sound files, members as archive.tar:name, or - for standard input: a sound file, or "
+             "16-bit mono samples",
      .positional = true,
      .required = true,
      .whole = true},
@@ -424,10 +426,18 @@ void Visit(TranscribeCommandOptions& o, Visitor& v) {
      .when = {o.stream, "with --stream"}},
     o.partial);
   v({.name = "pcm_rate",
-     .help = "sampling rate of standard input in Hz",
+     .help = "sampling rate of bare samples in Hz",
      .range = Between(1000, 768000),
      .when = {pipe, "with - among the audio"}},
     o.pcm_rate);
+  v({.name = "format",
+     .help = "how the text is written: with times, or as subtitles",
+     .when = {o.audio.size() <= 1 || o.format == TranscriptFormat::kText, "with one sound file"}},
+    o.format);
+  v({.name = "silence",
+     .help = "sound that is nowhere as loud has no words, in dB of full scale; -200: off",
+     .range = Between(-200, 0)},
+    o.silence);
   v({.name = "type",
      .help = "type of the weights in memory; auto: as they are stored",
      .among = kPackedTypes},

@@ -12,6 +12,16 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
+// A list with one entry for each depth: readers of a plan count on it before it is validated.
+std::vector<int> PerDepth(JsonObject& object, const char* key, int depths) {
+  std::vector<int> entries = object.Ints(key);
+  if (entries.size() != static_cast<size_t>(depths)) {
+    object.Fail(key, std::to_string(entries.size()) + " entries",
+                "one per depth, " + std::to_string(depths));
+  }
+  return entries;
+}
+
 ModulePlan ParseModule(JsonObject object, int depths) {
   ModulePlan module;
   const nlohmann::json* blocks = object.Find("blocks");
@@ -19,13 +29,13 @@ ModulePlan ParseModule(JsonObject object, int depths) {
   if (*blocks == "absorbed") {
     module.blocks.assign(static_cast<size_t>(depths), kAbsorbed);
   } else {
-    module.blocks = object.Ints("blocks");
+    module.blocks = PerDepth(object, "blocks", depths);
   }
   module.own_bias = object.Bool("own_bias", false);
   module.residual = ResidualKindFromName(object.String("residual", "none"));
   if (const nlohmann::json* rank = object.Find("rank")) {
     if (rank->is_array()) {
-      module.ranks = object.Ints("rank");
+      module.ranks = PerDepth(object, "rank", depths);
     } else {
       module.ranks.assign(static_cast<size_t>(depths), object.Int("rank"));
     }

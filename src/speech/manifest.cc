@@ -1,120 +1,110 @@
 #include "speech/manifest.h"
 
-#include <filesystem>
+#include <algorithm>
+#include <array>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <utility>
 
-#include "base/file.h"
 #include "base/json.h"
 #include "base/strings.h"
 #include "corpus/document_reader.h"
-#include "rondo/audio.h"
 #include "rondo/error.h"
+#include "speech/audio_lookup.h"
 
 namespace rondo {
 namespace {
 
-namespace fs = std::filesystem;
+// What columns of a header line, and keys of a record, are called elsewhere: by Common Voice, NeMo,
+// CoVoST and data sets of audio folders.
+constexpr std::array<std::string_view, 9> kAudioNames = {
+    "audio", "path", "audio_filepath", "audio_path", "file", "filename", "file_name", "wav", "id"};
+constexpr std::array<std::string_view, 6> kTextNames = {
+    "text", "sentence", "transcript", "transcription", "normalized_text", "raw_text"};
 
-// Where the audio of a manifest is looked up.
-class Lookup {
- public:
-  Lookup(const std::string& manifest, const std::string& audio) {
-    root_ = audio.empty() ? Default(manifest) : fs::path(audio);
-    if (root_.extension() == ".tar") {
-      by_stem_ = AudioStore().MembersByStem(root_.string());
-    } else if (IsDirectory(root_)) {
-      for (const fs::directory_entry& entry : fs::directory_iterator(root_)) {
-        if (!entry.is_regular_file()) continue;
-        // Text of the same name lies beside the sound; a second sound makes the name ambiguous.
-        static const std::set<std::string> kSound = {".wav", ".flac", ".ogg", ".opus",
-                                                     ".mp3", ".aiff", ".aif", ".oga"};
-        if (!kSound.contains(entry.path().extension().string())) continue;
-        const std::string stem = entry.path().stem().string();
-        if (!by_stem_.emplace(stem, entry.path().string()).second) ambiguous_.insert(stem);
-      }
-    } else {
-      throw Error({.function = "ReadManifest",
-                   .problem = "neither a directory nor a .tar",
-                   .expected = "where the audio lies",
-                   .file = root_.string()});
+// The first of the names that is among the columns; -1 when none is.
+template <size_t n>
+int FindColumn(const std::vector<std::string>& columns,
+               const std::array<std::string_view, n>& names) {
+  for (const std::string_view name : names) {
+    for (size_t i = 0; i < columns.size(); ++i) {
+      if (LowerAscii(std::string(Trim(columns[i]))) == name) return static_cast<int>(i);
     }
-    for (const auto& [stem, name] : by_stem_) names_.insert(name);
   }
+  return -1;
+}
 
-  // Empty when there is no such audio.
-  std::string Find(const std::string& name) const {
-    const bool tar = root_.extension() == ".tar";
-    if (tar && names_.contains(root_.string() + ":" + name)) return root_.string() + ":" + name;
-    const auto found = by_stem_.find(name);
-    if (found != by_stem_.end() && !ambiguous_.contains(name)) return found->second;
-    const fs::path file = (tar ? root_.parent_path() : root_) / name;
-    const size_t colon = file.string().find(".tar:");
-    const std::string on_disk =
-        colon == std::string::npos ? file.string() : file.string().substr(0, colon + 4);
-    return IsRegularFile(on_disk) ? file.string() : "";
+// Lines with tabs between their columns.
+class Tsv {
+ public:
+  // False for a header line. Whether the first line is one is told by its names.
+  bool Read(std::string_view line, bool first, Utterance* utterance) {
+    const std::vector<std::string> columns = Split(line, '\t');
+    if (first && IsHeader(columns)) return false;
+    if (columns.size() < least_ || columns.size() > most_) {
+      throw Error({.function = "ReadManifest",
+                   .problem = std::to_string(columns.size()) + " columns",
+                   .expected = expected_});
+    }
+    *utterance = {.id = columns[audio_], .audio = columns[audio_], .text = columns[text_]};
+    if (id_ >= 0) utterance->id = columns[static_cast<size_t>(id_)];
+    const auto translation = static_cast<size_t>(translation_);
+    if (translation_ >= 0 && translation < columns.size()) {
+      utterance->translation = columns[translation];
+    }
+    return true;
   }
-  std::string root() const { return root_.string(); }
 
  private:
-  // "set.train.tsv.xz": set.train.tsv.tar, set.train.tar, set.tar, else the directory.
-  static fs::path Default(const std::string& manifest) {
-    const fs::path folder = fs::path(manifest).parent_path();
-    std::string name = fs::path(manifest).filename().string();
-    while (!name.empty()) {
-      const fs::path tar = folder / (name + ".tar");
-      if (IsRegularFile(tar)) return tar;
-      const size_t dot = name.rfind('.');
-      name.resize(dot == std::string::npos ? 0 : dot);
-    }
-    return folder.empty() ? fs::path(".") : folder;
+  bool IsHeader(const std::vector<std::string>& columns) {
+    const int audio = FindColumn(columns, kAudioNames), text = FindColumn(columns, kTextNames);
+    if (audio < 0 || text < 0) return false;
+    audio_ = static_cast<size_t>(audio);
+    text_ = static_cast<size_t>(text);
+    translation_ = FindColumn(columns, std::array<std::string_view, 1>{"translation"});
+    id_ = FindColumn(columns, std::array<std::string_view, 1>{"id"});
+    least_ = most_ = columns.size();
+    expected_ = "as many as the header line, " + std::to_string(columns.size());
+    return true;
   }
 
-  fs::path root_;
-  std::map<std::string, std::string> by_stem_;
-  std::set<std::string> ambiguous_;
-  std::set<std::string> names_;
+  size_t audio_ = 0, text_ = 1, least_ = 2, most_ = 3;
+  int id_ = -1, translation_ = 2;
+  std::string expected_ =
+      "id, text and perhaps translation with tabs between, or a first line with names of columns, "
+      "as path and sentence";
 };
-
-Utterance FromTsv(std::string_view line) {
-  const std::vector<std::string> columns = Split(line, '\t');
-  if (columns.size() < 2 || columns.size() > 3) {
-    throw Error({.function = "ReadManifest",
-                 .problem = std::to_string(columns.size()) + " columns",
-                 .expected = "id, text and perhaps translation, with tabs between"});
-  }
-  Utterance utterance{.id = columns[0], .audio = columns[0], .text = columns[1], .translation = {}};
-  if (columns.size() == 3) utterance.translation = columns[2];
-  return utterance;
-}
 
 Utterance FromJson(std::string_view line, const std::string& path) {
   const nlohmann::json record = ParseJsonChecked(line, path);
   JsonObject object(record, "ReadManifest", path);
+  std::vector<std::string> keys = object.Keys();
+  const auto key = [&](const auto& names, const char* own) {
+    const int found = FindColumn(keys, names);
+    return found < 0 ? std::string(own) : keys[static_cast<size_t>(found)];
+  };
   Utterance utterance;
-  utterance.audio = object.String("audio");
-  utterance.text = object.String("text", "");
+  const bool own = object.Contains("audio");
+  const std::string audio = own ? "audio" : key(kAudioNames, "audio");
+  utterance.audio = object.String(audio == "id" ? "audio" : audio);
+  utterance.text = object.String(own ? "text" : key(kTextNames, "text"), "");
   utterance.translation = object.String("translation", "");
   utterance.id = object.String("id", utterance.audio);
-  object.RefuseUnknownKeys();
+  if (object.Number("offset", 0) != 0) {
+    object.Fail("offset", "a part of a recording", "whole recordings");
+  }
+  // Records of other programs say more than is asked for.
+  if (own) object.RefuseUnknownKeys();
   return utterance;
 }
-
-bool IsTsv(std::string_view path) { return WithoutPacking(path).ends_with(".tsv"); }
 
 }  // namespace
 
 std::vector<Utterance> ReadManifest(const std::string& path, const std::string& audio) {
-  const bool jsonl = IsJsonl(path);
-  if (!jsonl && !IsTsv(path)) {
-    throw Error({.function = "ReadManifest",
-                 .problem = "unknown kind of manifest",
-                 .expected = "a name ending in .tsv or .jsonl, perhaps with .xz, .zst, .gz or .bz2",
-                 .file = path});
-  }
   LineReader lines(path);
-  const Lookup lookup(path, audio);
+  AudioLookup lookup(path, audio);
+  Tsv tsv;
+  bool first = true, jsonl = false;
   std::vector<Utterance> utterances;
   std::set<std::string> ids;
   for (std::string_view line; lines.Next(&line);) {
@@ -127,17 +117,22 @@ std::vector<Utterance> ReadManifest(const std::string& path, const std::string& 
                    .file = path,
                    .field = "line " + std::to_string(lines.number())});
     };
+    if (first) jsonl = Trim(line).starts_with('{');
+    if (first && Trim(line).starts_with('[')) fail("a JSON array", "one JSON object a line");
     Utterance utterance;
     try {
-      utterance = jsonl ? FromJson(line, path) : FromTsv(line);
+      if (jsonl) {
+        utterance = FromJson(line, path);
+      } else if (!tsv.Read(line, std::exchange(first, false), &utterance)) {
+        continue;
+      }
+      first = false;
+      utterance.audio = lookup.Find(utterance.audio);
     } catch (const Error& error) {
       const std::string field = error.info().field;
       fail((field.empty() ? "" : field + ": ") + error.info().problem, error.info().expected);
     }
     if (!ids.insert(utterance.id).second) fail("id '" + utterance.id + "' again", "one line an id");
-    const std::string found = lookup.Find(utterance.audio);
-    if (found.empty()) fail("no audio '" + utterance.audio + "'", "audio in " + lookup.root());
-    utterance.audio = found;
     utterances.push_back(std::move(utterance));
   }
   if (utterances.empty()) {

@@ -65,6 +65,13 @@ uint64_t Recognizer::bytes() const {
 SearchKind Recognizer::Resolve(const SearchOptions& options) const {
   const SpeechHeads& heads = impl_->heads;
   SearchKind kind = options.kind;
+  if (options.translate && !impl_->decoder) {
+    throw Error({.function = "Recognizer",
+                 .problem = "the model has no decoder, which writes translations",
+                 .expected = "Whisper, or a model that was trained with task = \"both\"",
+                 .file = {},
+                 .field = "translate"});
+  }
   if (kind == SearchKind::kAuto) {
     const bool spoken = !options.translate;
     kind = spoken && heads.has_transducer() ? SearchKind::kTransducer

@@ -6,6 +6,7 @@
 #include "rondo/audio_features.h"
 #include "rondo/error.h"
 #include "speech/features.h"
+#include "speech/sound_level.h"
 #include "speech/transcribe_method.h"
 
 namespace rondo {
@@ -45,6 +46,7 @@ class RecognizerMethod : public Transcriber::Method {
       : options_(options),
         recognizer_(model, options.type, pool),
         fbank_(FbankOf(model.config.front)),
+        level_(model.config.front.sample_rate),
         kind_(recognizer_.Resolve(options.search)) {
     const AttentionContext context = options.search.context.value_or(model.config.attention);
     const bool decoder = kind_ == SearchKind::kAttention || kind_ == SearchKind::kJoint;
@@ -62,10 +64,12 @@ class RecognizerMethod : public Transcriber::Method {
     // An error may have ended the run before.
     utterance_.clear();
     if (stream_ != nullptr) stream_->Reset();
+    level_.Reset();
     FbankStream frames(fbank_);
     while (const size_t count = Fill(source, block)) {
       heard += static_cast<int64_t>(count);
       features_.values.clear();
+      level_.Push(std::span(block).first(count));
       frames.Push(std::span(block).first(count), &features_);
       Push(features_.values);
       if (End(Seconds(heard))) {
@@ -93,7 +97,19 @@ class RecognizerMethod : public Transcriber::Method {
   double Seconds(int64_t samples) const { return static_cast<double>(samples) / sample_rate(); }
   bool Due(int64_t samples, const TranscribeEvents& events) const {
     return stream_ != nullptr && !whole_ && events.partial && options_.partial_seconds > 0 &&
-           Seconds(samples) >= options_.partial_seconds;
+           Seconds(samples) >= options_.partial_seconds && Loud();
+  }
+
+  bool Loud() const { return level_.Loudest() >= options_.silence_db; }
+
+  // A model that sees the whole utterance may write its units anywhere, all of them at the first
+  // position for instance. Their positions are times only where they are spread as the sound is.
+  bool PositionsAreTimes(const Recognition& r) const {
+    if (!whole_ || r.positions.empty()) return true;
+    const SoundLevel::Range loud = level_.Loud();
+    const auto [first, last] = std::ranges::minmax(r.positions);
+    const double spread = static_cast<double>(last - first + 1) * recognizer_.SecondsPerPosition();
+    return 2 * spread >= loud.end - loud.begin;
   }
 
   void Push(std::span<const float> frames) {
@@ -130,21 +146,33 @@ class RecognizerMethod : public Transcriber::Method {
       r = recognizer_.Recognize(utterance_, options_.search);
       utterance_.clear();
     }
-    const double step = recognizer_.SecondsPerPosition();
+    if (!r.text.empty() && Loud() && events.segment) events.segment(ToSegment(r, now));
+    level_.Reset();
+    begin_ = now;
+  }
+
+  Segment ToSegment(const Recognition& r, double now) const {
     Segment segment{.begin = begin_, .end = now, .text = r.text, .units = r.units, .words = {}};
-    const std::vector<Word> words = WordsOfUnits(recognizer_.units(), r, begin_, step);
+    if (!PositionsAreTimes(r)) {
+      const SoundLevel::Range loud = level_.Loud();
+      segment.begin = begin_ + loud.begin;
+      segment.end = std::min(now, begin_ + loud.end);
+      return segment;
+    }
+    std::vector<Word> words =
+        WordsOfUnits(recognizer_.units(), r, begin_, recognizer_.SecondsPerPosition());
     if (!words.empty()) {
       segment.begin = words.front().begin;
       segment.end = std::min(now, words.back().end);
     }
-    if (options_.words) segment.words = words;
-    if (!r.text.empty() && events.segment) events.segment(segment);
-    begin_ = now;
+    if (options_.words) segment.words = std::move(words);
+    return segment;
   }
 
   TranscribeOptions options_;
   Recognizer recognizer_;
   Fbank fbank_;
+  SoundLevel level_;  // of the utterance
   SearchKind kind_;
   bool whole_;                                // text only at the end of an utterance
   std::unique_ptr<RecognizerStream> stream_;  // null: a search over whole utterances

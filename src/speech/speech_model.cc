@@ -227,6 +227,13 @@ bool IsSpeechModel(const std::string& path) {
 
 SpeechModel LoadSpeechModel(const std::string& path, LoadParts parts) {
   const std::string file = ConfigPath(path);
+  if (!PathExists(path)) {
+    throw Error({.function = "LoadSpeechModel",
+                 .problem = "no such directory",
+                 .expected = "a speech model; scripts/get_model.sh whisper-base puts Whisper into "
+                             "models/whisper-base",
+                 .file = path});
+  }
   if (!PathExists(file)) {
     throw Error({.function = "LoadSpeechModel",
                  .problem = "no config.json in it",

@@ -1,6 +1,9 @@
 #include "rondo/transcribe.h"
 
+#include <utility>
+
 #include "rondo/error.h"
+#include "speech/sound_level.h"
 #include "speech/transcribe_method.h"
 
 namespace rondo {
@@ -19,18 +22,31 @@ void CheckWhisperSearch(const SearchOptions& search) {
   if (search.context) refuse("chunk", "none");
 }
 
+void CheckOptions(const SpeechModel& model, const TranscribeOptions& options) {
+  const auto refuse = [](std::string problem, const char* expected, const char* field) {
+    throw Error({.function = "Transcriber",
+                 .problem = std::move(problem),
+                 .expected = expected,
+                 .file = {},
+                 .field = field});
+  };
+  if (!(options.partial_seconds >= 0 && options.partial_seconds <= 3600)) {
+    refuse(std::to_string(options.partial_seconds), "0 to 3600 seconds", "partial_seconds");
+  }
+  if (!(options.silence_db >= SoundLevel::kLowest && options.silence_db <= 0)) {
+    refuse(std::to_string(options.silence_db), "-200 to 0 dB", "silence");
+  }
+  if (model.config.whisper) return CheckWhisperSearch(options.search);
+  if (!options.language.empty()) {
+    refuse("only Whisper is told the language", "none for this model", "language");
+  }
+}
+
 }  // namespace
 
 Transcriber::Transcriber(const SpeechModel& model, const TranscribeOptions& options,
                          ThreadPool& pool) {
-  if (!(options.partial_seconds >= 0 && options.partial_seconds <= 3600)) {
-    throw Error({.function = "Transcriber",
-                 .problem = std::to_string(options.partial_seconds),
-                 .expected = "0 to 3600 seconds",
-                 .file = {},
-                 .field = "partial_seconds"});
-  }
-  if (model.config.whisper) CheckWhisperSearch(options.search);
+  CheckOptions(model, options);
   method_ = model.config.whisper ? MakeWhisperMethod(model, options, pool)
                                  : MakeRecognizerMethod(model, options, pool);
 }

@@ -9,6 +9,7 @@
 #include "rondo/tokenizer.h"
 #include "speech/decoder.h"
 #include "speech/encoder.h"
+#include "speech/sound_level.h"
 #include "speech/transcribe_method.h"
 #include "speech/whisper_segments.h"
 #include "speech/whisper_tokens.h"
@@ -67,7 +68,7 @@ class WhisperMethod : public Transcriber::Method {
         window_.resize(before + count);
         ended = count == 0;
         heard += static_cast<int64_t>(count);
-        if (ended || !Due(heard - reported, events)) continue;
+        if (ended || !Due(heard - reported, events) || !Loud()) continue;
         reported = heard;
         const int32_t language = language_;
         events.partial(Seconds(heard), Text(ReadWindow().tokens));
@@ -199,8 +200,19 @@ class WhisperMethod : public Transcriber::Method {
     return times;
   }
 
+  // Whether there is anything in the window to hear.
+  bool Loud() const {
+    SoundLevel level(WhisperFeatures::kSampleRate);
+    level.Push(window_);
+    return level.Loudest() >= options_.silence_db;
+  }
+
   // Reports the segments of the window and moves it on.
   void FinishWindow(const TranscribeEvents& events) {
+    if (!Loud()) {
+      at_ += std::ssize(window_);
+      return window_.clear();
+    }
     const WindowText read = ReadWindow();
     const double length = Seconds(std::ssize(window_));
     const bool silent = read.no_speech > kNoSpeech && read.mean_log_p < kUnlikelyText;

@@ -6,6 +6,7 @@
 
 #include "engine/letter_tokenizer.h"
 #include "engine/random_model.h"
+#include "eval/logits.h"
 #include "kernels/log_softmax.h"
 #include "rondo/error.h"
 #include "rondo/thread_pool.h"

@@ -197,6 +197,11 @@ INSTANTIATE_TEST_SUITE_P(
                 "modules.q: 3"},
         BadText{"no blocks", R"({"format": 1, "depths": 2, "modules": {"q": {}}})",
                 "modules.q.blocks: missing"},
+        BadText{"short blocks", R"({"format": 1, "depths": 2, "modules": {"q": {"blocks": [0]}}})",
+                "modules.q.blocks: 1 entries"},
+        BadText{"short ranks", R"({"format": 1, "depths": 2, "modules":
+                {"q": {"blocks": [0, 0], "residual": "lora", "rank": [1]}}})",
+                "modules.q.rank: 1 entries"},
         BadText{"blocks text", R"({"format": 1, "depths": 2, "modules": {"q": {"blocks": "all"}}})",
                 "modules.q.blocks: \"all\""},
         BadText{"residual", R"({"format": 1, "depths": 2, "modules":

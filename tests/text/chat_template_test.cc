@@ -38,6 +38,12 @@ TEST(ChatTemplateTest, BlocksHaveVariablesOfTheirOwn) {
             "1");
 }
 
+TEST(ChatTemplateTest, RecursiveLoopsSeeWhatIsOutsideOfThem) {
+  EXPECT_EQ(Render("{% for i in [1, [2]] recursive %}[{{ i if i is number }}{{ y }}]{% set y = 5 %}"
+                   "{{ loop(i) if i is not number }}{% endfor %}"),
+            "[1][][2]");
+}
+
 TEST(ChatTemplateTest, OrdersCountsAndFormats) {
   EXPECT_EQ(Render("{{ [3, 1, 2] | sort }}{{ ['b', 'A'] | min }}{{ [1, 2] | sum }}"),
             "[1, 2, 3]A3");

@@ -108,8 +108,11 @@ Value LoopVariable(const std::vector<Value>& items, size_t index, int64_t depth,
     if (arguments.positional.empty()) Fail("loop.cycle without arguments");
     return arguments.positional[index % arguments.positional.size()];
   };
-  const auto changed = [seen](Interpreter&, const Arguments& arguments) {
+  // Weak, since what was seen may be the loop itself.
+  const auto changed = [weak = std::weak_ptr(seen)](Interpreter&, const Arguments& arguments) {
     const Value now = Value::MakeList(arguments.positional);
+    const auto seen = weak.lock();
+    if (seen == nullptr) Fail("loop.changed behind its loop");
     if (*seen == now) return Value(false);
     *seen = now;
     return Value(true);

@@ -188,7 +188,7 @@ Interpreter::Flow Interpreter::RunFor(const Statement& statement) {
 
 // Items that the loop's condition leaves out are not counted either.
 Interpreter::Flow Interpreter::RunLoop(const Statement& statement, std::vector<Value> items,
-                                       const ScopePtr& outer, int64_t depth) {
+                                       ScopePtr outer, int64_t depth) {
   const Recursion level(*this);
   {
     const Inside scope(*this, outer);

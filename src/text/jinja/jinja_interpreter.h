@@ -47,8 +47,7 @@ class Interpreter {
   Flow RunStatement(const Statement& statement);
   Flow RunIf(const Statement& statement);
   Flow RunFor(const Statement& statement);
-  Flow RunLoop(const Statement& statement, std::vector<Value> items, const ScopePtr& outer,
-               int64_t depth);
+  Flow RunLoop(const Statement& statement, std::vector<Value> items, ScopePtr outer, int64_t depth);
   Value RecursiveCall(const Statement& statement, const ScopePtr& outer, int64_t depth);
   Flow RunScope(const Statement& statement);
   void RunFilter(const Statement& statement);

@@ -42,9 +42,9 @@ struct SpeechStage : StageRun {
   SpeechStudent student;
 };
 
-class SpeechTask : public TrainingTask {
+class SpeechTraining : public TrainingTask {
  public:
-  explicit SpeechTask(const RunContext& run)
+  explicit SpeechTraining(const RunContext& run)
       : run_(run), recipe_(run.recipe), speech_(*recipe_.speech), pool_(recipe_.run.threads) {}
 
   void Prepare() override;
@@ -92,7 +92,7 @@ class SpeechTask : public TrainingTask {
   std::unique_ptr<SpeechStage> stage_;
 };
 
-void SpeechTask::Prepare() {
+void SpeechTraining::Prepare() {
   CheckSpeechRecipe(recipe_);
   if (run_.ranks.size() > 1) {
     throw Error({.function = "Train",
@@ -110,7 +110,7 @@ void SpeechTask::Prepare() {
 }
 
 // The model, without weights where they begin at random, and its teacher.
-void SpeechTask::LoadModels(std::span<const Utterance> texts) {
+void SpeechTraining::LoadModels(std::span<const Utterance> texts) {
   if (BeginsAtRandom()) {
     model_ = SpeechShapeOf(speech_, texts, RunPath(recipe_, "units"), recipe_.file);
   } else {
@@ -127,7 +127,7 @@ void SpeechTask::LoadModels(std::span<const Utterance> texts) {
   teacher_.emplace(teacher, TeacherCompute(stages));
 }
 
-void SpeechTask::LoadData(const SpeechSets& sets) {
+void SpeechTraining::LoadData(const SpeechSets& sets) {
   const std::vector<Utterance> valid = SpreadOut(sets.valid, speech_.valid_limit);
   const double as_it_is[] = {1.0};
   if (Windows()) {
@@ -152,7 +152,7 @@ void SpeechTask::LoadData(const SpeechSets& sets) {
 }
 
 // The model's own, or that of the data where it begins with them.
-GlobalCmvn SpeechTask::Normalisation() const {
+GlobalCmvn SpeechTraining::Normalisation() const {
   if (!BeginsAtRandom()) return CmvnOf(model_);
   CmvnStatistics statistics;
   for (const SpeechExample& example : train_) {
@@ -162,7 +162,7 @@ GlobalCmvn SpeechTask::Normalisation() const {
 }
 
 // What decides the order of utterances, their targets and the shapes of batches.
-uint64_t SpeechTask::DataFingerprint() const {
+uint64_t SpeechTraining::DataFingerprint() const {
   uint64_t hash = 0;
   for (const std::string& unit : model_.config.units.list) {
     hash = CombineHash(hash, HashText(unit));
@@ -179,7 +179,7 @@ uint64_t SpeechTask::DataFingerprint() const {
   return hash;
 }
 
-void SpeechTask::Restore(const SamplerState& place) {
+void SpeechTraining::Restore(const SamplerState& place) {
   if (place.data != place_.data) {
     throw Error({.function = "Train",
                  .problem = "other utterances, texts or units than the run began with, or a "
@@ -190,7 +190,7 @@ void SpeechTask::Restore(const SamplerState& place) {
   place_ = place;
 }
 
-StageRun& SpeechTask::BeginStage(const RunState& state, const FoundCheckpoint* found) {
+StageRun& SpeechTraining::BeginStage(const RunState& state, const FoundCheckpoint* found) {
   if (found != nullptr) {
     model_ = SplitWeights(model_, JoinWeights(LoadSpeechModel(found->model)));
     CheckSpeechModel(model_);
@@ -205,13 +205,13 @@ StageRun& SpeechTask::BeginStage(const RunState& state, const FoundCheckpoint* f
   return *stage_;
 }
 
-BatchShape SpeechTask::ShapeOfBatches() const {
+BatchShape SpeechTraining::ShapeOfBatches() const {
   return {
       .batch_frames = speech_.batch_frames,
       .most_frames = int64_t{model_.encoder.config.max_positions} * model_.config.Subsampling()};
 }
 
-SpeechBatch SpeechTask::NextBatch(int64_t step, int micro) {
+SpeechBatch SpeechTraining::NextBatch(int64_t step, int micro) {
   auto epoch = static_cast<int64_t>(place_.next_row >> kBatchBits);
   uint64_t index = place_.next_row & ((uint64_t{1} << kBatchBits) - 1);
   const auto load = [&] {
@@ -235,7 +235,7 @@ SpeechBatch SpeechTask::NextBatch(int64_t step, int micro) {
                    HashOfPass(key, RandomStream::kMasks), pool_);
 }
 
-StepResult SpeechTask::AddGradients(const RunState& state) {
+StepResult SpeechTraining::AddGradients(const RunState& state) {
   std::vector<SpeechBatch> passes;
   for (int i = 0; i < stage_->stage.limits.accumulate; ++i) {
     passes.push_back(NextBatch(state.step, i));
@@ -248,7 +248,7 @@ StepResult SpeechTask::AddGradients(const RunState& state) {
   return {.tokens = losses.positions, .metrics = Describe(losses)};
 }
 
-RunMetrics SpeechTask::Describe(const SpeechLosses& losses) const {
+RunMetrics SpeechTraining::Describe(const SpeechLosses& losses) const {
   const LossOptions& options = stage_->stage.loss;
   RunMetrics metrics = {.loss = losses.total};
   if (speech_.ctc > 0) metrics.more["ctc"] = losses.ctc;
@@ -262,7 +262,7 @@ RunMetrics SpeechTask::Describe(const SpeechLosses& losses) const {
 }
 
 // With the average of the parameters if there is one.
-SpeechModel SpeechTask::Present() const {
+SpeechModel SpeechTraining::Present() const {
   const at::Tensor& average = stage_->optimizer.average();
   const Params& params = stage_->params;
   return SplitWeights(model_,
@@ -270,7 +270,7 @@ SpeechModel SpeechTask::Present() const {
 }
 
 // Error rates, decoded by the code that runs the model later.
-Measurement SpeechTask::MeasureTexts(const SpeechModel& model) {
+Measurement SpeechTraining::MeasureTexts(const SpeechModel& model) {
   const Recognizer recognizer(model, std::nullopt, pool_);
   const bool translate = speech_.task == SpeechTask::kTranslate;
   SpeechEval eval;
@@ -295,7 +295,7 @@ Measurement SpeechTask::MeasureTexts(const SpeechModel& model) {
 }
 
 // How far from the teacher's the encoder's output is.
-Measurement SpeechTask::MeasureDistance(const SpeechModel& model) {
+Measurement SpeechTraining::MeasureDistance(const SpeechModel& model) {
   Params params = Params::Frozen(AsParameters(model));
   const SpeechStudent student(model, params, speech_, stage_->stage.compute, stage_->stage.loss,
                               &*teacher_);
@@ -314,18 +314,18 @@ Measurement SpeechTask::MeasureDistance(const SpeechModel& model) {
 }
 
 // How well the model reads, and where it has no texts to read, how far from its teacher it is.
-Measurement SpeechTask::Measure() {
+Measurement SpeechTraining::Measure() {
   const SpeechModel model = Present();
   return Windows() ? MeasureDistance(model) : MeasureTexts(model);
 }
 
-CheckpointExtras SpeechTask::Extras() {
+CheckpointExtras SpeechTraining::Extras() {
   return {.write = [this](const Model& all, const std::string& directory) {
     SaveSpeechModel(SplitWeights(model_, all.weights), directory, DType::kF32);
   }};
 }
 
-void SpeechTask::EndStage(Model trained) {
+void SpeechTraining::EndStage(Model trained) {
   model_ = SplitWeights(model_, trained.weights);
   stage_.reset();
 }
@@ -333,7 +333,7 @@ void SpeechTask::EndStage(Model trained) {
 }  // namespace
 
 std::unique_ptr<TrainingTask> MakeSpeechTask(const RunContext& context) {
-  return std::make_unique<SpeechTask>(context);
+  return std::make_unique<SpeechTraining>(context);
 }
 
 }  // namespace rondo

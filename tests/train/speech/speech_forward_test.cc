@@ -245,8 +245,9 @@ TEST_F(PassesOfAStep, MakeOneBatchWithEveryHead) {
   options_.ctc = 0.7;
   options_.attention = 0.5;
   options_.transducer = 0.3;
-  for (const char* task : {"transcribe", "translate", "both"}) {
-    SCOPED_TRACE(task);
+  for (const SpeechTask task :
+       {SpeechTask::kTranscribe, SpeechTask::kTranslate, SpeechTask::kBoth}) {
+    SCOPED_TRACE(static_cast<int>(task));
     options_.task = task;
     ExpectOneBatch();
   }
