@@ -54,9 +54,11 @@ std::string Quoted(const std::string& path) {
   return path.find_first_of(" '\"$&|;<>()*?") == path.npos ? path : "\"" + path + "\"";
 }
 
-// What makes a model of a suggested plan.
+// What makes a model of a suggested plan: beside the plans, which the next --suggest replaces.
 std::string NextCommand(const FoldCommandOptions& options, size_t i) {
-  const std::string name = options.out + "/plan-" + std::to_string(i + 1);
+  const size_t end = options.out.find_last_not_of('/');
+  const std::string name = options.out.substr(0, end == options.out.npos ? end : end + 1) +
+                           "-plan-" + std::to_string(i + 1);
   return "rondo fold " + Quoted(options.model) + " --out " + Quoted(name) + " --plan " +
          Quoted(options.out + PlanName(i)) + " --calibrate " + Quoted(options.calibrate) +
          " --store " + ToText(kStore);

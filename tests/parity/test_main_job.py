@@ -140,14 +140,16 @@ def test_a_suggestion_says_what_it_means_and_what_comes_next(rondo, stories, tmp
     assert "fewer than" in shown.stderr and "perplexities say little" in shown.stderr
     commands = [line.split() for line in shown.stdout.splitlines() if line.startswith("  rondo fold")]
     rondo.run(*commands[0][1:])
-    assert (tmp_path / "plans" / "plan-1" / "config.json").exists()
+    assert (tmp_path / "plans-plan-1" / "config.json").exists()
+    rondo.run("fold", stories, "--out", tmp_path / "plans", "--suggest", "--rank", 8, "--calibrate", text)  # again
 
 
 def test_a_plan_is_taken_from_another_fold(rondo, stories, tmp_path):
     first = rondo.json("fold", stories, "--out", tmp_path / "first", "--order", "middle-cycle", "--rank", 8)
     for model in (tmp_path / "first", tmp_path / "first" / "config.json"):
         again = rondo.json("fold", stories, "--out", tmp_path / "again", "--plan", model)
-        assert again["parameters_non_embedding"] == first["parameters_non_embedding"] and again["order"] == first["order"]
+        assert again["parameters_non_embedding"] == first["parameters_non_embedding"]
+        assert again["order"] == first["order"]
     plain = rondo.run("fold", stories, "--out", tmp_path / "x", "--plan", stories, check=False)
     assert plain.returncode != 0
 

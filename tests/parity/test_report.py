@@ -145,7 +145,8 @@ def event_message():
         new = file.message_type.add(name=name)
         for field, number, kind in fields:
             repeated = field in ("value", "string_val")
-            added = new.field.add(name=field, number=number, label=kinds.LABEL_REPEATED if repeated else kinds.LABEL_OPTIONAL)
+            label = kinds.LABEL_REPEATED if repeated else kinds.LABEL_OPTIONAL
+            added = new.field.add(name=field, number=number, label=label)
             if isinstance(kind, str):
                 added.type, added.type_name = kinds.TYPE_MESSAGE, ".t." + kind
             else:
@@ -179,7 +180,8 @@ def test_event_files_hold_every_number(rondo, runs, tmp_path):
         values = [(event.step, value) for event in events[1:] for value in event.summary.value]
         losses = [(step, value.simple_value) for step, value in values if value.tag == "loss"]
         assert losses == [(line["step"], pytest.approx(line["loss"])) for line in written if "loss" in line]
-        texts = [(value.tag, value.tensor.string_val[0].decode()) for _, value in values if value.metadata.plugin_data.plugin_name]
+        texts = [(value.tag, value.tensor.string_val[0].decode()) for _, value in values
+                 if value.metadata.plugin_data.plugin_name == "text"]
         assert texts == [(line["event"], line["text"]) for line in written if "event" in line]
         times = [event.wall_time for event in events[1:] if event.summary.value[0].tag == "loss"]
         assert times == sorted(times) and times[-1] - times[0] == pytest.approx((len(times) - 1) * 3.5)

@@ -103,7 +103,8 @@ def test_the_oldest_turns_go_when_the_context_is_full(chat):
     options = ["--context", "96", "-n", "8", "--temperature", "0"]
     first = "Once upon a time there was a little dog who liked to play."
     last = "The cat and the dog went to the park and saw a big red ball there."
-    talk = subprocess.run([*chat, *options], input=f"{first}\n{first}\n{first}\n{last}\n", capture_output=True, text=True)
+    lines = f"{first}\n{first}\n{first}\n{last}\n"
+    talk = subprocess.run([*chat, *options], input=lines, capture_output=True, text=True)
     assert talk.returncode == 0, talk.stderr
     assert "the context of 96 tokens is full" in talk.stderr and "forgotten" in talk.stderr
     assert talk.stdout.count("\n") >= 4
@@ -142,12 +143,14 @@ def test_texts_come_from_pipes(rondo, stories, tmp_path):
     result = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
     assert json.loads(result.stdout)["perplexity"] == expected, result.stderr
     for source in ("-", "<(cat %s/text.txt)" % tmp_path):
-        command = f"{rondo.binary} fold {stories} --out {tmp_path}/fold --calibrate {source} -q --json < {tmp_path}/text.txt"
+        command = (f"{rondo.binary} fold {stories} --out {tmp_path}/fold --calibrate {source} -q --json "
+                   f"< {tmp_path}/text.txt")
         result = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
         assert result.returncode == 0 and json.loads(result.stdout)["calibrated"], result.stderr
 
 
-@pytest.mark.parametrize("command", [["eval", "{model}", "--text", "{pipe}"], ["generate", "{model}", "--prompt-file", "{pipe}"],
+@pytest.mark.parametrize("command", [["eval", "{model}", "--text", "{pipe}"],
+                                     ["generate", "{model}", "--prompt-file", "{pipe}"],
                                      ["fold", "{model}", "--out", "{out}", "--calibrate", "{pipe}"],
                                      ["generate", "{pipe}", "--prompt", "x"], ["chat", "{pipe}"],
                                      ["fold", "{model}", "--out", "{out}", "--plan", "{pipe}"]])
