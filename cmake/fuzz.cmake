@@ -7,14 +7,16 @@ if(RONDO_FUZZ)
   target_compile_options(rondo_flags INTERFACE -fsanitize=fuzzer-no-link)
 endif()
 
-# fuzz/NAME_fuzz.cc becomes fuzz_NAME; rondo_fuzzers builds all. They share the rooms that read files. Of speech the
-# manifests alone and of train the recipes alone: the rest needs kernels and LibTorch.
+# fuzz/NAME_fuzz.cc becomes fuzz_NAME; rondo_fuzzers builds all. They share the rooms that read files. Of speech,
+# report and train what reads files alone: the rest needs kernels and LibTorch.
 function(rondo_fuzzers)
   if(NOT RONDO_FUZZ)
     return()
   endif()
-  add_library(rondo_fuzz_parts STATIC src/speech/manifest.cc src/train/recipe/recipe.cc src/train/recipe/recipe_write.cc
-                                      fuzz/input.cc)
+  set(parts src/speech/manifest.cc src/speech/speech_config.cc src/speech/speech_model.cc src/speech/speech_plan.cc
+            src/speech/units.cc src/speech/whisper_files.cc src/report/run_data.cc src/train/recipe/recipe.cc
+            src/train/recipe/recipe_write.cc)
+  add_library(rondo_fuzz_parts STATIC fuzz/input.cc ${parts})
   target_link_libraries(rondo_fuzz_parts PUBLIC rondo_hub rondo_corpus rondo_audio nlohmann_json::nlohmann_json
                                          PRIVATE PkgConfig::tomlplusplus)
   target_include_directories(rondo_fuzz_parts PUBLIC ${PROJECT_SOURCE_DIR})

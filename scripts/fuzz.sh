@@ -14,7 +14,7 @@ fuzz_one() {
   local mode=$1 name=$2 seconds=$3 log=$build/logs/$2.log found=$build/corpus/$2 failed=0
   [ "$mode" = long ] || found=$(mktemp -d)
   mkdir -p "$found" $build/logs $build/findings
-  local options=(-max_total_time="$seconds" -timeout=20 -rss_limit_mb=2048 -malloc_limit_mb=1024 -max_len=16384
+  local options=(-max_total_time="$seconds" -timeout=100 -rss_limit_mb=2048 -malloc_limit_mb=1024 -max_len=16384
                  -close_fd_mask=3 -print_final_stats=1 -artifact_prefix="$build/findings/$name-")
   [ "$mode" = long ] || options+=(-seed=1)
   [ ! -f "fuzz/$name.dict" ] || options+=(-dict="fuzz/$name.dict")

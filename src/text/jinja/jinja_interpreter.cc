@@ -203,7 +203,7 @@ Interpreter::Flow Interpreter::RunLoop(const Statement& statement, std::vector<V
     const Value recursive = statement.recursive ? RecursiveCall(statement, outer, depth) : Value();
     const auto seen = std::make_shared<Value>();
     for (size_t i = 0; i < items.size(); ++i) {
-      Charge(8);
+      Charge(40);  // the variables of a round cost as much as so many steps
       scope_->variables.clear();
       Assign("loop", LoopVariable(items, i, depth, seen, recursive));
       AssignTargets(statement, items[i]);
