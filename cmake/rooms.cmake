@@ -15,6 +15,9 @@ if(RONDO_SANITIZE)
   target_compile_options(rondo_flags INTERFACE -fsanitize=${RONDO_SANITIZE}
                                                -fno-sanitize-recover=all -fno-omit-frame-pointer)
   target_link_options(rondo_flags INTERFACE -fsanitize=${RONDO_SANITIZE})
+  if(RONDO_SANITIZE MATCHES address)  # compilers have no common name for it
+    target_compile_definitions(rondo_flags INTERFACE RONDO_ADDRESS_SANITIZER)
+  endif()
 endif()
 target_link_libraries(rondo_flags INTERFACE Threads::Threads)
 

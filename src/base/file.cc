@@ -13,13 +13,6 @@
 #include "base/mapped_range.h"
 #include "rondo/error.h"
 
-#if defined(__SANITIZE_ADDRESS__)
-#define RONDO_ADDRESS_SANITIZER
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define RONDO_ADDRESS_SANITIZER
-#endif
-#endif
 #ifdef RONDO_ADDRESS_SANITIZER
 #include <sanitizer/asan_interface.h>
 #endif

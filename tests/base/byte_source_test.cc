@@ -84,8 +84,9 @@ TEST(ByteSource, EveryCutIsAnError) {
        {std::pair{"a.xz", Xz(text)}, std::pair{"a.zst", Zstd(text)}, std::pair{"a.gz", Gzip(text)},
         std::pair{"a.bz2", Bzip2(text)}}) {
     for (size_t size = 0; size < packed.size(); size += size < 32 ? 1 : 97) {
-      Put(dir.File(name), packed.substr(0, size));
-      EXPECT_THAT([&] { ReadAll(dir.File(name)); },
+      const std::string path = dir.File(name);
+      Put(path, packed.substr(0, size));
+      EXPECT_THAT([&] { ReadAll(path); },
                   ThrowsMessage<Error>(AllOf(HasSubstr(name), HasSubstr("ends too early"))))
           << size;
     }

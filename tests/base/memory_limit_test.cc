@@ -1,7 +1,7 @@
 #include "base/memory_limit.h"
 
 // The address sanitizer has a heap of its own, and ends the process where there is no memory.
-#ifndef __SANITIZE_ADDRESS__
+#ifndef RONDO_ADDRESS_SANITIZER
 
 #include <gtest/gtest.h>
 
@@ -87,4 +87,4 @@ TEST(MemoryLimit, CanBeRaisedFromTheSameStart) {
 }  // namespace
 }  // namespace rondo
 
-#endif  // __SANITIZE_ADDRESS__
+#endif  // RONDO_ADDRESS_SANITIZER

@@ -39,7 +39,8 @@ TEST_P(ThreadPoolTest, ResultsAreVisibleAfterEachOfManyShortJobs) {
 }
 
 TEST_P(ThreadPoolTest, RangesCoverEverythingOnceWithBordersAtTheGrain) {
-  for (const auto& [count, grain] : {std::pair{0, 4}, {1, 4}, {8, 4}, {9, 4}, {1000, 16}, {7, 0}}) {
+  for (const auto& sizes : {std::pair{0, 4}, {1, 4}, {8, 4}, {9, 4}, {1000, 16}, {7, 0}}) {
+    const int count = sizes.first, grain = sizes.second;
     std::vector<int> calls(static_cast<size_t>(count));
     std::mutex mutex;
     int ranges = 0;
