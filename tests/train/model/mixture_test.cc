@@ -206,8 +206,9 @@ TEST(Mixture, GradientsOfConsistencyAreDerivatives) {
       EXPECT_EQ(value.loss, 2 * value.consistency);
       return value.loss;
     };
-    // Two copies and two draws: about three quarters of the copies are in use.
-    const int compared = ExpectDerivatives(params, loss);
+    // Two copies and two draws: about three quarters of the copies are in use. The divergence of
+    // two unlike draws curves more than other losses.
+    const int compared = ExpectDerivatives(params, loss, nullptr, 4e-4);
     EXPECT_GT(compared, static_cast<int>(params.copies().size()));
   }
 }

@@ -109,7 +109,8 @@ class FoldedTest : public testing::Test {
  protected:
   FoldedTest() {
     std::string text = RecipeText(dir_.File("base"), "share = 1\nattention = 0.3\n");
-    text.replace(text.find("share = 2\n"), 10, "");
+    const std::string tied = "share = 2\nrank = 2\n";
+    text.replace(text.find(tied), tied.size(), "");
     base_ = RunText(text, {.quiet = true}).model;
   }
   std::string Fold(const std::string& name, int rank) {
