@@ -48,10 +48,10 @@ struct TranscribeOptions {
   // Whisper.
   std::string language;    // code as "en"; empty: what the first window sounds like
   bool timestamps = true;  // false: one segment a window
-  // A piece of sound that nowhere is as loud as this has no words, whatever a model makes of it: root
-  // mean square of 20 ms, in dB of full scale; -200: every sound may have words.
+  // A piece of sound that nowhere is as loud as this has no words, whatever a model makes of it:
+  // root mean square of 20 ms, in dB of full scale; -200: every sound may have words.
   double silence_db = -55;
-  SearchOptions search;    // others; `translate` also for Whisper
+  SearchOptions search;  // others; `translate` also for Whisper
 };
 
 struct TranscribeEvents {

@@ -1,6 +1,6 @@
 // Text files, pipes and standard input ("-") in UTF-8, whatever they are packed in: xz, zstd, gzip
-// and bzip2 are unpacked. Other encodings (UTF-16 and UTF-32 are known by their byte order mark) and
-// what is no text are refused, with the place and what it looks like.
+// and bzip2 are unpacked. Other encodings (UTF-16 and UTF-32 are known by their byte order mark)
+// and what is no text are refused, with the place and what it looks like.
 #pragma once
 
 #include <cstdint>
