@@ -2,6 +2,7 @@
 """The main job on a real model: inspect it, fold it by several plans, show what each costs and gives beside plain
 rounding, and compare the text of the model with that of its exact fold."""
 
+import argparse
 import json
 import lzma
 import os
@@ -113,6 +114,7 @@ def unpack(source, target):
 
 
 def main():
+    argparse.ArgumentParser(description=__doc__).parse_args()
     os.chdir(ROOT)
     started = time.monotonic()
     WORK.mkdir(parents=True, exist_ok=True)

@@ -8,6 +8,8 @@ asked of the library itself (0.23), one character at a time:
         > src/text/unicode/tokenizers_tables.cc
 """
 
+import argparse
+
 from tokenizers import normalizers, pre_tokenizers
 
 CODES = [c for c in range(0x110000) if not 0xD800 <= c < 0xE000]
@@ -33,6 +35,7 @@ def bert(**only):
 
 
 def main():
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     punctuation = pre_tokenizers.Punctuation("removed")
     sets = {
         "Punctuation": [c for c in CODES if not punctuation.pre_tokenize_str(chr(c))],

@@ -5,7 +5,8 @@
 //
 // LoRA (Hu et al. 2021), with the scale of rsLoRA where the adapter says so, and DoRA (Liu et al.
 // 2024). An adapter is a directory as PEFT saves it (adapter_config.json and
-// adapter_model.safetensors) or a GGUF file as llama.cpp's converter writes it.
+// adapter_model.safetensors) or a GGUF file as llama.cpp's converter writes it. Threads may merge
+// into different models at the same time, one thread into one model.
 #pragma once
 
 #include <string>

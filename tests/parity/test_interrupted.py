@@ -127,4 +127,4 @@ def test_a_pipe_is_no_model_and_nothing_hangs(rondo, tmp_path):
     pipe = tmp_path / "pipe.gguf"
     os.mkfifo(pipe)
     result = rondo.run("inspect", pipe, check=False)
-    assert result.returncode == 1 and "is a pipe" in result.stderr
+    assert result.returncode == 1 and "neither file nor directory" in result.stderr
