@@ -114,7 +114,7 @@ def unpack(source, target):
 
 
 def main():
-    argparse.ArgumentParser(description=__doc__).parse_args()
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     os.chdir(ROOT)
     started = time.monotonic()
     WORK.mkdir(parents=True, exist_ok=True)
