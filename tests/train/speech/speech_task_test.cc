@@ -160,10 +160,10 @@ TEST_F(FoldedTest, TheTeacherComputesAsTheStagesDoThatItTeaches) {
 
 TEST_F(FoldedTest, TrainingBringsItBackAndResumesToTheSameBits) {
   const std::string folded = Fold("low", 1);
-  const std::string train = "steps = 40\nlr = 3e-3\nkd = 1.0\nhidden_depths = [0]\nspike = 0.0\n";
+  const std::string train = "steps = 120\nlr = 3e-3\nkd = 1.0\nhidden_depths = [0]\nspike = 0.0\n";
   const TrainResult whole = RunText(Text(folded, "a", train), {.quiet = true});
   const std::string other = Text(folded, "b", train);
-  RunText(other, {.quiet = true, .stop_after = 25});
+  RunText(other, {.quiet = true, .stop_after = 70});
   const TrainResult resumed = RunText(other, {.resume = true, .quiet = true});
   const SpeechModel first = LoadSpeechModel(whole.model), second = LoadSpeechModel(resumed.model);
   const Weights a = JoinWeights(first), b = JoinWeights(second);
