@@ -1,6 +1,7 @@
 #include <cstdio>
 #include <filesystem>
 
+#include "base/file.h"
 #include "cli/output.h"
 #include "cli/plan_flags.h"
 #include "report/plan_picture.h"
@@ -29,8 +30,8 @@ std::string HeadsOf(const SpeechModel& model) {
 
 int RunInspectSpeech(const InspectOptions& options, const CommonOptions& common) {
   // A configuration alone is inspected by that.
-  const bool weights = std::filesystem::exists(options.model + "/model.safetensors");
-  const bool native = std::filesystem::exists(options.model + "/config.json");
+  const bool weights = PathExists(options.model + "/model.safetensors");
+  const bool native = PathExists(options.model + "/config.json");
   SpeechModel model =
       LoadSpeechModel(options.model, weights || !native ? LoadParts::kAll : LoadParts::kConfig);
   if (options.what_if) {

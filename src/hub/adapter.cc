@@ -102,24 +102,24 @@ std::string BaseOf(const std::string& config_file) {
 
 // The directory of a PEFT adapter that `path` is, or is a file of; "" if it is none.
 std::string AdapterDirectory(const fs::path& path) {
-  if (fs::is_directory(path)) return fs::exists(path / kConfig) ? path.string() : std::string();
+  if (IsDirectory(path)) return PathExists(path / kConfig) ? path.string() : std::string();
   const std::string name = path.filename().string();
   const fs::path parent = fs::absolute(path).parent_path();
   const bool part = name == kConfig || name.starts_with("adapter_model");
-  return part && fs::exists(parent / kConfig) ? parent.string() : std::string();
+  return part && PathExists(parent / kConfig) ? parent.string() : std::string();
 }
 
 bool HasModel(const fs::path& directory) {
-  return fs::exists(directory / "config.json") &&
-         (fs::exists(directory / "model.safetensors") ||
-          fs::exists(directory / "model.safetensors.index.json"));
+  return PathExists(directory / "config.json") &&
+         (PathExists(directory / "model.safetensors") ||
+          PathExists(directory / "model.safetensors.index.json"));
 }
 
 }  // namespace
 
 void RefuseAdapter(const std::string& path) {
   const std::string directory = AdapterDirectory(path);
-  if (directory.empty() || (fs::is_directory(path) && HasModel(path))) return;
+  if (directory.empty() || (IsDirectory(path) && HasModel(path))) return;
   const std::string base = BaseOf((fs::path(directory) / kConfig).string());
   throw Error(
       {.function = "LoadModel",
@@ -134,12 +134,11 @@ void MergeAdapter(const std::string& path, Model* model, ThreadPool& pool) {
     Fail(path, "", "an adapter for a model with shared layers",
          "the model before it was folded: fold it with --adapter");
   }
-  if (!fs::exists(path)) Fail(path, "", "no such adapter", "a PEFT directory or a GGUF file");
-  const bool gguf = fs::is_regular_file(path) && ContentOf(path).kind == FileKind::kGguf;
+  if (!PathExists(path)) Fail(path, "", "no such adapter", "a PEFT directory or a GGUF file");
+  const bool gguf = IsRegularFile(path) && ContentOf(path).kind == FileKind::kGguf;
   const std::string directory = AdapterDirectory(path);
   if (!gguf && directory.empty()) {
-    Fail(path, "",
-         fs::is_directory(path) ? std::string("no ") + kConfig + " in it" : "not an adapter",
+    Fail(path, "", IsDirectory(path) ? std::string("no ") + kConfig + " in it" : "not an adapter",
          "a PEFT directory or a GGUF file");
   }
   const Adapter adapter =

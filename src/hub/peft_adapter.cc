@@ -236,7 +236,7 @@ Adapter ReadPeftAdapter(const std::string& directory, const ModelConfig& config)
   const fs::path base(directory);
   PeftConfig peft = ReadConfig((base / "adapter_config.json").string());
   const std::string file = (base / "adapter_model.safetensors").string();
-  if (!fs::exists(file)) {
+  if (!PathExists(file)) {
     const std::string found = ForeignWeightsIn(directory);
     throw Error({.function = "MergeAdapter",
                  .problem = "no adapter_model.safetensors in it" +

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <map>
 
+#include "base/file.h"
 #include "formats/file_kind.h"
 #include "formats/gguf.h"
 
@@ -13,7 +14,7 @@ namespace {
 namespace fs = std::filesystem;
 
 bool IsGgufFile(const std::string& path) {
-  return fs::is_regular_file(path) && ContentOf(path).kind == FileKind::kGguf;
+  return IsRegularFile(path) && ContentOf(path).kind == FileKind::kGguf;
 }
 
 template <typename Tensors>
@@ -36,7 +37,7 @@ std::vector<StoredType> TypesOf(const Tensors& tensors) {
 
 uint64_t StoredBytes(const std::string& path) {
   if (IsGgufFile(path)) return GgufFile::Open(path).file_bytes();
-  if (!fs::is_directory(path)) return fs::file_size(path);
+  if (!IsDirectory(path)) return fs::file_size(path);
   uint64_t bytes = 0;
   for (const auto& entry : fs::directory_iterator(path)) {
     const fs::path& file = entry.path();

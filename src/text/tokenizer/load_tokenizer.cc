@@ -40,9 +40,9 @@ bool IsGguf(const std::string& file) {
 
 std::string FindTokenizerFile(const std::string& model_path) {
   const fs::path path(model_path);
-  if (fs::is_directory(path)) {
+  if (IsDirectory(path)) {
     for (const char* name : {"tokenizer.json", "tokenizer.model", "vocab.json"}) {
-      if (fs::is_regular_file(path / name)) return (path / name).string();
+      if (IsRegularFile(path / name)) return (path / name).string();
     }
     return {};
   }
@@ -88,7 +88,7 @@ TokenizerSpec LoadTokenizerSpec(const std::string& tokenizer_file) {
 }
 
 std::shared_ptr<const Tokenizer> LoadTokenizer(const std::string& model_path) {
-  if (!fs::is_directory(model_path) && IsGguf(model_path)) {  // opened once
+  if (!IsDirectory(model_path) && IsGguf(model_path)) {  // opened once
     const GgufFile gguf = GgufFile::Open(model_path);
     if (!gguf.Has(kGgufVocab)) FailWithoutTokenizer(model_path);
     return MakeTokenizer(ReadGgufVocab(gguf));

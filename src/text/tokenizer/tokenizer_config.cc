@@ -60,7 +60,7 @@ class ConfigReader {
 
   Json ReadIfPresent(const char* name) const {
     const std::string file = File(name);
-    if (!fs::is_regular_file(file)) return nullptr;
+    if (!IsRegularFile(file)) return nullptr;
     Json json = ReadJsonFile(file);
     JsonObject(json, "LoadTokenizer", file);  // refuses anything but an object
     return json;
@@ -257,7 +257,7 @@ class ConfigReader {
   void ReadTemplate(const Json& config) {
     constexpr uint64_t kMaxTemplate = 1 << 20;
     ReadTemplateFolder();
-    if (const std::string file = File("chat_template.jinja"); fs::is_regular_file(file)) {
+    if (const std::string file = File("chat_template.jinja"); IsRegularFile(file)) {
       spec_.chat_template = ReadTextFile(file, kMaxTemplate);
       return;
     }
@@ -294,7 +294,7 @@ void ChooseWords(const std::string& directory, TokenizerSpec& spec) {
   const std::string file = (fs::path(directory) / "tokenizer_config.json").string();
   std::string name;
   bool add_prefix_space = false;
-  if (fs::is_regular_file(file)) {
+  if (IsRegularFile(file)) {
     const Json config = ReadJsonFile(file);
     JsonObject object(config, "LoadTokenizer", file);
     name = object.String("tokenizer_class", "");

@@ -39,7 +39,7 @@ void WriteTokenizerFiles(const std::string& model_path, const std::string& direc
   const std::string extension = fs::path(source).extension().string();
   if (extension == ".json" || extension == ".model") {
     for (const char* name : kFiles) {
-      if (fs::is_regular_file(folder / name)) CopyFile(folder / name, target / name);
+      if (IsRegularFile(folder / name)) CopyFile(folder / name, target / name);
     }
   }
   if (extension == ".json") return;
@@ -47,11 +47,11 @@ void WriteTokenizerFiles(const std::string& model_path, const std::string& direc
   const TokenizerSpec spec = LoadTokenizerSpec(source);
   CheckSpec(spec);
   WriteTextFile(target / "tokenizer.json", WriteTokenizerJson(spec));
-  if (!fs::exists(target / "tokenizer_config.json")) {
+  if (!PathExists(target / "tokenizer_config.json")) {
     WriteTextFile(target / "tokenizer_config.json", WriteTokenizerConfig(spec));
   }
   // The only place where transformers looks for more than one end token.
-  if (spec.eos.size() > 1 && !fs::exists(target / "generation_config.json")) {
+  if (spec.eos.size() > 1 && !PathExists(target / "generation_config.json")) {
     WriteTextFile(target / "generation_config.json", WriteGenerationConfig(spec));
   }
 }

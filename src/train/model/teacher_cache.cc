@@ -10,6 +10,7 @@
 #include <cstring>
 #include <filesystem>
 
+#include "base/file.h"
 #include "base/hash.h"
 #include "rondo/error.h"
 #include "train/model/fused.h"
@@ -82,7 +83,7 @@ TeacherCache::TeacherCache(const std::string& folder, const Teacher& teacher, in
       k_(k),
       length_(length),
       fingerprint_(FingerprintOf(teacher)) {
-  fs::create_directories(folder);
+  MakeDirectories(folder);
   for (const auto& entry : fs::directory_iterator(folder)) {
     if (entry.path().extension() == ".top") OpenFile(entry.path().string());
   }

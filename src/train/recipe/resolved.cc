@@ -21,7 +21,7 @@ std::string ResolvedPath(const Recipe& recipe) {
 
 void CheckResolved(const Recipe& recipe) {
   const std::string path = ResolvedPath(recipe), text = RecipeToToml(recipe);
-  if (!fs::exists(path)) return;
+  if (!PathExists(path)) return;
   // Read and written again: older versions wrote keys that do nothing, too.
   const std::string before = RecipeToToml(ParseResolved(ReadTextFile(path), path));
   if (before == text) return;
@@ -35,8 +35,8 @@ void CheckResolved(const Recipe& recipe) {
 }
 
 void KeepResolved(const Recipe& recipe) {
-  fs::create_directories(recipe.run.out);
-  if (!fs::exists(ResolvedPath(recipe))) {
+  MakeDirectories(recipe.run.out);
+  if (!PathExists(ResolvedPath(recipe))) {
     WriteTextFile(ResolvedPath(recipe), RecipeToToml(recipe));
   }
 }

@@ -18,7 +18,7 @@ namespace {
 using nlohmann::json;
 
 json ReadStarts(const std::string& path) {
-  if (!std::filesystem::exists(path)) return {{"starts", json::array()}};
+  if (!PathExists(path)) return {{"starts", json::array()}};
   json run = ParseJsonChecked(ReadTextFile(path), path);
   if (run.is_object() && run.contains("starts") && run["starts"].is_array()) return run;
   throw Error({.function = "Train",

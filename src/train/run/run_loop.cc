@@ -6,6 +6,7 @@
 #include <optional>
 #include <utility>
 
+#include "base/file.h"
 #include "base/machine.h"
 #include "rondo/error.h"
 #include "rondo/thread_pool.h"
@@ -73,7 +74,7 @@ class RunLoop {
 void RunLoop::CheckFolder() const {
   CheckRunSection(recipe_);
   CheckResolved(recipe_);
-  if (options_.resume || !std::filesystem::exists(Path("metrics.jsonl"))) return;
+  if (options_.resume || !PathExists(Path("metrics.jsonl"))) return;
   throw Error({.function = "Train",
                .problem = "the folder holds this run already",
                .expected = "--resume, which goes on with it, or another run.out",

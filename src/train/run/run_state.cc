@@ -69,7 +69,7 @@ RunState FromJson(const nlohmann::json& json, const std::string& file) {
 // Names of whole checkpoints, oldest first.
 std::vector<std::string> WholeCheckpoints(const fs::path& folder) {
   std::vector<std::string> names;
-  if (!fs::exists(folder)) return names;
+  if (!PathExists(folder)) return names;
   for (const auto& entry : fs::directory_iterator(folder)) {
     const std::string name = entry.path().filename().string();
     // In two pieces: "??-" would be a trigraph.
@@ -128,9 +128,9 @@ bool Cadence::Due(const RunState& state) const {
 
 void SaveCheckpoint(const std::string& folder, const RunState& state, const Params& params,
                     const OptimizerState& optimizer, int keep, const CheckpointExtras& extras) {
-  fs::create_directories(folder);
+  MakeDirectories(folder);
   const std::string base = (fs::path(folder) / NameOf(state)).string();
-  if (fs::exists(base)) return;
+  if (PathExists(base)) return;
   std::vector<std::pair<std::string, Tensor>> tensors = {{"m", ViewTorch(optimizer.m)},
                                                          {"v", ViewTorch(optimizer.v)}};
   if (optimizer.average.defined()) tensors.emplace_back("average", ViewTorch(optimizer.average));
@@ -163,12 +163,12 @@ void SaveCheckpoint(const std::string& folder, const RunState& state, const Para
 }
 
 void RemoveLeftovers(const std::string& folder) {
-  if (!fs::exists(folder)) return;
+  if (!PathExists(folder)) return;
   std::vector<fs::path> leftovers;
   for (const auto& entry : fs::directory_iterator(folder)) {
     const fs::path& path = entry.path();
     const bool part = path.extension() == ".safetensors" || path.extension() == ".json";
-    if (IsTemporaryPath(path) || (part && !fs::exists(fs::path(path).replace_extension()))) {
+    if (IsTemporaryPath(path) || (part && !PathExists(fs::path(path).replace_extension()))) {
       leftovers.push_back(path);
     }
   }

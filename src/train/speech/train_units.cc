@@ -50,7 +50,7 @@ int TrainSentencePiece(std::span<const std::string> texts, int count, const std:
   check(sentencepiece::SentencePieceTrainer::Train(options, &sentences, &model));
   sentencepiece::SentencePieceProcessor processor;
   check(processor.LoadFromSerializedProto(model));
-  std::filesystem::create_directories(folder);
+  MakeDirectories(folder);
   WriteTextFile(folder + "/tokenizer.model", model);
   return processor.GetPieceSize();
 }

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
+#include "base/file.h"
 #include "base/glob.h"
 #include "base/options.h"
 #include "rondo/error.h"
@@ -377,8 +378,7 @@ void Tying::Load(const nlohmann::json& json, const std::string& json_file,
 
 void Tying::ReadDecisions(const std::string& path) {
   const std::filesystem::path file = path;
-  const std::string log =
-      (std::filesystem::is_directory(file) ? file / "metrics.jsonl" : file).string();
+  const std::string log = (IsDirectory(file) ? file / "metrics.jsonl" : file).string();
   for (const RunMetrics& line : ReadRunLog(log)) {
     if (line.event != "tie" || !line.more.contains("decision")) continue;
     const auto at = static_cast<size_t>(line.more.at("decision"));
