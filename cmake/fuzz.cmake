@@ -13,7 +13,7 @@ function(rondo_fuzzers)
   if(NOT RONDO_FUZZ)
     return()
   endif()
-  set(parts src/speech/manifest.cc src/speech/speech_config.cc src/speech/speech_model.cc src/speech/speech_plan.cc
+  set(parts src/speech/audio_lookup.cc src/speech/manifest.cc src/speech/speech_config.cc src/speech/speech_model.cc src/speech/speech_plan.cc
             src/speech/units.cc src/speech/whisper_files.cc src/report/run_data.cc src/train/recipe/recipe.cc
             src/train/recipe/recipe_write.cc)
   add_library(rondo_fuzz_parts STATIC fuzz/input.cc ${parts})

@@ -59,7 +59,7 @@ function(rondo_input_tests)
   if(NOT RONDO_TESTS OR NOT RONDO_SANITIZE)
     return()
   endif()
-  rondo_test_program(manifest "src/speech/manifest.cc;tests/speech/manifest_test.cc"
+  rondo_test_program(manifest "src/speech/manifest.cc;src/speech/audio_lookup.cc;tests/speech/manifest_test.cc"
                      "rondo_corpus;rondo_audio;nlohmann_json::nlohmann_json")
   rondo_add_test(manifest 1)
   set(rooms ${ARGN} manifest)
