@@ -116,6 +116,8 @@ def test_a_shard_serves_gguf_and_directory_alike(smollm2, text, tmp_path):
 @pytest.mark.parametrize("name, content, message", [
     ("a.txt.xz", lzma.compress(b"text " * 1000)[:-20], "ends too early"),
     ("a.txt.zst", zstandard.compress(b"text " * 1000)[:-3], "ends too early"),
+    ("a.txt.xz", b"plain text, long enough for a header", "not an xz file"),
+    ("a.txt.zst", b"plain text, long enough for a header", "not a zstd file"),
     ("a.jsonl.xz", lzma.compress(b'{"text": "a"}\n{"txt": "b"}\n'), "line 2: text: missing"),
     ("a.txt", "naïve".encode("latin-1"), "line 1: not UTF-8"),
     ("a.txt", b"", "no document"),
