@@ -34,6 +34,7 @@ class Terminal:
         self.text = ""
 
     def type(self, keys):
+        time.sleep(0.5)  # the line editor discards what was typed while it set the terminal up
         os.write(self.end, keys.encode())
 
     def wait_for(self, text, seconds=60):
