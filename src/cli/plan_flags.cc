@@ -109,7 +109,7 @@ SharingPlan PlanOfModel(const std::string& path) {
                          ? LoadModel(path, LoadParts::kConfig).plan
                          : LoadSpeechModel(path, LoadParts::kConfig).encoder.plan;
   plan.exit_gate = false;
-  if (plan.SharesAnything() || plan.HasResiduals()) return plan;
+  if (!plan.IsPlain()) return plan;
   throw Error({.function = "PlanOfModel",
                .problem = "the model shares nothing, so there is no plan in it",
                .expected = "a folded model, or a file with a plan",
