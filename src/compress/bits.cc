@@ -37,8 +37,7 @@ std::map<std::string, std::vector<std::string>> Groups(const State& state) {
     if (!IsLinear(m)) continue;
     for (int block = 0; block < plan[m].BlockCount(); ++block) {
       const int original = state.origin[static_cast<size_t>(plan.FirstUse(m, block))];
-      const std::string group =
-          std::string(Name(GroupOf(m))) + " " + std::to_string(original);
+      const std::string group = std::string(Name(GroupOf(m))) + " " + std::to_string(original);
       for (const char* part : {"weight", "a", "b"}) {
         const std::string name = BlockTensor(block, m, part);
         if (state.model.weights.Has(name)) groups[group].push_back(name);

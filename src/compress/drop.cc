@@ -16,8 +16,9 @@ class Drop : public Operator {
     if (state.origin.size() < 2) return steps;
     for (size_t depth = 0; depth < state.origin.size(); ++depth) {
       const int original = state.origin[depth];
-      steps.push_back({.name = "drop " + std::to_string(original),
-                       .apply = [original](const State& s, Meter&) { return Without(s, original); }});
+      steps.push_back(
+          {.name = "drop " + std::to_string(original),
+           .apply = [original](const State& s, Meter&) { return Without(s, original); }});
     }
     return steps;
   }

@@ -208,8 +208,8 @@ MeterValue Meter::Measure(const State& state) {
     hidden = base_hidden_[--depth];
   }
   for (; depth < depths; ++depth) {
-    runner_.Run(LayerOf(state, static_cast<int>(depth), keys[depth]).dense,
-                state.origin[depth], hidden, {});
+    runner_.Run(LayerOf(state, static_cast<int>(depth), keys[depth]).dense, state.origin[depth],
+                hidden, {});
   }
   const MeterValue value = Compare(state, hidden);
   std::vector<Key> kept = base_keys_;

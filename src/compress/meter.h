@@ -59,8 +59,8 @@ class Meter {
   std::vector<float> log_probabilities_;  // of the original, [rows, vocab]
   std::map<Key, std::unique_ptr<Layer>> layers_;
   std::map<Key, std::unique_ptr<Head>> heads_;
-  std::vector<Key> base_keys_;                    // of embedding, then of every depth
-  std::vector<std::vector<float>> base_hidden_;   // as it enters every depth
+  std::vector<Key> base_keys_;                   // of embedding, then of every depth
+  std::vector<std::vector<float>> base_hidden_;  // as it enters every depth
 };
 
 }  // namespace rondo

@@ -97,8 +97,8 @@ class Narrow : public Operator {
     State state = before;
     SharingPlan& plan = state.model.plan;
     const ModelConfig& config = state.model.config;
-    const auto at = static_cast<size_t>(std::ranges::find(state.origin, original) -
-                                        state.origin.begin());
+    const auto at =
+        static_cast<size_t>(std::ranges::find(state.origin, original) - state.origin.begin());
     const int depth = static_cast<int>(at);
     const std::vector<int> channels = BestChannels(before, meter, depth, width);
     for (const Module m : {Module::kGate, Module::kUp, Module::kDown}) {
@@ -107,8 +107,8 @@ class Narrow : public Operator {
       const int block = plan[m].blocks[at];
       const std::string name = BlockTensor(block, m);
       weights.Set(name, Kept(weights.Get(name), channels, m == Module::kDown));
-      const std::string bias = plan[m].own_bias ? ResidualTensor(depth, m, "bias")
-                                                : BlockTensor(block, m, "bias");
+      const std::string bias =
+          plan[m].own_bias ? ResidualTensor(depth, m, "bias") : BlockTensor(block, m, "bias");
       if (m != Module::kDown && weights.Has(bias)) {
         weights.Set(bias, Kept(weights.Get(bias), channels, false));
       }

@@ -12,9 +12,9 @@
 namespace rondo {
 
 struct State {
-  Model model;             // unrounded
-  TensorTypes types;       // of every tensor
-  std::vector<int> origin; // [depths] of the model, ascending
+  Model model;              // unrounded
+  TensorTypes types;        // of every tensor
+  std::vector<int> origin;  // [depths] of the model, ascending
 };
 
 // Nothing changed: matrices as `type` (rows that its blocks do not divide as f16), vectors as f32.

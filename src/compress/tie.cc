@@ -89,15 +89,15 @@ class Tie : public Operator {
 
   static State Tied(const State& before, int original, ModuleGroup group) {
     State state = before;
-    const auto depth = static_cast<size_t>(std::ranges::find(state.origin, original) -
-                                           state.origin.begin());
+    const auto depth =
+        static_cast<size_t>(std::ranges::find(state.origin, original) - state.origin.begin());
     for (const Module m : kAllModules) {
       ModulePlan& module = state.model.plan[m];
       if (!IsLinear(m) || GroupOf(m) != group || module.blocks.empty()) continue;
       Weights& weights = state.model.weights;
       const int first = module.blocks[depth - 1], second = module.blocks[depth];
-      weights.Set(BlockTensor(first, m), Mean(weights.Get(BlockTensor(first, m)),
-                                              weights.Get(BlockTensor(second, m))));
+      weights.Set(BlockTensor(first, m),
+                  Mean(weights.Get(BlockTensor(first, m)), weights.Get(BlockTensor(second, m))));
       if (state.model.config.HasBias(m) && !module.own_bias) KeepBiases(m, state);
       module.blocks[depth] = first;
       if (!module.factors.empty()) {
