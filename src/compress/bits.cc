@@ -51,7 +51,7 @@ std::map<std::string, std::vector<std::string>> Groups(const State& state) {
   return groups;
 }
 
-class Bits : public Operator {
+class BitsOperator : public Operator {
  public:
   std::string_view name() const override { return "bits"; }
 
@@ -92,6 +92,6 @@ class Bits : public Operator {
 
 }  // namespace
 
-std::unique_ptr<Operator> MakeBits() { return std::make_unique<Bits>(); }
+std::unique_ptr<Operator> MakeBits() { return std::make_unique<BitsOperator>(); }
 
 }  // namespace rondo

@@ -7,7 +7,7 @@
 namespace rondo {
 namespace {
 
-class Drop : public Operator {
+class DropOperator : public Operator {
  public:
   std::string_view name() const override { return "drop"; }
 
@@ -38,6 +38,6 @@ class Drop : public Operator {
 
 }  // namespace
 
-std::unique_ptr<Operator> MakeDrop() { return std::make_unique<Drop>(); }
+std::unique_ptr<Operator> MakeDrop() { return std::make_unique<DropOperator>(); }
 
 }  // namespace rondo

@@ -14,7 +14,7 @@ namespace {
 constexpr int kMultiple = 32;
 constexpr double kUnseen = 0.3;  // weight of a row whose token is not in the text
 
-class Embed : public Operator {
+class EmbedOperator : public Operator {
  public:
   std::string_view name() const override { return "embed"; }
 
@@ -78,6 +78,6 @@ class Embed : public Operator {
 
 }  // namespace
 
-std::unique_ptr<Operator> MakeEmbed() { return std::make_unique<Embed>(); }
+std::unique_ptr<Operator> MakeEmbed() { return std::make_unique<EmbedOperator>(); }
 
 }  // namespace rondo

@@ -38,7 +38,7 @@ Tensor Kept(const Tensor& tensor, const std::vector<int>& channels, bool columns
   return Tensor::FromF32({tensor.rows(), static_cast<int64_t>(channels.size())}, std::move(kept));
 }
 
-class Narrow : public Operator {
+class NarrowOperator : public Operator {
  public:
   std::string_view name() const override { return "narrow"; }
 
@@ -123,6 +123,6 @@ class Narrow : public Operator {
 
 }  // namespace
 
-std::unique_ptr<Operator> MakeNarrow() { return std::make_unique<Narrow>(); }
+std::unique_ptr<Operator> MakeNarrow() { return std::make_unique<NarrowOperator>(); }
 
 }  // namespace rondo

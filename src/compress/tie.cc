@@ -50,7 +50,7 @@ void Renumber(Module m, State& state) {
   state.types = std::move(types);
 }
 
-class Tie : public Operator {
+class TieOperator : public Operator {
  public:
   std::string_view name() const override { return "tie"; }
 
@@ -126,6 +126,6 @@ class Tie : public Operator {
 
 }  // namespace
 
-std::unique_ptr<Operator> MakeTie() { return std::make_unique<Tie>(); }
+std::unique_ptr<Operator> MakeTie() { return std::make_unique<TieOperator>(); }
 
 }  // namespace rondo
