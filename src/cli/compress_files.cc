@@ -142,7 +142,11 @@ std::string SummaryText(const CompressResult& result, const std::vector<Compress
                         const std::string& budget) {
   std::map<std::string, int> counts;
   for (const CompressStep& step : result.steps) {
-    if (!step.name.empty()) ++counts[step.name.substr(0, step.name.find(' '))];
+    for (std::string_view names = step.name; !names.empty();) {  // "drop 3; bits ffn 7 q3_0"
+      const size_t end = std::min(names.find("; "), names.size());
+      ++counts[std::string(names.substr(0, std::min(names.find(' '), end)))];
+      names.remove_prefix(std::min(end + 2, names.size()));
+    }
   }
   std::string text = "Asked for: " + budget + ".\n";
   const bool only_bits = counts.size() == 1 && counts.contains("bits");
@@ -186,10 +190,10 @@ std::string CurveSvg(const std::vector<CompressStep>& steps, std::string_view ax
 std::string RecipeText(const TrainingPlace& place) {
   const auto quoted = [](const std::string& text) { return Json(text).dump(); };
   std::string text =
-      "model = " + quoted(place.model) + "\nteacher = " + quoted(place.teacher) + "\n\n";
-  if (!place.rounded.empty()) text += "[init]\nrounded = " + quoted(place.rounded) + "\n\n";
+      "model = " + quoted(place.model) + "\nteacher = " + quoted(place.teacher) + "\n";
+  if (!place.rounded.empty()) text += "rounded = " + quoted(place.rounded) + "\n";
   text +=
-      "[data]\nfiles = [" + quoted(place.text.train) + "]\ncache = " + quoted(place.cache) +
+      "\n[data]\nfiles = [" + quoted(place.text.train) + "]\ncache = " + quoted(place.cache) +
       "\nlength = 512\n\n[valid]\ntext = " + quoted(place.text.valid) +
       "\ncontext = 512\nmax_tokens = 8192\nevery_minutes = 5\n\n[run]\nout = " + quoted(place.out) +
       "\n";

@@ -161,14 +161,21 @@ MeterValue Meter::SetBase(const State& state) {
   }
   std::vector<Key> keys;
   std::vector<std::vector<float>> states;
-  std::vector<float> hidden = runner_.Embed(embedded);
   keys.push_back({{head.embedding.bytes().data(), 0}});
+  bool same = !base_keys_.empty() && base_keys_[0] == keys[0];
+  std::vector<float> hidden = same ? base_hidden_[0] : runner_.Embed(embedded);
   for (int depth = 0; depth < state.model.plan.depths; ++depth) {
     const Key key = KeyOfDepth(state, depth);
+    const auto next = static_cast<size_t>(depth) + 1;
+    same = same && next < base_hidden_.size() && base_keys_[next] == key;
     states.push_back(hidden);
+    keys.push_back(key);
+    if (same) {  // the base has what leaves this depth
+      hidden = base_hidden_[next];
+      continue;
+    }
     runner_.Run(LayerOf(state, depth, key).dense, state.origin[static_cast<size_t>(depth)], hidden,
                 {});
-    keys.push_back(key);
   }
   base_keys_ = std::move(keys);
   base_hidden_ = std::move(states);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <optional>
 #include <utility>
 
 #include "base/progress.h"
@@ -10,6 +11,19 @@
 
 namespace rondo {
 namespace {
+
+const std::string kBetween = "; ";
+
+std::vector<std::string> SplitNames(const std::string& names) {
+  std::vector<std::string> all;
+  size_t begin = 0;
+  for (size_t end = names.find(kBetween); end != names.npos; end = names.find(kBetween, begin)) {
+    all.push_back(names.substr(begin, end - begin));
+    begin = end + kBetween.size();
+  }
+  all.push_back(names.substr(begin));
+  return all;
+}
 
 class Searcher {
  public:
@@ -26,23 +40,26 @@ class Searcher {
   void Repeat(const std::vector<Choice>& known) {
     for (const Choice& choice : known) {
       if (choice.name.empty()) continue;
-      const std::vector<Step> steps = AllSteps();
-      const auto step = std::ranges::find(steps, choice.name, &Step::name);
-      if (step == steps.end()) {
-        throw Error({.function = "Search",
-                     .problem = "step '" + choice.name + "', which cannot be taken here",
-                     .expected = "a search of the same model with the same operators",
-                     .field = "search"});
+      State next = result_.state;
+      for (const std::string& name : SplitNames(choice.name)) {
+        std::optional<State> after = Applied(next, name);
+        if (!after) {
+          throw Error({.function = "Search",
+                       .problem = "step '" + name + "', which cannot be taken here",
+                       .expected = "a search of the same model with the same operators",
+                       .field = "search"});
+        }
+        next = std::move(*after);
       }
-      State next = step->apply(result_.state, meter_);
       // Operators read the base state's activations.
       const MeterValue value = meter_.SetBase(next);
       Accept(choice.name, std::move(next), value);
     }
   }
 
-  void Next() {
-    const std::vector<Step> steps = AllSteps();
+  // `most`: cost that one choice of several steps may save.
+  void Next(double most) {
+    const std::vector<Step> steps = AllSteps(result_.state);
     std::vector<std::pair<double, const Step*>> order;
     for (const Step& step : steps) {
       const auto found = ratios_.find(step.name);
@@ -60,8 +77,9 @@ class Searcher {
       Candidate again = Measure(*step);
       if (best.step == nullptr || again.ratio < best.ratio) best = std::move(again);
     }
-    const std::string name = best.step->name;
+    std::string name = best.step->name;
     ratios_.erase(name);
+    TakeAlong(order, best, most, &name);
     const MeterValue value = meter_.SetBase(best.state);
     Accept(name, std::move(best.state), value);
   }
@@ -75,12 +93,34 @@ class Searcher {
     State state;
   };
 
-  std::vector<Step> AllSteps() const {
+  std::vector<Step> AllSteps(const State& state) const {
     std::vector<Step> all;
     for (const auto& op : operators_) {
-      for (Step& step : op->Steps(result_.state)) all.push_back(std::move(step));
+      for (Step& step : op->Steps(state)) all.push_back(std::move(step));
     }
     return all;
+  }
+
+  std::optional<State> Applied(const State& state, const std::string& name) {
+    const std::vector<Step> steps = AllSteps(state);
+    const auto step = std::ranges::find(steps, name, &Step::name);
+    if (step == steps.end()) return std::nullopt;
+    return step->apply(state, meter_);
+  }
+
+  void TakeAlong(const std::vector<std::pair<double, const Step*>>& order, Candidate& best,
+                 double most, std::string* name) {
+    constexpr double kAlike = 1.25;
+    const double limit = best.ratio * (best.ratio > 0 ? kAlike : 1 / kAlike);
+    for (const auto& [ratio, step] : order) {
+      if (cost() - cost_(best.state) >= most || ratio > limit) break;
+      if (step == best.step) continue;
+      std::optional<State> after = Applied(best.state, step->name);
+      if (!after || cost() - cost_(*after) > most) continue;
+      best.state = std::move(*after);
+      *name += kBetween + step->name;
+      ratios_.erase(step->name);
+    }
   }
 
   Candidate Measure(const Step& step) {
@@ -123,9 +163,10 @@ SearchResult Search(const State& start, const CostOf& cost,
   constexpr int64_t kThousandths = 1000;
   Progress progress("choose", kThousandths, options.quiet);
   const double first = searcher.cost(), span = std::max(first - options.target, 1e-9);
+  constexpr double kBatch = 1.0 / 40;
   int64_t shown = 0;
   while (searcher.cost() > options.target) {
-    searcher.Next();
+    searcher.Next(span * kBatch);
     chosen(searcher.last());
     const auto done = static_cast<int64_t>((first - searcher.cost()) / span * kThousandths);
     progress.Add(std::min(done, kThousandths) - shown);

@@ -13,7 +13,8 @@ namespace rondo {
 
 using CostOf = std::function<double(const State&)>;
 
-// One accepted step.
+// What was accepted at once: one step, or several small ones that looked alike, "; " between their
+// names.
 struct Choice {
   std::string name;
   double cost = 0;  // of the whole, after it
@@ -32,7 +33,8 @@ struct SearchResult {
 
 // Takes steps until cost(state) <= target; throws where no step is left before. Measured values are
 // lower bounds of later ones for the most part, so that only the step that looks best is measured
-// again (Minoux 1978). `known`: steps of an earlier search that was interrupted, which are taken
+// again (Minoux 1978); steps whose value is nearly as good are taken along, together up to a
+// fortieth of the way. `known`: steps of an earlier search that was interrupted, which are taken
 // without measuring; `chosen` is called after every further one.
 SearchResult Search(const State& start, const CostOf& cost,
                     const std::vector<std::unique_ptr<Operator>>& operators, Meter& meter,
