@@ -12,8 +12,8 @@
 namespace rondo {
 namespace {
 
-constexpr std::array kLadder = {DType::kQ8_0, DType::kQ4_1, DType::kQ4_0, DType::kQ3_1,
-                                DType::kQ3_0, DType::kQ2_1, DType::kQ2_0};
+constexpr std::array kLadder = {DType::kQ8_0, DType::kQ5_0, DType::kQ4_1, DType::kQ4_0,
+                                DType::kQ3_1, DType::kQ3_0, DType::kQ2_1, DType::kQ2_0};
 
 std::optional<DType> Below(DType type) {
   if (!IsQuantized(type)) return kLadder.front();

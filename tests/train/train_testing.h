@@ -104,4 +104,22 @@ void ExpectBf16Near(const Model& model, Gradient&& gradient) {
   EXPECT_GT(error, 1e-4 * exact.norm().item<double>()) << "nothing was rounded";
 }
 
+// Gains, blocks of low rank, narrowed feed-forwards, linear patches and a factorised embedding.
+inline SharingPlan ChangedPlan(const ModelConfig& config) {
+  SharingPlan plan = CyclePlan(config, 2, ResidualKind::kLora, 3);
+  const auto layers = static_cast<size_t>(config.layers);
+  for (const Module m : {Module::kO, Module::kDown, Module::kV}) {
+    plan[m].gains.assign(layers, GainKind::kVector);
+    plan[m].gains[0] = GainKind::kNone;
+    plan[m].gains[1] = GainKind::kScalar;
+  }
+  plan[Module::kUp].factors = {4, 0};
+  plan[Module::kO].factors = {0, 3};
+  plan.ffn_widths.assign(layers, config.d_ff);
+  for (size_t d = 1; d < layers; d += 2) plan.ffn_widths[d] = config.d_ff / 2;
+  plan.patches = {1};
+  plan.embedding_rank = 5;
+  return plan;
+}
+
 }  // namespace rondo

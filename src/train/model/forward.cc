@@ -63,8 +63,11 @@ at::Tensor Forward::Linear(const at::Tensor& x, const at::Tensor& weight,
 }
 
 at::Tensor Forward::Norm(const NormTensors& norm, const at::Tensor& x) const {
-  if (config_.norm == NormKind::kRms) return RmsNormOp(x, norm.gain, config_.norm_eps);
-  return at::layer_norm(x, {x.size(-1)}, norm.gain, norm.bias, config_.norm_eps);
+  const at::Tensor normed =
+      config_.norm == NormKind::kRms
+          ? RmsNormOp(x, norm.gain, config_.norm_eps)
+          : at::layer_norm(x, {x.size(-1)}, norm.gain, norm.bias, config_.norm_eps);
+  return norm.projection.defined() ? at::mm(normed, norm.projection) : normed;
 }
 
 at::Tensor Forward::WithHeadNorms(const LayerTensors& layer, const at::Tensor& qkv) const {
@@ -194,11 +197,12 @@ at::Tensor Forward::Layer(const LayerTensors& layer, int depth, const at::Tensor
   return Norm(layer.out_norm, middle + 0.5 * drop(ffn));
 }
 
-at::Tensor EmbedTokens(const ModelConfig& config, const at::Tensor& embedding,
-                       const at::Tensor& positions, std::span<const int32_t> tokens,
-                       int64_t length) {
+at::Tensor EmbedTokens(const ModelConfig& config, const EmbeddingTensors& embedding,
+                       std::span<const int32_t> tokens, int64_t length) {
   const at::NoGradGuard no_grad;
-  at::Tensor hidden = embedding.index_select(0, IdsOn(embedding, tokens));
+  const at::Tensor& positions = embedding.positions;
+  at::Tensor hidden = embedding.rows.index_select(0, IdsOn(embedding.rows, tokens));
+  if (embedding.projection.defined()) hidden = at::mm(hidden, embedding.projection.t());
   if (config.embed_scale != 1) hidden.mul_(config.embed_scale);
   if (positions.defined()) {
     hidden.view({-1, length, config.d_model}).add_(positions.narrow(0, 0, length));
@@ -206,10 +210,21 @@ at::Tensor EmbedTokens(const ModelConfig& config, const at::Tensor& embedding,
   return hidden;
 }
 
-void EmbedTokensBackward(const ModelConfig& config, const at::Tensor& d_hidden,
-                         std::span<const int32_t> tokens, int64_t length, at::Tensor embedding_grad,
-                         at::Tensor positions_grad) {
-  const int64_t width = config.d_model;
+void EmbedTokensBackward(const ModelConfig& config, const EmbeddingTensors& embedding,
+                         const at::Tensor& d_leaving, std::span<const int32_t> tokens,
+                         int64_t length, const EmbeddingTensors& gradients) {
+  at::Tensor embedding_grad = gradients.rows, positions_grad = gradients.positions;
+  at::Tensor d_hidden = d_leaving;
+  if (embedding.projection.defined()) {
+    const at::NoGradGuard no_grad;
+    if (gradients.projection.defined()) {
+      const at::Tensor low = embedding.rows.index_select(0, IdsOn(embedding.rows, tokens));
+      at::Tensor sum = gradients.projection;
+      sum.add_(at::mm(d_leaving.t(), low), config.embed_scale);
+    }
+    d_hidden = at::mm(d_leaving, embedding.projection).contiguous();
+  }
+  const int64_t width = d_hidden.size(1);
   if (embedding_grad.defined() && !embedding_grad.is_cpu()) {
     embedding_grad.index_add_(0, IdsOn(embedding_grad, tokens), d_hidden, config.embed_scale);
   } else if (embedding_grad.defined()) {
@@ -226,7 +241,8 @@ void EmbedTokensBackward(const ModelConfig& config, const at::Tensor& d_hidden,
   }
   if (positions_grad.defined()) {
     const at::NoGradGuard no_grad;
-    positions_grad.narrow(0, 0, length).add_(d_hidden.view({-1, length, width}).sum(0));
+    positions_grad.narrow(0, 0, length)
+        .add_(d_leaving.view({-1, length, int64_t{config.d_model}}).sum(0));
   }
 }
 

@@ -74,14 +74,19 @@ class Forward {
   at::Tensor angles_, local_angles_;  // [max_length, rotary_dim]
 };
 
-// hidden[tokens, d_model] of token ids at positions 0 … length − 1 of each row. `positions` is
-// undefined for models with rotary embedding.
-at::Tensor EmbedTokens(const ModelConfig& config, const at::Tensor& embedding,
-                       const at::Tensor& positions, std::span<const int32_t> tokens,
-                       int64_t length);
-// Adds the gradient of EmbedTokens to those of embedding and positions (either may be undefined).
-void EmbedTokensBackward(const ModelConfig& config, const at::Tensor& d_hidden,
-                         std::span<const int32_t> tokens, int64_t length, at::Tensor embedding_grad,
-                         at::Tensor positions_grad);
+// What turns token ids into hidden states, or the gradients of it.
+struct EmbeddingTensors {
+  at::Tensor rows;        // [vocab, d_model], or [vocab, rank] beside a projection
+  at::Tensor projection;  // [d_model, rank]; undefined: the embedding is one matrix
+  at::Tensor positions;   // undefined: rotary embedding
+};
+
+// hidden[tokens, d_model] of token ids at positions 0 … length − 1 of each row.
+at::Tensor EmbedTokens(const ModelConfig& config, const EmbeddingTensors& embedding,
+                       std::span<const int32_t> tokens, int64_t length);
+// Adds the gradient of EmbedTokens to `gradients` (any of them may be undefined).
+void EmbedTokensBackward(const ModelConfig& config, const EmbeddingTensors& embedding,
+                         const at::Tensor& d_leaving, std::span<const int32_t> tokens,
+                         int64_t length, const EmbeddingTensors& gradients);
 
 }  // namespace rondo

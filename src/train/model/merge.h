@@ -19,6 +19,9 @@ namespace rondo {
 
 struct NormTensors {
   at::Tensor gain, bias;  // undefined: ones, zeros
+  // Of a final norm in front of a factorised head: what the normed states are multiplied with,
+  // [d_model, rank]; undefined: nothing.
+  at::Tensor projection;
 };
 
 // What one depth computes with. Linears that read the same input are one matrix.

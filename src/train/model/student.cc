@@ -250,15 +250,15 @@ void Student::AddConsistency(const BatchTokens& tokens, const at::Tensor& embedd
 }
 
 void Student::AddEmbeddingGradients(const BatchTokens& tokens, const at::Tensor& d_hidden) {
-  EmbedTokensBackward(forward_.config(), d_hidden, tokens.inputs, tokens.shape.length,
-                      GradOf(params_, "embed.weight"), GradOf(params_, "positions.weight"));
+  EmbedTokensBackward(forward_.config(), EmbeddingOf(params_), d_hidden, tokens.inputs,
+                      tokens.shape.length,
+                      {.rows = GradOf(params_, "embed.weight"),
+                       .projection = GradOf(params_, "embed_projection.weight"),
+                       .positions = GradOf(params_, "positions.weight")});
 }
 
 at::Tensor Student::Embed(const BatchTokens& tokens) const {
-  const at::Tensor positions =
-      params_.Has("positions.weight") ? params_.Get("positions.weight") : at::Tensor();
-  return EmbedTokens(forward_.config(), params_.Get("embed.weight"), positions, tokens.inputs,
-                     tokens.shape.length);
+  return EmbedTokens(forward_.config(), EmbeddingOf(params_), tokens.inputs, tokens.shape.length);
 }
 
 double Student::CrossEntropy(const TokenBatch& batch, const LossOptions& options) {

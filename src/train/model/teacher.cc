@@ -3,6 +3,11 @@
 #include <algorithm>
 
 namespace rondo {
+namespace {
+
+constexpr const char* kProjection = "embed_projection.weight";
+
+}  // namespace
 
 const at::Tensor& HeadWeight(const Params& params, const ModelConfig& config) {
   return params.Get(config.tied_embeddings ? "embed.weight" : "head.weight");
@@ -16,8 +21,19 @@ LogitHead HeadOf(const Params& params, const ModelConfig& config, ComputeType co
 }
 
 NormTensors FinalNormOf(const Params& params, const ModelConfig& config) {
+  const bool factorised = config.tied_embeddings && params.Has(kProjection);
   return {.gain = params.Get("final_norm.weight"),
-          .bias = config.norm == NormKind::kLayer ? params.Get("final_norm.bias") : at::Tensor()};
+          .bias = config.norm == NormKind::kLayer ? params.Get("final_norm.bias") : at::Tensor(),
+          .projection = factorised ? params.Get(kProjection) : at::Tensor()};
+}
+
+EmbeddingTensors EmbeddingOf(const Params& params) {
+  const auto find = [&](const char* name) {
+    return params.Has(name) ? params.Get(name) : at::Tensor();
+  };
+  return {.rows = params.Get("embed.weight"),
+          .projection = find(kProjection),
+          .positions = find("positions.weight")};
 }
 
 Teacher::Teacher(const Model& model, int64_t max_length, ComputeType compute, at::Device device)
@@ -29,8 +45,7 @@ Teacher::Teacher(const Params& params, const ModelConfig& config, const SharingP
                  int64_t ffn_width)
     : forward_(config, max_length, compute, params.device()) {
   const at::NoGradGuard no_grad;
-  embedding_ = params.Get("embed.weight");
-  if (params.Has("positions.weight")) positions_ = params.Get("positions.weight");
+  embedding_ = EmbeddingOf(params);
   for (int depth = 0; depth < config.layers; ++depth) {
     layers_.push_back(MergeLayer(params, config, plan, depth, {.fading = fading}));
     NarrowFfn(config, ffn_width, layers_.back());
@@ -44,7 +59,7 @@ TeacherOutput Teacher::Run(std::span<const int32_t> tokens, const RowsShape& sha
                            std::span<const int> keep) const {
   const at::NoGradGuard no_grad;
   TeacherOutput out;
-  at::Tensor hidden = EmbedTokens(config(), embedding_, positions_, tokens, shape.length);
+  at::Tensor hidden = EmbedTokens(config(), embedding_, tokens, shape.length);
   for (int depth = 0; depth < config().layers; ++depth) {
     if (std::ranges::find(keep, depth) != keep.end()) out.hidden[depth] = hidden;
     hidden = forward_.Layer(layer(depth), depth, hidden, shape);

@@ -23,6 +23,7 @@ LogitHead HeadOf(const Params& params, const ModelConfig& config, ComputeType co
 // The parameter behind it.
 const at::Tensor& HeadWeight(const Params& params, const ModelConfig& config);
 NormTensors FinalNormOf(const Params& params, const ModelConfig& config);
+EmbeddingTensors EmbeddingOf(const Params& params);
 
 struct TeacherOutput {
   at::Tensor normed;                 // [tokens, d_model] behind the final norm
@@ -49,7 +50,7 @@ class Teacher {
 
  private:
   Forward forward_;
-  at::Tensor embedding_, positions_;
+  EmbeddingTensors embedding_;
   std::vector<LayerTensors> layers_;
   NormTensors final_norm_;
   LogitHead head_;

@@ -65,6 +65,12 @@ TEST_P(EveryFamily, WithPrefixVectorsEqualsTheEngine) {
       RandomModel(config, WithPrefix(CyclePlan(config, 2, ResidualKind::kLora, 3), 5)));
 }
 
+// Gains, blocks of low rank, narrowed feed-forwards and linear patches (plans of format 2).
+TEST_P(EveryFamily, ChangedInEveryWayEqualsTheEngine) {
+  const ModelConfig& config = GetParam().config;
+  ExpectEqualsEngine(RandomModel(config, ChangedPlan(config)));
+}
+
 TEST_P(EveryFamily, PartOfTheFeedForwardEqualsTheCutModel) {
   const ModelConfig& config = GetParam().config;
   SharingPlan plan = CyclePlan(config, 2, ResidualKind::kLora, 3);

@@ -75,6 +75,11 @@ TEST(Gradient, OfEveryResidualKind) {
   }
 }
 
+TEST_P(GradientOfFamily, GradientsOfAPlanThatChangesEverythingAreDerivatives) {
+  const ModelConfig& config = GetParam().config;
+  ExpectFiniteDifferencesAgree(MakeCase(config, ChangedPlan(config)));
+}
+
 TEST_P(GradientOfFamily, GradientsOfPrefixVectorsAreDerivatives) {
   const ModelConfig& config = GetParam().config;
   ExpectFiniteDifferencesAgree(
