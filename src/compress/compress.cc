@@ -45,8 +45,34 @@ CostOf CostIn(BudgetKind kind) {
   return [](const State& state) { return static_cast<double>(StoredTensorBytes(state)); };
 }
 
+// Numbers that one returning pass has of its own: its norms, and two gains where no norm takes
+// them.
+double ReturnNumbers(const Model& model) {
+  const ModelConfig& config = model.config;
+  int64_t numbers = config.post_norms ? 0 : 2 * config.d_model;
+  for (const Module m : kAllModules) {
+    if (IsLinear(m) || !config.HasModule(m)) continue;
+    numbers += ElementCount(config.ModuleShape(m)) * (config.HasBias(m) ? 2 : 1);
+  }
+  return static_cast<double>(numbers);
+}
+
+// The cost with all gone depths returned.
+CostOf WithReturns(CostOf cost, BudgetKind kind, const Model& model) {
+  const double each =
+      ReturnNumbers(model) * (kind == BudgetKind::kParameters ? 1.0 : double{sizeof(float)});
+  return [cost = std::move(cost), each](const State& state) {
+    return cost(state) + each * static_cast<double>(state.model.plan.gone.size());
+  };
+}
+
 bool Allowed(const std::vector<std::string>& only, std::string_view name) {
   return only.empty() || std::ranges::find(only, name) != only.end();
+}
+
+// A pass that returns costs time, so it is no means to speed.
+bool Returns(const CompressOptions& options) {
+  return options.target.kind != BudgetKind::kTokenBytes && Allowed(options.only, "return");
 }
 
 // Keeps what lowers the loss on the judge's text.
@@ -66,8 +92,7 @@ class Finisher {
 
   void Run(CompressResult& result, State state) {
     double best = judge_->Measure(state).kl;
-    if (options_.target.kind != BudgetKind::kTokenBytes && Allowed(options_.only, "return") &&
-        !state.model.plan.gone.empty()) {
+    if (Returns(options_) && !state.model.plan.gone.empty()) {
       const int gone = static_cast<int>(state.model.plan.gone.size());
       State with = AddReturns(original_, state, state.model.plan.gone, fit_, repair_, pool_);
       const double kl = judge_->Measure(with).kl;
@@ -118,7 +143,8 @@ CompressResult Compress(const Model& model, std::span<const int32_t> tokens,
                  .expected = "at least " + std::to_string(needed)});
   }
   CompressResult result;
-  const CostOf cost = CostIn(options.target.kind);
+  CostOf cost = CostIn(options.target.kind);
+  if (Returns(options)) cost = WithReturns(std::move(cost), options.target.kind, model);
   std::vector<Choice> known;
   for (const CompressStep& step : options.known) {
     known.push_back({.name = step.name, .cost = step.cost, .kl = step.kl, .nll = step.nll});
