@@ -1,4 +1,4 @@
-// Quantisation: tensors in blocks of 4 to 8 bits, each shared tensor once.
+// Quantisation: tensors in blocks of 2 to 8 bits, each shared tensor once.
 //
 //   QuantizeOptions options;
 //   options.type = DType::kQ4_0;
@@ -22,11 +22,22 @@
 
 namespace rondo {
 
+// The type of the matrices whose names match `pattern`, in which "*" stands for any characters and
+// "?" for one.
+struct TensorTypeRule {
+  std::string pattern;
+  DType type = DType::kQ8_0;
+
+  friend bool operator==(const TensorTypeRule&, const TensorTypeRule&) = default;
+};
+
 struct QuantizeOptions {
   DType type = DType::kQ4_0;       // linears
   DType residual = DType::kQ8_0;   // factors of residuals
   DType embedding = DType::kQ8_0;  // also the head where it is tied to the embedding
   DType head = DType::kQ8_0;
+  // Before all of these; the last rule that matches a name counts.
+  std::vector<TensorTypeRule> tensors = {};
 };
 
 // A tensor whose rows are no multiple of a type's blocks gets another type: q4_k q5_0, q5_k q5_1,
@@ -44,7 +55,12 @@ struct TypeChoice {
   void Add(const std::string& tensor, const Shape& shape, DType wanted);
 };
 
+// Throws for a rule that matches no matrix of the model.
 TypeChoice ChooseTypes(const Model& model, const QuantizeOptions& options);
+
+// Whether one of the types is of those that no other program reads (OnlyRondoReads()), so that the
+// file must be written by SaveNativeGguf().
+bool NeedsNativeGguf(const TensorTypes& types);
 
 struct QuantizeCalibration {
   int context = 512;           // tokens of one calibration sequence
