@@ -67,6 +67,7 @@ struct QuantizeCalibration {
   int64_t max_tokens = 16384;  // sequences are spread evenly over the text; 0: all of it
   double damping = 1e-2;       // ridge on moments, as a share of their mean diagonal
   double shrinkage = 0.5;  // ridge of the regressions, inputs / tokens times each input's energy
+  int passes = 2;          // over the blocks of a matrix after the first rounding
 };
 
 // Quantises the linears of `model` so that their outputs on `tokens`, at every depth that uses
@@ -75,9 +76,9 @@ struct QuantizeCalibration {
 //      second moment of its inputs there is measured;
 //   2. model and quantised model run side by side from depth to depth. A tensor is rounded with
 //      error feedback (GPTQ) at its first depth, with the moment of what the quantised model feeds
-//      it there plus those of its later uses. Its target is the least-squares map from the inputs
-//      that it really gets to the outputs the model had, and o and down also make good the error
-//      that stands in the residual stream;
+//      it there plus those of its later uses, and then refined block by block. Its target is the
+//      least-squares map from the inputs that it really gets to the outputs the model had, and o
+//      and down also make good the error that stands in the residual stream;
 //   3. each depth's residual is refitted to the same target beside the rounded tensor, and kept as
 //      it was where that is better. lora factors are rescaled so that blocks lose least.
 // The result has quantised tensors in the places of the linears and residuals; everything else is
