@@ -251,7 +251,7 @@ TEST(Recipe, AKeyThatDoesNothingIsAnError) {
 
 TEST(Recipe, RoundIsPatternsWithTypesWhoseScalesCanBeLearned) {
   const std::string alone = "model = \"m\"\n[train]\nsteps = 3\nkd = 0\n";
-  EXPECT_EQ(ErrorOf(alone, {"train.round=[\"embed.*:q3_1\", \"blocks.*:Q4_0\"]"}), "no error");
+  EXPECT_EQ(ErrorOf(alone, {"train.round=[\"embed.*:q3_1\", \"blocks.*:q4_0\"]"}), "no error");
   const Recipe recipe = Parse(alone, {"train.round=[\"*:q2_0\"]", "train.round_lr=0.5"});
   EXPECT_EQ(recipe.stages[0].round, std::vector<std::string>{"*:q2_0"});
   EXPECT_EQ(ResolveStage(recipe, 0, SmallConfig()).rounding.lr_scale, 0.5f);
