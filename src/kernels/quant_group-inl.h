@@ -176,7 +176,7 @@ HWY_INLINE QuadVec Codes(const uint8_t* codes, int quad, int v) {
     const QuadVec low = hn::And(ShiftedLeft(pairs, -2 * (quad % 4)), hn::Set(d, 0x03030303u));
     if (kBits == 2) return low;
     const QuadVec bits = LoadQuads(codes + 2 * kLine + at);
-    return hn::Or(low, hn::And(ShiftedLeft(bits, 2 - quad), hn::Set(d, 0x04040404u)));
+    return hn::OrAnd(low, ShiftedLeft(bits, 2 - quad), hn::Set(d, 0x04040404u));
   }
   const QuadVec bytes = LoadQuads(codes + quad / 2 * kLine + at);
   const QuadVec nibbles = hn::Set(d, 0x0f0f0f0fu);
@@ -184,10 +184,10 @@ HWY_INLINE QuadVec Codes(const uint8_t* codes, int quad, int v) {
   if (kBits == 4) return low;
   if (kBits == 5) {
     const QuadVec bits = LoadQuads(codes + 4 * kLine + at);
-    return hn::Or(low, hn::And(ShiftedLeft(bits, 4 - quad), hn::Set(d, 0x10101010u)));
+    return hn::OrAnd(low, ShiftedLeft(bits, 4 - quad), hn::Set(d, 0x10101010u));
   }
   const QuadVec bits = LoadQuads(codes + (4 + quad / 4) * kLine + at);
-  return hn::Or(low, hn::And(ShiftedLeft(bits, 4 - 2 * (quad % 4)), hn::Set(d, 0x30303030u)));
+  return hn::OrAnd(low, ShiftedLeft(bits, 4 - 2 * (quad % 4)), hn::Set(d, 0x30303030u));
 }
 
 // Where a group's codes come from: packed, or already spread to one byte each.

@@ -130,7 +130,7 @@ class Lanes {
       const Vec inverse =
           hn::IfThenZeroElse(hn::Eq(unit, hn::Zero(d)), hn::Div(hn::Set(d, 1.0f), unit));
       LaneFit fit = Try(inverse, kOffset ? Bounded(hn::Mul(half, inverse)) : hn::Zero(d));
-      if (kOffset) fit = Try(inverse, fit.middle);
+      for (int round = 1; kOffset && round < 3; ++round) fit = Try(inverse, fit.middle);
       const Vec error = hn::Mul(fit.error, hn::Mul(unit, unit));
       const auto better = hn::Lt(error, least);
       least = hn::IfThenElse(better, error, least);
