@@ -39,11 +39,13 @@ struct Coded {
         base(scale.size()) {}
 };
 
-// The weight nearest to `weight` that is rounded to `value` on this grid, a hair inside the cell.
+// A weight that is rounded to `value`. One that another code is nearer to is mirrored at the border
+// of the cell: were such weights all put beside it, the first step would move half of them out.
 float IntoCell(float weight, float value, float scale) {
   constexpr float kHalfCell = 0.499f;
-  const float reach = kHalfCell * std::abs(scale);
-  return std::clamp(weight, value - reach, value + reach);
+  const float steps = scale == 0 ? 0 : (weight - value) / scale, size = std::abs(steps);
+  if (size <= kHalfCell) return weight;
+  return value + std::copysign(std::clamp(1 - size, 0.0f, kHalfCell), steps) * scale;
 }
 
 struct Start {

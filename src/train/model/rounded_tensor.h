@@ -59,8 +59,8 @@ Tensor PackTensor(DType dtype, const Latents& latents);
 bool HasCodes(const Model* file, std::string_view name, DType dtype);
 
 // The model with latents and grids in the places of the tensors of `types`. A tensor that has codes
-// in `file` keeps them, its scales and its offsets: weights are those of `model` clipped into their
-// code's cell, so that the rounded values are the file's. Others are rounded to nearest.
+// in `file` keeps them, its scales and its offsets: weights are those of `model` where these are
+// rounded to the file's values, and else such as are. Others are rounded to nearest.
 Model ToLatents(const Model& model, const RoundTypes& types, const Model* file);
 
 }  // namespace rondo

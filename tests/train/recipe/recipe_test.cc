@@ -229,6 +229,11 @@ TEST(Recipe, AKeyThatDoesNothingIsAnError) {
       {tying, "tying.replay_batch=4", "tying.replay_batch", "with replay"},
       {tying, "train.mixture=4", "train.mixture", "another stage"},
       {tying, "train.exits=\"weighted\"", "train.exits", "another stage"},
+      // Rounding in the loop.
+      {speech, "train.round=[\"*:q4_0\"]", "train.round", "for language models"},
+      {tying, "train.round=[\"*:q4_0\"]", "train.round", "another stage"},
+      {alone, "train.round_lr=2", "train.round_lr", "with round or rounded"},
+      {init, "rounded=\"a.gguf\"", "rounded", "with model"},
   };
   for (const IdleCase& idle : cases) {
     EXPECT_THAT(ErrorOf(idle.recipe, {idle.setting}),
@@ -242,6 +247,25 @@ TEST(Recipe, AKeyThatDoesNothingIsAnError) {
   EXPECT_THAT(ErrorOf(kRecipe, {"data.files=[\"a.jsonl\"]", "data.unit=\"line\""}),
               HasSubstr("data.unit: given"));
   EXPECT_THAT(ErrorOf(kRecipe, {"data.field=\"body\""}), HasSubstr("data.field: given"));
+}
+
+TEST(Recipe, RoundIsPatternsWithTypesWhoseScalesCanBeLearned) {
+  const std::string alone = "model = \"m\"\n[train]\nsteps = 3\nkd = 0\n";
+  EXPECT_EQ(ErrorOf(alone, {"train.round=[\"embed.*:q3_1\", \"blocks.*:q4_0\"]"}), "no error");
+  const Recipe recipe = Parse(alone, {"train.round=[\"*:q2_0\"]", "train.round_lr=0.5"});
+  EXPECT_EQ(recipe.stages[0].round, std::vector<std::string>{"*:q2_0"});
+  EXPECT_EQ(ResolveStage(recipe, 0, SmallConfig()).rounding.lr_scale, 0.5f);
+  EXPECT_EQ(RecipeToToml(Parse(RecipeToToml(recipe))), RecipeToToml(recipe));
+  EXPECT_THAT(ErrorOf(alone, {"train.round=[\"blocks.*\"]"}),
+              AllOf(HasSubstr("stages.0.round"), HasSubstr("pattern:type")));
+  EXPECT_THAT(ErrorOf(alone, {"train.round=[\"blocks.*:q4_7\"]"}),
+              AllOf(HasSubstr("recipe.toml: stages.0.round"), HasSubstr("q4_7")));
+  for (const char* type : {"f16", "q4_k"}) {
+    EXPECT_THAT(ErrorOf(alone, {"train.round=[\"blocks.*:" + std::string(type) + "\"]"}),
+                AllOf(HasSubstr("stages.0.round"), HasSubstr("q8_0, q4_0")));
+  }
+  EXPECT_THAT(ErrorOf(alone, {"train.round=[\"*:q4_0\"]", "train.mixture=4"}),
+              AllOf(HasSubstr("train.round"), HasSubstr("without a mixture")));
 }
 
 TEST(Recipe, AKeyOfTrainMayDoNothingInSomeStages) {
