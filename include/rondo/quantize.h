@@ -32,13 +32,13 @@ struct QuantizeOptions {
 // A tensor whose rows are no multiple of a type's blocks gets another type: q4_k q5_0, q5_k q5_1,
 // q6_k q8_0, and where 32 does not divide the rows either, f16.
 struct TypeFallback {
-  std::string tensor;
-  DType wanted, used;
+  std::string tensor = {};
+  DType wanted = DType::kF32, used = DType::kF32;
 };
 
 struct TypeChoice {
-  TensorTypes types;
-  std::vector<TypeFallback> fallbacks;
+  TensorTypes types = {};
+  std::vector<TypeFallback> fallbacks = {};
 
   // `wanted`, or the nearest type whose blocks divide the rows of such a tensor.
   void Add(const std::string& tensor, const Shape& shape, DType wanted);

@@ -41,12 +41,13 @@ struct SchedulerOptions {
 };
 
 struct Request {
-  std::vector<int32_t> prompt;
-  GenerateOptions options;
+  std::vector<int32_t> prompt = {};
+  GenerateOptions options = {};
   // Larger goes first among those waiting; every 16 steps of waiting count as one more.
   int priority = 0;
-  TextCallback on_text;
-  std::function<void(const Generation&)> on_done;  // always called once, unless destroyed before
+  TextCallback on_text = {};
+  // Always called once, unless destroyed before.
+  std::function<void(const Generation&)> on_done = {};
 };
 
 struct SchedulerStats {

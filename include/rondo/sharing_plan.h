@@ -43,13 +43,13 @@ inline constexpr int kAbsorbed = -1;
 struct ModulePlan {
   // [depths] block of each depth; block ids of a module are 0..K-1 without gaps, in order of first
   // use. For norms all entries may be kAbsorbed. Empty when the model has no such module.
-  std::vector<int> blocks;
+  std::vector<int> blocks = {};
   // Linears with bias (and LayerNorm norms): true gives each depth its own bias
   // (residual.<depth>.<module>.bias), false ties it along with the weight.
   bool own_bias = false;
   ResidualKind residual = ResidualKind::kNone;
   // [depths] residual rank; 0: no residual at that depth. Empty with kNone.
-  std::vector<int> ranks;
+  std::vector<int> ranks = {};
 
   int BlockCount() const;  // K: unique blocks
   bool operator==(const ModulePlan&) const = default;
@@ -67,7 +67,7 @@ struct SharingPlan {
   // P: trained keys and values that every query of a depth sees besides its window; 0: none. See
   // weights.h.
   int prefix = 0;
-  std::array<ModulePlan, kModuleCount> modules;
+  std::array<ModulePlan, kModuleCount> modules = {};
 
   ModulePlan& operator[](Module m) { return modules[static_cast<size_t>(m)]; }
   const ModulePlan& operator[](Module m) const { return modules[static_cast<size_t>(m)]; }

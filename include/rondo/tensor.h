@@ -42,9 +42,9 @@ enum class DType {
 };
 
 struct DTypeInfo {
-  std::string_view name;  // "f32", "q4_0", …
-  int64_t block_length;   // elements per block, 1 for plain types
-  int64_t block_bytes;
+  std::string_view name = {};  // "f32", "q4_0", …
+  int64_t block_length = 0;    // elements per block, 1 for plain types
+  int64_t block_bytes = 0;
 };
 
 const DTypeInfo& Info(DType dtype);

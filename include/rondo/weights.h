@@ -57,8 +57,8 @@ class Weights {
 };
 
 struct TensorSpec {
-  std::string name;
-  Shape shape;
+  std::string name = {};
+  Shape shape = {};
 };
 
 // Every tensor that a model with this configuration and plan has: no more, no fewer.
