@@ -1,6 +1,7 @@
-// The sharing plan: which depth uses which stored tensors, and what each depth adds of its own.
+// The sharing plan: what is done to a model. Which depth uses which stored tensors, what each depth
+// adds of its own, which depths are gone, and what is stored smaller.
 //
-//     y = S[tau(depth, module)] · x + R[depth, module](x)
+//     y = gain[depth, module] ⊙ (S[tau(depth, module)] · x + R[depth, module](x) + bias)
 //
 //   SharingPlan plan = IdentityPlan(config);          // nothing shared
 //   plan[Module::kUp].blocks = {0, 1, 0, 1};          // depths 2 and 3 return to 0 and 1
@@ -37,6 +38,17 @@ enum class ResidualKind {
 std::string_view Name(ResidualKind kind);  // none, lora, lora-diag, dora, muldiag, kronecker
 ResidualKind ResidualKindFromName(std::string_view name);
 
+// A factor on a linear's output at one depth, so that a pass that returns to a block can begin as
+// nothing (0) and learn how much it adds. Stored as residual.<depth>.<module>.gain.
+enum class GainKind {
+  kNone,
+  kScalar,  // [1]
+  kVector,  // [out]
+};
+
+std::string_view Name(GainKind kind);  // none, scalar, vector
+GainKind GainKindFromName(std::string_view name);
+
 // A norm whose gain and bias were absorbed into the linears that read it has no tensor.
 inline constexpr int kAbsorbed = -1;
 
@@ -50,13 +62,34 @@ struct ModulePlan {
   ResidualKind residual = ResidualKind::kNone;
   // [depths] residual rank; 0: no residual at that depth. Empty with kNone.
   std::vector<int> ranks = {};
+  // [blocks] rank of a block that is stored as two factors, S = b · a with a [rank, in] and
+  // b [out, rank]; 0: a whole matrix. Empty: all blocks are whole. Linears only.
+  std::vector<int> factors = {};
+  // [depths] Empty: no gains. Linears only.
+  std::vector<GainKind> gains = {};
 
-  int BlockCount() const;  // K: unique blocks
+  int BlockCount() const;            // K: unique blocks
+  int FactorRank(int block) const {  // 0: a whole matrix
+    return factors.empty() ? 0 : factors[static_cast<size_t>(block)];
+  }
+  GainKind Gain(int depth) const {
+    return gains.empty() ? GainKind::kNone : gains[static_cast<size_t>(depth)];
+  }
   bool operator==(const ModulePlan&) const = default;
 };
 
+// The types in which tensors are to be stored: the first pattern ('*', '?') that a tensor's name
+// matches counts.
+struct TensorTypeRule {
+  std::string pattern = {};
+  DType type = DType::kF32;
+  bool operator==(const TensorTypeRule&) const = default;
+};
+
 struct SharingPlan {
-  static constexpr int kFormat = 1;
+  // Format 2 added gains, factors and everything from `gone` on; plans without them are written in
+  // format 1.
+  static constexpr int kFormat = 2;
   static constexpr int kMaxPrefix = 1024;
 
   std::string order = "identity";  // what produced it, for people: cycle, sequence, …, custom
@@ -67,6 +100,19 @@ struct SharingPlan {
   // P: trained keys and values that every query of a depth sees besides its window; 0: none. See
   // weights.h.
   int prefix = 0;
+  // Depths of the original model that were dropped, ascending, counted from 0. The plan's own
+  // depths are those that are left: the original had depths + gone.size() of them.
+  std::vector<int> gone = {};
+  // [depths] channels of the feed-forward (gate, up, down); empty: d_ff everywhere. Depths that
+  // share one of these modules have the same width.
+  std::vector<int> ffn_widths = {};
+  // Depths before which a linear patch stands for what is gone there: h += P h, with P
+  // patch.<depth>.weight [d_model, d_model]. Ascending.
+  std::vector<int> patches = {};
+  // r: the embedding is embed.weight [vocab, r] times embed_projection.weight [d_model, r]ᵀ; a tied
+  // head is the same product. 0: one matrix.
+  int embedding_rank = 0;
+  std::vector<TensorTypeRule> types = {};
   std::array<ModulePlan, kModuleCount> modules = {};
 
   ModulePlan& operator[](Module m) { return modules[static_cast<size_t>(m)]; }
@@ -76,8 +122,18 @@ struct SharingPlan {
   bool SharesAnything() const;
   // Whether `depth` adds a residual to linear `m`: kind is not none and, where it counts, rank > 0.
   bool HasResidual(Module m, int depth) const;
-  // Whether depths add anything of their own: a residual of any kind, or prefix vectors.
+  // Whether depths add anything of their own: a residual of any kind, a gain, a linear patch, or
+  // prefix vectors.
   bool HasResiduals() const;
+  // Whether the stored tensors differ in shape or number from those of a plain model of the same
+  // configuration, so that only rondo can read them.
+  bool IsPlain() const;
+  bool HasPatch(int depth) const;
+  int FfnWidth(const ModelConfig& config, int depth) const;
+  // Weight shape of `m` at `depth`, whole: [out, in], or [width] of a norm.
+  Shape MatrixShape(const ModelConfig& config, Module m, int depth) const;
+  // The first depth that uses a block.
+  int FirstUse(Module m, int block) const;
   void Validate(const ModelConfig& config) const;
   bool operator==(const SharingPlan&) const = default;
 };
@@ -102,9 +158,11 @@ struct LoopShape {
 // of the depths, and as many as possible.
 LoopShape FindLoops(const SharingPlan& plan);
 
-// JSON object {"format": 1, "order": …, "loops": …, "depths": …, "modules": {"q": {"blocks": […],
-// "residual": "lora", "rank": 64 or […]}, …}}. Parse refuses unknown keys and versions; `file` is
-// named in errors.
+// JSON object {"format": 2, "order": …, "loops": …, "depths": …, "modules": {"q": {"blocks": […],
+// "residual": "lora", "rank": 64 or […],
+// "factors": […], "gain": "scalar" or […]}, …}, "gone": […], "ffn_widths": […], "patches": […],
+// "embedding_rank": 64, "types": [["blocks.*", "q3_0"], …]}. Parse refuses unknown keys and
+// versions; `file` is named in errors.
 std::string PlanToJson(const SharingPlan& plan);
 SharingPlan PlanFromJson(std::string_view json, const std::string& file);
 

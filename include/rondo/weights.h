@@ -4,10 +4,12 @@
 //   weights.Set(BlockTensor(0, Module::kQ), Tensor::FromF32({8, 8}, std::vector<float>(64)));
 //   const Tensor& query = weights.Get("blocks.0.q.weight");
 //
-//     embed.weight [vocab, d_model] (decoders)
+//     embed.weight [vocab, d_model] (decoders); [vocab, r] where the plan factorises it, with
+//     embed_projection.weight [d_model, r]
 //     positions.weight [max_positions, d_model] (GPT-2)
-//     blocks.<k>.<module>.weight / .bias
-//     residual.<depth>.<module>.<a|b|diag|scale|magnitude|bias>
+//     blocks.<k>.<module>.weight / .bias   a block of low rank has .a and .b instead of .weight
+//     residual.<depth>.<module>.<a|b|diag|scale|magnitude|gain|bias>
+//     patch.<depth>.weight [d_model, d_model]
 //     final_norm.weight / .bias
 //     head.weight / .bias                absent when tied to the embedding
 //     exit_gate.<loop>.weight / .bias    for each loop but the last, where the plan has gates
@@ -34,6 +36,7 @@ std::string BlockTensor(int block, Module module, std::string_view part = "weigh
 std::string ResidualTensor(int depth, Module module, std::string_view part);
 std::string ExitGateTensor(int loop, std::string_view part);  // loop 0 is the first
 std::string PrefixTensor(int depth, std::string_view part);   // k or v
+std::string PatchTensor(int depth);                           // before that depth
 bool IsPrefixTensor(std::string_view name);
 // Whether a plan decides about the tensor; all others are the model's own: embedding, final norm,
 // head.
@@ -56,6 +59,9 @@ class Weights {
   std::map<std::string, Tensor, std::less<>> tensors_;
 };
 
+// A block's weight [out, in] as a whole: of one of low rank the product of its factors, f32.
+Tensor BlockMatrix(const Weights& weights, const SharingPlan& plan, Module module, int block);
+
 struct TensorSpec {
   std::string name = {};
   Shape shape = {};
@@ -71,7 +77,7 @@ void CheckWeights(const ModelConfig& config, const SharingPlan& plan, const Weig
 struct ParameterCount {
   int64_t embedding = 0;  // embedding, learned positions, and the head unless tied to the embedding
   int64_t shared = 0;     // blocks.* (all linears and norms) and the final norm
-  int64_t residual = 0;   // residual.* and exit_gate.*
+  int64_t residual = 0;   // residual.*, patch.* and exit_gate.*
   int64_t logical = 0;    // non-embedding parameters of the unrolled model
   int64_t NonEmbedding() const { return shared + residual; }
   int64_t Total() const { return embedding + shared + residual; }

@@ -42,7 +42,7 @@ void CheckTarget(const QuantizeCommandOptions& options, uint64_t bytes) {
 
 // Whether the file will have rondo's own layout; llama.cpp knows no shared layers.
 bool WritesNative(GgufLayout layout, const SharingPlan& plan) {
-  const bool shares = plan.SharesAnything() || plan.HasResiduals();
+  const bool shares = !plan.IsPlain();
   if (layout == GgufLayout::kAuto) return shares;
   if (layout == GgufLayout::kRondo) return true;
   if (shares) {

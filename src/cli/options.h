@@ -172,6 +172,20 @@ struct QuantizeCommandOptions {
   std::string svg;
 };
 
+struct CompressCommandOptions {
+  std::string model;
+  bool force = false;  // begin anew
+  std::string out;
+  std::string text;
+  std::string target_size;   // "60MB"
+  double target_params = 0;  // a share, or a number above 1; 0: not asked for
+  std::string target_speed;  // "2x"
+  double minutes = 0;
+  std::vector<std::string> only;
+  int64_t search_tokens = 1024;
+  int64_t calibrate_tokens = 16384;
+};
+
 struct BenchCommandOptions {
   std::string model;
   BenchOptions bench;  // batch, context, repeat
@@ -221,6 +235,7 @@ int RunCompare(const CompareOptions& options, const CommonOptions& common);
 int RunGenerate(const GenerateCommandOptions& options, const CommonOptions& common);
 int RunChat(const ChatCommandOptions& options, const CommonOptions& common);
 int RunQuantize(const QuantizeCommandOptions& options, const CommonOptions& common);
+int RunCompress(const CompressCommandOptions& options, const CommonOptions& common);
 int RunExport(const ExportCommandOptions& options, const CommonOptions& common);
 int RunBench(const BenchCommandOptions& options, const CommonOptions& common);
 int RunTranscribe(const TranscribeCommandOptions& options, const CommonOptions& common);

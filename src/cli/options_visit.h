@@ -350,6 +350,39 @@ void Visit(QuantizeCommandOptions& o, Visitor& visitor) {
 }
 
 template <typename Visitor>
+void Visit(CompressCommandOptions& o, Visitor& v) {
+  VisitModel(o.model, v);
+  v({.name = "target_size", .help = "largest file that is good enough: 60MB, 57MiB, …"},
+    o.target_size);
+  v({.name = "target_params",
+     .help = "largest number of non-embedding parameters; up to 1: a share of the model's",
+     .range = AtLeast(0)},
+    o.target_params);
+  v({.name = "target_speed", .help = "how much faster it is to decode: 2x"}, o.target_speed);
+  v({.name = "text",
+     .help = "text that everything is measured and trained on; its end is kept for judging",
+     .required = true},
+    o.text);
+  VisitOut(o.out, "directory to write; an interrupted one is gone on with", true, v);
+  v({.name = "force", .help = "begin anew, whatever --out holds"}, o.force);
+  v({.name = "minutes",
+     .help = "minutes of training by the original behind the choice, with the rounding in the loop",
+     .range = AtLeast(0)},
+    o.minutes);
+  v({.name = "only",
+     .help = "means to choose among: drop,return,tie,lowrank,narrow,embed,bits; all without it"},
+    o.only);
+  v({.name = "search_tokens",
+     .help = "tokens of the text on which every candidate is measured",
+     .range = AtLeast(2)},
+    o.search_tokens);
+  v({.name = "calibrate_tokens",
+     .help = "tokens that the repair and the rounding are fitted to; 0: all",
+     .range = AtLeast(0)},
+    o.calibrate_tokens);
+}
+
+template <typename Visitor>
 void Visit(ExportCommandOptions& o, Visitor& v) {
   VisitModel(o.model, v);
   v({.name = "format",

@@ -108,7 +108,7 @@ SharingPlan PlanOfModel(const std::string& path) {
   const auto* speech = std::get_if<SpeechModel>(&model);
   SharingPlan plan = speech ? speech->encoder.plan : std::get<Model>(model).plan;
   plan.exit_gate = false;
-  if (plan.SharesAnything() || plan.HasResiduals()) return plan;
+  if (!plan.IsPlain()) return plan;
   throw Error({.function = "PlanOfModel",
                .problem = "the model shares nothing, so there is no plan in it",
                .expected = "a folded model, or a file with a plan",

@@ -181,8 +181,8 @@ void Engine::Embed(std::span<const int32_t> tokens, std::span<const int> positio
   const bool learned = config.positions == PositionKind::kLearned;
   const int64_t d = config.d_model;
   std::vector<float> position_row(learned ? static_cast<size_t>(d) : 0);
+  impl_->weights.EmbedRows(tokens, hidden, impl_->pool);
   for (size_t i = 0; i < tokens.size(); ++i, hidden += d) {
-    impl_->weights.EmbedRow(tokens[i], hidden);
     if (config.embed_scale != 1) Scale(hidden, config.embed_scale, d);
     if (!learned) continue;
     RowToF32(impl_->weights.positions(), positions[i], position_row.data());
@@ -207,7 +207,7 @@ void Engine::Head(const float* hidden, int64_t rows, float* logits) const {
   auto space = impl_->spaces.Take();
   float* normed = (*space).normed.Get(rows * config.d_model);
   RunNorm(config, impl_->weights.final_norm(), hidden, rows, config.d_model, normed, impl_->pool);
-  RunLinear(impl_->weights.head(), normed, rows, logits, impl_->pool);
+  RunLinear(impl_->weights.head(), normed, rows, logits, impl_->pool, &(*space).low);
   if (config.logit_softcap <= 0) return;
   ForRows(impl_->pool, rows, config.vocab, [&](int64_t r) {
     SoftCap(logits + r * config.vocab, config.logit_softcap, config.vocab);

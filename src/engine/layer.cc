@@ -93,12 +93,25 @@ const float* ScaledInput(const LayerContext& c, const Batch& batch, Module m, co
   return copy;
 }
 
+void ApplyGain(const LinearUse& linear, int64_t rows, float* y, ThreadPool& pool) {
+  if (linear.gain.empty()) return;
+  const int64_t out = linear.weight->out();
+  ForRows(pool, rows, out, [&](int64_t r) {
+    float* row = y + r * out;
+    if (linear.gain.size() == 1) return Scale(row, linear.gain[0], out);
+    for (int64_t i = 0; i < out; ++i) row[i] *= linear.gain[static_cast<size_t>(i)];
+  });
+}
+
 // Linears that read the same x [rows, in]: one job for all shared products and the first factors of
-// all residuals, one for the second factors.
+// all blocks and residuals of low rank, one for the second factors of such blocks, and one for
+// those of residuals.
 void Linears(const LayerContext& c, const Batch& batch, const float* x, int64_t in,
              std::initializer_list<Target> targets) {
   int64_t low_size = 0;
   for (const Target& target : targets) {
+    const LinearUse& block = batch.segments.front().layer->linear(target.module);
+    if (block.first != nullptr) low_size += batch.rows * block.first->out();
     for (const Segment& s : batch.segments) {
       const Residual* residual = s.layer->linear(target.module).residual;
       if (residual != nullptr && residual->a() != nullptr) low_size += s.rows * residual->rank();
@@ -113,7 +126,7 @@ void Linears(const LayerContext& c, const Batch& batch, const float* x, int64_t 
   products.clear();
   int64_t at = 0, copied = 0;
   for (const auto& [module, y] : targets) {
-    const PackedMatrix& shared = *batch.segments.front().layer->linear(module).weight;
+    const LinearUse& block = batch.segments.front().layer->linear(module);
     const MatMulInput* input = &plain;
     if (AnyScalesInput(batch, module)) {
       const int64_t size = batch.rows * in;
@@ -124,7 +137,13 @@ void Linears(const LayerContext& c, const Batch& batch, const float* x, int64_t 
       copied += size;
       input = &scaled;
     }
-    products.push_back({&shared, input, 0, batch.rows, y, shared.out(), false});
+    if (block.first != nullptr) {
+      const int64_t rank = block.first->out();
+      products.push_back({block.first, input, 0, batch.rows, low + at, rank, false});
+      at += batch.rows * rank;
+    } else {
+      products.push_back({block.weight, input, 0, batch.rows, y, block.weight->out(), false});
+    }
     for (const Segment& s : batch.segments) {
       const Residual* residual = s.layer->linear(module).residual;
       if (residual == nullptr || residual->a() == nullptr) continue;
@@ -136,8 +155,18 @@ void Linears(const LayerContext& c, const Batch& batch, const float* x, int64_t 
   MatMul(products, c.pool);
 
   products.clear();
+  std::vector<Product>& second = c.space.second_products;
+  second.clear();
   at = 0;
   for (const auto& [module, y] : targets) {
+    const LinearUse& block = batch.segments.front().layer->linear(module);
+    if (block.first != nullptr) {
+      const int64_t rank = block.first->out();
+      MatMulInput& middle = c.space.Input(inputs++);
+      middle.Set(low + at, batch.rows, rank);
+      at += batch.rows * rank;
+      second.push_back({block.weight, &middle, 0, batch.rows, y, block.weight->out(), false});
+    }
     for (const Segment& s : batch.segments) {
       const Residual* residual = s.layer->linear(module).residual;
       if (residual == nullptr || residual->b() == nullptr) continue;
@@ -148,6 +177,7 @@ void Linears(const LayerContext& c, const Batch& batch, const float* x, int64_t 
       products.push_back({residual->b(), &middle, 0, s.rows, y + s.first * out, out, true});
     }
   }
+  if (!second.empty()) MatMul(second, c.pool);
   if (!products.empty()) MatMul(products, c.pool);
 
   for (const auto& [module, y] : targets) {
@@ -158,6 +188,7 @@ void Linears(const LayerContext& c, const Batch& batch, const float* x, int64_t 
         linear.residual->Finish(x + s.first * in, s.rows, rows, c.space.residual, c.pool);
       }
       AddBias(linear, s.rows, rows, c.pool);
+      ApplyGain(linear, s.rows, rows, c.pool);
     }
   }
 }
@@ -267,10 +298,11 @@ struct FfnModules {
 void FfnBranch(const LayerContext& c, const Batch& batch, const FfnModules& ffn, const float* x,
                float* out) {
   const ModelConfig& config = c.config;
-  const int64_t width = config.d_ff;
+  CallTap(c, batch, TapPoint::kFfnInput, x, config.d_model);
+  // Depths that share a block have the same width.
+  const int64_t width = batch.segments.front().layer->linear(ffn.up).weight->out();
   float* up = c.space.up.Get(batch.rows * width);
   float* inner = ffn.gated ? c.space.gate.Get(batch.rows * width) : up;
-  CallTap(c, batch, TapPoint::kFfnInput, x, config.d_model);
   if (ffn.gated) {
     Linears(c, batch, x, config.d_model, {{Module::kGate, inner}, {ffn.up, up}});
   } else {
@@ -324,6 +356,23 @@ void AddRows(const LayerContext& c, float* hidden, float* branch, int64_t rows, 
   });
 }
 
+bool HasPatch(const Batch& batch) {
+  return std::ranges::any_of(batch.segments,
+                             [](const Segment& s) { return s.layer->patch != nullptr; });
+}
+
+// hidden += P hidden, where a linear patch stands before a depth.
+void AddPatches(const LayerContext& c, const Batch& batch, float* hidden) {
+  const int64_t d = c.config.d_model;
+  for (const Segment& s : batch.segments) {
+    if (s.layer->patch == nullptr) continue;
+    float* rows = hidden + s.first * d;
+    float* added = c.space.normed.Get(s.rows * d);
+    MatMul(*s.layer->patch, rows, s.rows, added, /*accumulate=*/false, c.pool);
+    ForRows(c.pool, s.rows, d, [&](int64_t r) { AddTo(rows + r * d, added + r * d, d); });
+  }
+}
+
 }  // namespace
 
 AttentionShape ShapeOfAttention(const ModelConfig& config, bool local) {
@@ -339,7 +388,13 @@ KvLayout LayoutOfKv(const ModelConfig& config, KvType type) {
   return {.kv_heads = config.kv_heads, .head_dim = config.head_dim, .type = type};
 }
 
-void RunLinear(const LinearUse& linear, const float* x, int64_t rows, float* y, ThreadPool& pool) {
+void RunLinear(const LinearUse& linear, const float* x, int64_t rows, float* y, ThreadPool& pool,
+               ScratchBuffer* between) {
+  if (linear.first != nullptr) {
+    float* low = between->Get(rows * linear.first->out());
+    MatMul(*linear.first, x, rows, low, /*accumulate=*/false, pool);
+    x = low;
+  }
   MatMul(*linear.weight, x, rows, y, /*accumulate=*/false, pool);
   AddBias(linear, rows, y, pool);
 }
@@ -363,6 +418,7 @@ void RunLayer(const LayerContext& c, std::span<const LayerSpan> spans, float* hi
   const bool conformer = config.conv_kernel > 0;
   const float ffn_share = conformer ? 0.5f : 1.0f;
   const Batch batch(spans);
+  AddPatches(c, batch, hidden);
   float* normed = c.space.normed.Get(batch.rows * d);
   float* branch = c.space.branch.Get(batch.rows * d);
   const auto norm = [&](Module m, const float* x, float* y) { Norm(c, batch, m, x, 1, d, y); };
@@ -409,6 +465,12 @@ void FillKv(const LayerContext& c, std::span<const LayerSpan> spans, const float
   const ModelConfig& config = c.config;
   const Batch batch(spans);
   const int64_t kv_width = int64_t{config.kv_heads} * config.head_dim;
+  if (HasPatch(batch)) {
+    float* patched = c.space.branch.Get(batch.rows * config.d_model);
+    std::copy_n(hidden, batch.rows * config.d_model, patched);
+    AddPatches(c, batch, patched);
+    hidden = patched;
+  }
   float* normed = c.space.normed.Get(batch.rows * config.d_model);
   const Qkv kv = {nullptr, c.space.k.Get(batch.rows * kv_width),
                   c.space.v.Get(batch.rows * kv_width)};

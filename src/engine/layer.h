@@ -59,8 +59,10 @@ void FillMemory(const LayerContext& context, const LayerSpan& span, const float*
 // Writes only the keys and values of hidden[rows, d_model].
 void FillKv(const LayerContext& context, std::span<const LayerSpan> spans, const float* hidden);
 
-// y[rows, out] = linear(x[rows, in]) with its bias; for linears without a residual.
-void RunLinear(const LinearUse& linear, const float* x, int64_t rows, float* y, ThreadPool& pool);
+// y[rows, out] = linear(x[rows, in]) with its bias; for linears without a residual and a gain.
+// `between` is used where the linear has two factors.
+void RunLinear(const LinearUse& linear, const float* x, int64_t rows, float* y, ThreadPool& pool,
+               ScratchBuffer* between = nullptr);
 
 // y[rows, width] = norm(x); in place when y is x.
 void RunNorm(const ModelConfig& config, const NormUse& norm, const float* x, int64_t rows,

@@ -7,10 +7,24 @@
 #include "rondo/thread_pool.h"
 
 namespace rondo {
+namespace {
+
+PackedMatrix Transposed(const Tensor& matrix, std::optional<DType> type) {
+  const std::vector<float> values = ToF32(matrix);
+  const auto rows = static_cast<size_t>(matrix.rows()), cols = static_cast<size_t>(matrix.cols());
+  std::vector<float> columns(values.size());
+  for (size_t i = 0; i < values.size(); ++i) columns[i % cols * rows + i / cols] = values[i];
+  const Tensor tensor = Tensor::FromF32({matrix.cols(), matrix.rows()}, std::move(columns));
+  // Rounding a quantised matrix once more would make another function of it.
+  return PackedMatrix(tensor, type.value_or(DType::kF32));
+}
+
+}  // namespace
 
 PackedModel::PackedModel(const Model& model, std::optional<DType> type, ThreadPool& pool) {
   const ModelConfig& config = model.config;
   config.Validate();
+  d_model_ = config.d_model;
   model.plan.Validate(config);
   CheckWeights(config, model.plan, model.weights, model.path);
 
@@ -18,10 +32,20 @@ PackedModel::PackedModel(const Model& model, std::optional<DType> type, ThreadPo
   PackBlocks(model, type, pool);
   if (config.vocab > 0) {
     const Tensor& embedding = model.weights.Get("embed.weight");
+    if (model.plan.embedding_rank > 0) {
+      const Tensor& projection = model.weights.Get("embed_projection.weight");
+      projection_ = PackedMatrix(projection, PackedType(projection, type));
+    }
     // Tied, and packed without loss: rows are read out of the head.
     if (!config.tied_embeddings || !head_.Holds(embedding.dtype())) embedding_ = embedding;
   }
   layers_.resize(static_cast<size_t>(config.layers));
+  patches_.reserve(model.plan.patches.size());
+  for (const int depth : model.plan.patches) {
+    const Tensor& patch = model.weights.Get(PatchTensor(depth));
+    patches_.emplace_back(patch, PackedType(patch, type));
+    layers_[static_cast<size_t>(depth)].patch = &patches_.back();
+  }
   for (int depth = 0; model.plan.prefix > 0 && depth < config.layers; ++depth) {
     prefixes_.emplace_back(config, model.plan, model.weights, depth);
     layers_[static_cast<size_t>(depth)].prefix = prefixes_.back().use();
@@ -31,6 +55,10 @@ PackedModel::PackedModel(const Model& model, std::optional<DType> type, ThreadPo
   final_norm_.gain = Vector(model.weights, "final_norm.weight");
   if (config.norm == NormKind::kLayer) final_norm_.bias = Vector(model.weights, "final_norm.bias");
   head_use_.weight = &head_;
+  if (model.plan.embedding_rank > 0 && config.tied_embeddings) {
+    projection_columns_ = Transposed(model.weights.Get("embed_projection.weight"), type);
+    head_use_.first = &projection_columns_;
+  }
   if (config.head_bias) head_use_.bias = Vector(model.weights, "head.bias");
   const int gates = model.plan.exit_gate ? FindLoops(model.plan).loops - 1 : 0;
   for (int loop = 0; loop < gates; ++loop) {
@@ -45,6 +73,7 @@ void PackedModel::PackBlocks(const Model& model, std::optional<DType> type, Thre
     Module module;
     int index;  // block, or depth for a residual
     bool residual;
+    std::string_view part = "weight";  // of a block
   };
   std::vector<Task> tasks;
   for (size_t i = 0; i < kLinearCount; ++i) {
@@ -52,7 +81,15 @@ void PackedModel::PackBlocks(const Model& model, std::optional<DType> type, Thre
     const ModulePlan& plan = model.plan[m];
     blocks_[i].resize(static_cast<size_t>(plan.BlockCount()));
     residuals_[i].resize(plan.blocks.size());
-    for (int block = 0; block < plan.BlockCount(); ++block) tasks.push_back({m, block, false});
+    firsts_[i].resize(static_cast<size_t>(plan.BlockCount()));
+    for (int block = 0; block < plan.BlockCount(); ++block) {
+      if (plan.FactorRank(block) > 0) {
+        tasks.push_back({m, block, false, "a"});
+        tasks.push_back({m, block, false, "b"});
+      } else {
+        tasks.push_back({m, block, false});
+      }
+    }
     for (int depth = 0; depth < static_cast<int>(plan.blocks.size()); ++depth) {
       if (model.plan.HasResidual(m, depth)) tasks.push_back({m, depth, true});
     }
@@ -67,16 +104,17 @@ void PackedModel::PackBlocks(const Model& model, std::optional<DType> type, Thre
       head_ = PackedMatrix(head, PackedType(head, type), &memory);
       return;
     }
-    const auto [m, index, residual] = tasks[static_cast<size_t>(t - 1)];
+    const auto [m, index, residual, part] = tasks[static_cast<size_t>(t - 1)];
     const auto i = static_cast<size_t>(m);
     const auto at = static_cast<size_t>(index);
     const ModulePlan& plan = model.plan[m];
     if (!residual) {
-      const Tensor& block = model.weights.Get(BlockTensor(index, m));
-      blocks_[i][at] = PackedMatrix(block, PackedType(block, type), &memory);
+      const Tensor& block = model.weights.Get(BlockTensor(index, m, part));
+      (part == "a" ? firsts_ : blocks_)[i][at] =
+          PackedMatrix(block, PackedType(block, type), &memory);
       return;
     }
-    const Tensor& shared = model.weights.Get(BlockTensor(plan.blocks[at], m));
+    const Tensor shared = BlockMatrix(model.weights, model.plan, m, plan.blocks[at]);
     const int rank = plan.ranks.empty() ? 0 : plan.ranks[at];
     residuals_[i][at] = std::make_unique<Residual>(model.weights, m, index, plan.residual, rank,
                                                    shared, type, memory);
@@ -98,9 +136,12 @@ void PackedModel::ResolveLayer(const Model& model, int depth) {
 LinearUse PackedModel::ResolveLinear(const Model& model, Module m, int depth) {
   const auto i = static_cast<size_t>(m);
   const auto at = static_cast<size_t>(depth);
-  return {.weight = &blocks_[i][static_cast<size_t>(model.plan[m].blocks[at])],
+  const auto block = static_cast<size_t>(model.plan[m].blocks[at]);
+  return {.weight = &blocks_[i][block],
+          .first = firsts_[i][block].out() > 0 ? &firsts_[i][block] : nullptr,
           .bias = Bias(model, m, depth),
-          .residual = residuals_[i][at].get()};
+          .residual = residuals_[i][at].get(),
+          .gain = Gain(model, m, depth)};
 }
 
 NormUse PackedModel::ResolveNorm(const Model& model, Module m, int depth) {
@@ -118,6 +159,13 @@ const float* PackedModel::Bias(const Model& model, Module m, int depth) {
   const int block = plan.blocks[static_cast<size_t>(depth)];
   return Vector(model.weights,
                 plan.own_bias ? ResidualTensor(depth, m, "bias") : BlockTensor(block, m, "bias"));
+}
+
+std::span<const float> PackedModel::Gain(const Model& model, Module m, int depth) {
+  if (model.plan[m].Gain(depth) == GainKind::kNone) return {};
+  const std::string name = ResidualTensor(depth, m, "gain");
+  const float* values = Vector(model.weights, name);
+  return {values, static_cast<size_t>(model.weights.Get(name).elements())};
 }
 
 const float* PackedModel::Vector(const Weights& weights, const std::string& name) {
@@ -138,13 +186,29 @@ const float* PackedModel::Columns(const Weights& weights, const std::string& nam
   return vectors_.emplace(name, std::move(columns)).first->second.data();
 }
 
-void PackedModel::EmbedRow(int64_t token, float* out) const {
-  if (embedding_.empty()) return head_.RowToF32(token, out);
-  RowToF32(embedding_, token, out);
+void PackedModel::EmbedRows(std::span<const int32_t> tokens, float* out, ThreadPool& pool) const {
+  const bool factorised = projection_.out() > 0;
+  const auto width = static_cast<size_t>(factorised ? projection_.in() : d_model_);
+  std::vector<float> low(factorised ? tokens.size() * width : 0);
+  float* rows = factorised ? low.data() : out;
+  for (size_t i = 0; i < tokens.size(); ++i) {
+    if (embedding_.empty()) {
+      head_.RowToF32(tokens[i], rows + i * width);
+    } else {
+      RowToF32(embedding_, tokens[i], rows + i * width);
+    }
+  }
+  if (!factorised) return;
+  MatMul(projection_, rows, static_cast<int64_t>(tokens.size()), out, /*accumulate=*/false, pool);
 }
 
 uint64_t PackedModel::bytes() const {
-  uint64_t total = embedding_.bytes().size() + positions_.bytes().size() + head_.bytes();
+  uint64_t total = embedding_.bytes().size() + positions_.bytes().size() + head_.bytes() +
+                   projection_.bytes() + projection_columns_.bytes();
+  for (const PackedMatrix& patch : patches_) total += patch.bytes();
+  for (const auto& firsts : firsts_) {
+    for (const PackedMatrix& first : firsts) total += first.bytes();
+  }
   for (const auto& blocks : blocks_) {
     for (const PackedMatrix& block : blocks) total += block.bytes();
   }

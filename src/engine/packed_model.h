@@ -7,6 +7,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -21,8 +22,11 @@ class ThreadPool;
 
 struct LinearUse {
   const PackedMatrix* weight = nullptr;  // null: the model has no such module
-  const float* bias = nullptr;           // null: none
-  const Residual* residual = nullptr;    // null: none
+  // The first factor of a block of low rank, [rank, in]; `weight` is then the second, [out, rank].
+  const PackedMatrix* first = nullptr;
+  const float* bias = nullptr;         // null: none
+  const Residual* residual = nullptr;  // null: none
+  std::span<const float> gain = {};    // on the output: [1], [out], or empty for none
 };
 
 // One exit gate.
@@ -42,6 +46,7 @@ struct LayerUse {
   std::array<LinearUse, kLinearCount> linears;
   std::array<NormUse, kModuleCount - kLinearCount> norms;
   AttentionPrefix prefix;
+  const PackedMatrix* patch = nullptr;  // [d_model, d_model], added to what enters; null: none
 
   const LinearUse& linear(Module m) const { return linears[static_cast<size_t>(m)]; }
   const NormUse& norm(Module m) const { return norms[static_cast<size_t>(m) - kLinearCount]; }
@@ -56,8 +61,8 @@ class PackedModel {
   PackedModel& operator=(const PackedModel&) = delete;
 
   const LayerUse& layer(int depth) const { return layers_[static_cast<size_t>(depth)]; }
-  // The embedding of a token, before any scaling: out[d_model].
-  void EmbedRow(int64_t token, float* out) const;
+  // The embeddings of tokens, before any scaling: out[tokens, d_model].
+  void EmbedRows(std::span<const int32_t> tokens, float* out, ThreadPool& pool) const;
   const Tensor& positions() const { return positions_; }  // empty without learned positions
   const NormUse& final_norm() const { return final_norm_; }
   const LinearUse& head() const { return head_use_; }
@@ -76,13 +81,18 @@ class PackedModel {
   const float* Vector(const Weights& weights, const std::string& name);
   // The same of a matrix's transpose.
   const float* Columns(const Weights& weights, const std::string& name);
+  std::span<const float> Gain(const Model& model, Module m, int depth);
 
+  int64_t d_model_ = 0;
   std::vector<LayerUse> layers_;
   std::array<std::vector<PackedMatrix>, kLinearCount> blocks_;                  // [module][block]
+  std::array<std::vector<PackedMatrix>, kLinearCount> firsts_;                  // [module][block]
   std::array<std::vector<std::unique_ptr<Residual>>, kLinearCount> residuals_;  // [module][depth]
+  std::vector<PackedMatrix> patches_;                                           // as in the plan
   std::vector<PrefixVectors> prefixes_;                                         // [depth], or empty
   std::map<std::string, std::vector<float>> vectors_;
-  Tensor embedding_;  // empty where the head holds it
+  Tensor embedding_;                              // empty where the head holds it
+  PackedMatrix projection_, projection_columns_;  // of a factorised embedding: P and Pᵀ
   Tensor positions_;
   PackedMatrix head_;
   LinearUse head_use_;

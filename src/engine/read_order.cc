@@ -14,6 +14,7 @@ class Reader {
   }
   void Read(const LinearUse& linear) {
     if (linear.weight == nullptr) return;
+    if (linear.first != nullptr) Read(linear.first, linear.first->bytes());
     Read(linear.weight, linear.weight->bytes());
     if (linear.residual != nullptr) Read(linear.residual, linear.residual->bytes());
   }
@@ -35,6 +36,7 @@ std::vector<WeightRead> ReadOrder(const PackedModel& weights, int depths) {
   Reader reader;
   for (int depth = 0; depth < depths; ++depth) {
     const LayerUse& layer = weights.layer(depth);
+    if (layer.patch != nullptr) reader.Read(layer.patch, layer.patch->bytes());
     for (const LinearUse& linear : layer.linears) reader.Read(linear);
     if (layer.prefix.count > 0) reader.Read(layer.prefix);
   }

@@ -70,7 +70,7 @@ struct Workspace {
   ScratchBuffer low;       // between the factors of residuals
   ScratchBuffer residual;  // inside other residuals
   std::deque<MatMulInput> inputs;
-  std::vector<Product> products;
+  std::vector<Product> products, second_products;
   AngleCache angles, local_angles;
 };
 

@@ -115,6 +115,11 @@ void DenseLayer::SetPrefix(PrefixVectors prefix) {
   use_.prefix = prefix_->use();
 }
 
+void DenseLayer::SetPatch(const Tensor& patch) {
+  patch_ = PackedMatrix(patch, DType::kF32);
+  use_.patch = &patch_;
+}
+
 void LoadSourceNorms(const Model& model, const SharingPlan& plan, int depth, DenseLayer& layer) {
   const SourceLayers source(model, plan);
   for (const Module m : kAllModules) {
@@ -122,6 +127,7 @@ void LoadSourceNorms(const Model& model, const SharingPlan& plan, int depth, Den
     if (!IsLinear(m)) layer.SetGain(m, source.Weight(m, depth));
     if (model.config.HasBias(m)) layer.SetBias(m, source.Bias(m, depth));
   }
+  if (model.plan.HasPatch(depth)) layer.SetPatch(model.weights.Get(PatchTensor(depth)));
   if (model.plan.prefix == 0) return;
   layer.SetPrefix(PrefixVectors(model.config, model.plan, model.weights, depth));
 }
@@ -133,7 +139,7 @@ void LoadSourceLayer(const Model& model, const SharingPlan& plan, int depth, Den
   pool.ParallelFor(kLinearCount, [&](int64_t i) {
     const Module m = kAllModules[static_cast<size_t>(i)];
     if (!model.config.HasModule(m)) return;
-    const Shape shape = model.config.ModuleShape(m);
+    const Shape shape = model.plan.MatrixShape(model.config, m, depth);
     layer.SetLinear(m, Tensor::FromF32(shape, source.Weight(m, depth)));
   });
 }
@@ -238,7 +244,7 @@ std::map<Module, std::vector<double>> FfnOutputWeights(const ModelConfig& config
                                                        const LayerUse& layer,
                                                        std::span<const float> down, const float* x,
                                                        int64_t rows, ThreadPool& pool) {
-  const int64_t width = config.d_ff;
+  const int64_t width = layer.linear(Module::kUp).weight->out();
   const std::vector<double> energy = ColumnEnergy(down, width);
   std::vector<float> up(static_cast<size_t>(rows * width)), gate;
   RunLinear(layer.linear(Module::kUp), x, rows, up.data(), pool);

@@ -32,6 +32,7 @@ class DenseLayer {
   void SetBias(Module m, std::vector<float> bias);
   void SetGain(Module m, std::vector<float> gain);
   void SetPrefix(PrefixVectors prefix);
+  void SetPatch(const Tensor& patch);
   const LayerUse& use() const { return use_; }
 
  private:
@@ -39,6 +40,7 @@ class DenseLayer {
   std::array<std::vector<float>, kModuleCount> gains_;
   std::array<std::vector<float>, kModuleCount> biases_;
   std::optional<PrefixVectors> prefix_;
+  PackedMatrix patch_;
   LayerUse use_;
 };
 
@@ -46,7 +48,7 @@ class DenseLayer {
 void LoadSourceLayer(const Model& model, const SharingPlan& plan, int depth, DenseLayer& layer,
                      ThreadPool& pool);
 
-// Norms, biases and prefix vectors alone.
+// Norms, biases, prefix vectors and linear patches alone.
 void LoadSourceNorms(const Model& model, const SharingPlan& plan, int depth, DenseLayer& layer);
 
 // Equally long sequences cut evenly out of a text, and the means to run layers over them.

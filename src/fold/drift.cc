@@ -26,10 +26,10 @@ DepthReference RunReference(const Model& model, const SharingPlan& plan, int dep
   DenseLayer layer;
   LoadSourceLayer(model, plan, depth, layer, pool);
   DepthReference reference;
-  reference.before = hidden;
   runner.Run(layer, depth, hidden,
              [&](int, TapPoint point, const float* x, int64_t rows, int64_t width) {
                reference.inputs[static_cast<size_t>(point)].assign(x, x + rows * width);
+               if (point == TapPoint::kAttnInput) reference.before = hidden;
                if (point == TapPoint::kDownInput) reference.between = hidden;
              });
   return reference;

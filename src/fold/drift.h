@@ -15,7 +15,7 @@ namespace rondo {
 // What the original's activations are at one depth.
 struct DepthReference {
   std::array<std::vector<float>, kTapPoints> inputs;
-  std::vector<float> before, between;  // residual stream at the layer's input and before down
+  std::vector<float> before, between;  // residual stream before attention and before down
 };
 
 // Runs the original's layer at `depth` (norms absorbed as in `plan`); hidden [rows, d_model]

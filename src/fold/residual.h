@@ -5,10 +5,13 @@
 #include <string>
 
 #include "fold/linalg.h"
+#include "rondo/model.h"
 #include "rondo/sharing_plan.h"
 #include "rondo/weights.h"
 
 namespace rondo {
+
+class ThreadPool;
 
 // The tensors of one residual by part name (a, b, diag, scale, magnitude), f32, shaped as
 // ExpectedTensors() says.
@@ -38,7 +41,16 @@ ResidualParts FindResidual(const Weights& weights, const SharingPlan& plan, Modu
 // The f32 matrix that `shared` and the residual stand for; without a residual it may be `shared`.
 Tensor MergeResidual(ResidualKind kind, const ResidualParts& parts, const Tensor& shared);
 
-// What one depth computes with: its block merged with its residual.
+// What one depth computes with: its block merged with its residual and its gain, f32.
 Tensor MergedWeight(const Weights& weights, const SharingPlan& plan, Module m, int depth);
+// The same beside the block's matrix, which depths share.
+Tensor MergedWeight(const Weights& weights, const SharingPlan& plan, Module m, int depth,
+                    const Tensor& block);
+// The bias that one depth adds, times its gain.
+Tensor MergedBias(const Weights& weights, const SharingPlan& plan, Module m, int depth);
+
+// As Unroll(), with what a plain model could not hold: linear patches, and feed-forwards as narrow
+// as they are.
+Model UnrollDepths(const Model& model, ThreadPool& pool);
 
 }  // namespace rondo

@@ -57,6 +57,17 @@ void AddKronecker(const Tensor& a, const Tensor& b, MatrixF32& weight) {
   }
 }
 
+// Rows of a weight, or elements of a bias, times the depth's gain.
+Tensor WithGain(const Weights& weights, const SharingPlan& plan, Module m, int depth,
+                const Tensor& tensor) {
+  if (plan[m].Gain(depth) == GainKind::kNone) return tensor;
+  const std::vector<float> gain = ToF32(weights.Get(ResidualTensor(depth, m, "gain")));
+  std::vector<float> values = ToF32(tensor);
+  const size_t out = static_cast<size_t>(tensor.shape()[0]), in = values.size() / out;
+  for (size_t i = 0; i < values.size(); ++i) values[i] *= gain[gain.size() == 1 ? 0 : i / in];
+  return Tensor::FromF32(tensor.shape(), std::move(values));
+}
+
 }  // namespace
 
 void ApplyResidual(ResidualKind kind, const ResidualParts& parts, MatrixF32& weight) {
@@ -95,10 +106,25 @@ Tensor MergeResidual(ResidualKind kind, const ResidualParts& parts, const Tensor
   return Tensor::FromF32(shared.shape(), std::move(weight).Release());
 }
 
+Tensor MergedWeight(const Weights& weights, const SharingPlan& plan, Module m, int depth,
+                    const Tensor& block) {
+  const Tensor merged =
+      MergeResidual(plan[m].residual, FindResidual(weights, plan, m, depth), block);
+  return WithGain(weights, plan, m, depth, merged);
+}
+
 Tensor MergedWeight(const Weights& weights, const SharingPlan& plan, Module m, int depth) {
   const int block = plan[m].blocks[static_cast<size_t>(depth)];
-  return MergeResidual(plan[m].residual, FindResidual(weights, plan, m, depth),
-                       weights.Get(BlockTensor(block, m)));
+  return MergedWeight(weights, plan, m, depth, BlockMatrix(weights, plan, m, block));
+}
+
+Tensor MergedBias(const Weights& weights, const SharingPlan& plan, Module m, int depth) {
+  const int block = plan[m].blocks[static_cast<size_t>(depth)];
+  const Tensor& bias = weights.Get(plan[m].own_bias ? ResidualTensor(depth, m, "bias")
+                                                    : BlockTensor(block, m, "bias"));
+  return plan[m].Gain(depth) == GainKind::kNone
+             ? bias
+             : WithGain(weights, plan, m, depth, Cast(bias, DType::kF32));
 }
 
 }  // namespace rondo

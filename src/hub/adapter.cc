@@ -130,7 +130,7 @@ void RefuseAdapter(const std::string& path) {
 }
 
 void MergeAdapter(const std::string& path, Model* model, ThreadPool& pool) {
-  if (model->plan.SharesAnything() || model->plan.HasResiduals()) {
+  if (!model->plan.IsPlain()) {
     Fail(path, "", "an adapter for a model with shared layers",
          "the model before it was folded: fold it with --adapter");
   }

@@ -10,6 +10,12 @@ namespace rondo {
 namespace {
 
 void RequireSliceable(const SharingPlan& plan) {
+  if (!plan.ffn_widths.empty()) {
+    throw Error({.function = "CutFfn",
+                 .problem = "feed-forwards that are narrowed already",
+                 .expected = "a model whose depths all have d_ff channels",
+                 .field = "ffn_widths"});
+  }
   for (const Module m : {Module::kGate, Module::kUp, Module::kDown}) {
     const ResidualKind kind = plan[m].residual;
     const bool whole =

@@ -22,6 +22,34 @@ std::vector<int> PerDepth(JsonObject& object, const char* key, int depths) {
   return entries;
 }
 
+std::vector<GainKind> ReadGains(JsonObject& object, const nlohmann::json& list, int depths) {
+  std::vector<GainKind> gains;
+  for (const nlohmann::json& name : list) {
+    if (!name.is_string()) object.Fail("gain", name.dump(), "none, scalar or vector");
+    gains.push_back(GainKindFromName(name.get<std::string>()));
+  }
+  if (gains.size() != static_cast<size_t>(depths)) {
+    object.Fail("gain", std::to_string(gains.size()) + " entries",
+                "one per depth, " + std::to_string(depths));
+  }
+  return gains;
+}
+
+std::vector<TensorTypeRule> ReadTypes(JsonObject& object) {
+  std::vector<TensorTypeRule> rules;
+  const nlohmann::json* list = object.Find("types");
+  if (list == nullptr) return rules;
+  const char* expected = "a list of [\"pattern\", \"type\"]";
+  if (!list->is_array()) object.Fail("types", list->dump(), expected);
+  for (const nlohmann::json& rule : *list) {
+    const bool pair =
+        rule.is_array() && rule.size() == 2 && rule[0].is_string() && rule[1].is_string();
+    if (!pair) object.Fail("types", rule.dump(), expected);
+    rules.push_back({rule[0].get<std::string>(), DTypeFromName(rule[1].get<std::string>())});
+  }
+  return rules;
+}
+
 ModulePlan ParseModule(JsonObject object, int depths) {
   ModulePlan module;
   const nlohmann::json* blocks = object.Find("blocks");
@@ -39,6 +67,19 @@ ModulePlan ParseModule(JsonObject object, int depths) {
     } else {
       module.ranks.assign(static_cast<size_t>(depths), object.Int("rank"));
     }
+  }
+  if (object.Contains("factors")) {
+    module.factors = object.Ints("factors");
+    if (module.factors.size() != static_cast<size_t>(module.BlockCount())) {
+      object.Fail("factors", std::to_string(module.factors.size()) + " entries",
+                  "one per block, " + std::to_string(module.BlockCount()));
+    }
+  }
+  if (const nlohmann::json* gain = object.Find("gain")) {
+    module.gains = gain->is_array()
+                       ? ReadGains(object, *gain, depths)
+                       : std::vector<GainKind>(static_cast<size_t>(depths),
+                                               GainKindFromName(object.String("gain")));
   }
   object.RefuseUnknownKeys();
   return module;
@@ -62,6 +103,36 @@ std::string ReadOrder(JsonObject& object) {
   return order;
 }
 
+void AddFormat2(const ModulePlan& module, Json* json) {
+  if (!module.factors.empty()) (*json)["factors"] = module.factors;
+  if (module.gains.empty()) return;
+  Json names = Json::array();
+  for (const GainKind gain : module.gains) names.push_back(Name(gain));
+  const bool uniform =
+      std::ranges::adjacent_find(module.gains, std::not_equal_to<>()) == module.gains.end();
+  (*json)["gain"] = uniform ? names[0] : names;
+}
+
+void AddFormat2(const SharingPlan& plan, Json* json) {
+  if (!plan.gone.empty()) (*json)["gone"] = plan.gone;
+  if (!plan.ffn_widths.empty()) (*json)["ffn_widths"] = plan.ffn_widths;
+  if (!plan.patches.empty()) (*json)["patches"] = plan.patches;
+  if (plan.embedding_rank != 0) (*json)["embedding_rank"] = plan.embedding_rank;
+  Json rules = Json::array();
+  for (const TensorTypeRule& rule : plan.types) {
+    rules.push_back({rule.pattern, Info(rule.type).name});
+  }
+  if (!rules.empty()) (*json)["types"] = std::move(rules);
+}
+
+bool NeedsFormat2(const SharingPlan& plan) {
+  return !plan.gone.empty() || !plan.ffn_widths.empty() || !plan.patches.empty() ||
+         plan.embedding_rank != 0 || !plan.types.empty() ||
+         std::ranges::any_of(plan.modules, [](const ModulePlan& module) {
+           return !module.factors.empty() || !module.gains.empty();
+         });
+}
+
 Json ModuleToJson(const ModulePlan& module) {
   Json json;
   if (module.blocks[0] == kAbsorbed) {
@@ -70,6 +141,7 @@ Json ModuleToJson(const ModulePlan& module) {
     json["blocks"] = module.blocks;
   }
   if (module.own_bias) json["own_bias"] = true;
+  AddFormat2(module, &json);
   if (module.residual == ResidualKind::kNone) return json;
   json["residual"] = Name(module.residual);
   if (module.ranks.empty()) return json;
@@ -87,12 +159,13 @@ Json ModuleToJson(const ModulePlan& module) {
 
 std::string PlanToJson(const SharingPlan& plan) {
   Json json;
-  json["format"] = SharingPlan::kFormat;
+  json["format"] = NeedsFormat2(plan) ? SharingPlan::kFormat : 1;
   json["order"] = plan.order;
   json["loops"] = plan.loops;
   json["depths"] = plan.depths;
   if (plan.exit_gate) json["exit_gate"] = true;
   if (plan.prefix != 0) json["prefix"] = plan.prefix;
+  AddFormat2(plan, &json);
   Json modules = Json::object();
   for (const Module m : kAllModules) {
     if (!plan[m].blocks.empty()) modules[std::string(Name(m))] = ModuleToJson(plan[m]);
@@ -105,8 +178,8 @@ SharingPlan PlanFromJson(std::string_view text, const std::string& file) {
   const nlohmann::json json = ParseJsonChecked(text, file);
   JsonObject object(json, "PlanFromJson", file);
   const int format = object.Int("format");
-  if (format != SharingPlan::kFormat) {
-    object.Fail("format", "version " + std::to_string(format), "version 1");
+  if (format < 1 || format > SharingPlan::kFormat) {
+    object.Fail("format", "version " + std::to_string(format), "version 1 or 2");
   }
   SharingPlan plan;
   plan.order = ReadOrder(object);
@@ -114,6 +187,13 @@ SharingPlan PlanFromJson(std::string_view text, const std::string& file) {
   plan.depths = ReadCount(object, "depths", std::nullopt);
   plan.exit_gate = object.Bool("exit_gate", false);
   plan.prefix = object.Int("prefix", 0);
+  if (object.Contains("gone")) plan.gone = object.Ints("gone");
+  if (object.Contains("ffn_widths")) {
+    plan.ffn_widths = PerDepth(object, "ffn_widths", plan.depths);
+  }
+  if (object.Contains("patches")) plan.patches = object.Ints("patches");
+  plan.embedding_rank = object.Int("embedding_rank", 0);
+  plan.types = ReadTypes(object);
   JsonObject modules = object.Object("modules");
   for (const std::string& name : modules.Keys()) {
     const auto parse = [&] {

@@ -1,4 +1,4 @@
-// The names of the kinds of residuals.
+// The names of the kinds of residuals and gains.
 #pragma once
 
 #include "base/choice.h"
@@ -9,5 +9,8 @@ namespace rondo {
 template <>
 inline constexpr auto kChoices<ResidualKind> = Choices("none", "lora", "lora-diag", "dora",
                                                        "muldiag", "kronecker");
+
+template <>
+inline constexpr auto kChoices<GainKind> = Choices("none", "scalar", "vector");
 
 }  // namespace rondo

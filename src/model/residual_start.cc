@@ -33,7 +33,7 @@ std::map<std::string, Tensor> ZeroResidual(const ModelConfig& config, const Shar
   for (TensorSpec& spec : ResidualSpecs(config, plan, m, depth)) {
     const std::string part = spec.name.substr(spec.name.rfind('.') + 1);
     const auto count = static_cast<size_t>(ElementCount(spec.shape));
-    std::vector<float> values(count, part == "scale" ? 1.0f : 0.0f);
+    std::vector<float> values(count, part == "scale" || part == "gain" ? 1.0f : 0.0f);
     if (part == "a") values = Uniform(count, bound, rng);
     if (part == "magnitude") values = RowLengths(shared);
     parts.emplace(part, Tensor::FromF32(std::move(spec.shape), std::move(values)));

@@ -12,9 +12,14 @@ namespace {
 void AddModuleSpecs(const ModelConfig& config, const SharingPlan& plan, Module m,
                     std::vector<TensorSpec>* specs) {
   const ModulePlan& module = plan[m];
-  const Shape shape = config.ModuleShape(m);
   for (int block = 0; block < module.BlockCount(); ++block) {
-    specs->push_back({BlockTensor(block, m), shape});
+    const Shape shape = plan.MatrixShape(config, m, plan.FirstUse(m, block));
+    if (const int64_t rank = module.FactorRank(block); rank > 0) {
+      specs->push_back({BlockTensor(block, m, "a"), {rank, shape[1]}});
+      specs->push_back({BlockTensor(block, m, "b"), {shape[0], rank}});
+    } else {
+      specs->push_back({BlockTensor(block, m), shape});
+    }
     if (config.HasBias(m) && !module.own_bias) {
       specs->push_back({BlockTensor(block, m, "bias"), {shape[0]}});
     }
@@ -25,7 +30,8 @@ void AddModuleSpecs(const ModelConfig& config, const SharingPlan& plan, Module m
         specs->push_back(std::move(spec));
       }
     }
-    if (module.own_bias) specs->push_back({ResidualTensor(depth, m, "bias"), {shape[0]}});
+    const int64_t out = plan.MatrixShape(config, m, depth)[0];
+    if (module.own_bias) specs->push_back({ResidualTensor(depth, m, "bias"), {out}});
   }
 }
 
@@ -34,10 +40,13 @@ void AddModuleSpecs(const ModelConfig& config, const SharingPlan& plan, Module m
 std::vector<TensorSpec> ResidualSpecs(const ModelConfig& config, const SharingPlan& plan, Module m,
                                       int depth) {
   std::vector<TensorSpec> specs;
-  if (!plan.HasResidual(m, depth)) return specs;
   const ModulePlan& module = plan[m];
-  const Shape shape = config.ModuleShape(m);
+  const Shape shape = plan.MatrixShape(config, m, depth);
   const int64_t out = shape[0], in = shape[1];
+  if (const GainKind gain = module.Gain(depth); gain != GainKind::kNone) {
+    specs.push_back({ResidualTensor(depth, m, "gain"), {gain == GainKind::kScalar ? 1 : out}});
+  }
+  if (!plan.HasResidual(m, depth)) return specs;
   const int64_t rank = module.ranks.empty() ? 0 : module.ranks[static_cast<size_t>(depth)];
   const auto add = [&](std::string_view part, Shape s) {
     specs.push_back({ResidualTensor(depth, m, part), std::move(s)});
@@ -82,6 +91,8 @@ std::string PrefixTensor(int depth, std::string_view part) {
   return "residual." + std::to_string(depth) + ".prefix." + std::string(part);
 }
 
+std::string PatchTensor(int depth) { return "patch." + std::to_string(depth) + ".weight"; }
+
 bool IsPrefixTensor(std::string_view name) { return name.find(".prefix.") != name.npos; }
 
 std::string ExitGateTensor(int loop, std::string_view part) {
@@ -90,7 +101,7 @@ std::string ExitGateTensor(int loop, std::string_view part) {
 
 bool BelongsToPlan(std::string_view name) {
   return name.starts_with("blocks.") || name.starts_with("residual.") ||
-         name.starts_with("exit_gate.");
+         name.starts_with("exit_gate.") || name.starts_with("patch.");
 }
 
 const Tensor& Weights::Get(std::string_view name) const {
@@ -118,10 +129,33 @@ uint64_t Weights::bytes() const {
   return total;
 }
 
+Tensor BlockMatrix(const Weights& weights, const SharingPlan& plan, Module module, int block) {
+  const int rank = plan[module].FactorRank(block);
+  if (rank == 0) return weights.Get(BlockTensor(block, module));
+  const Tensor& first = weights.Get(BlockTensor(block, module, "a"));
+  const std::vector<float> a = ToF32(first),
+                           b = ToF32(weights.Get(BlockTensor(block, module, "b")));
+  const auto in = static_cast<size_t>(first.cols());
+  const size_t out = b.size() / static_cast<size_t>(rank);
+  std::vector<float> product(out * in);
+  for (size_t o = 0; o < out; ++o) {
+    float* row = product.data() + o * in;
+    for (size_t r = 0; r < static_cast<size_t>(rank); ++r) {
+      const float factor = b[o * static_cast<size_t>(rank) + r];
+      for (size_t i = 0; i < in; ++i) row[i] += factor * a[r * in + i];
+    }
+  }
+  return Tensor::FromF32({static_cast<int64_t>(out), static_cast<int64_t>(in)}, std::move(product));
+}
+
 std::vector<TensorSpec> ExpectedTensors(const ModelConfig& config, const SharingPlan& plan) {
   const int64_t d = config.d_model;
   std::vector<TensorSpec> specs;
-  if (config.vocab > 0) specs.push_back({"embed.weight", {config.vocab, d}});
+  if (config.vocab > 0) {
+    const int64_t rank = plan.embedding_rank;
+    specs.push_back({"embed.weight", {config.vocab, rank > 0 ? rank : d}});
+    if (rank > 0) specs.push_back({"embed_projection.weight", {d, rank}});
+  }
   if (config.positions == PositionKind::kLearned) {
     specs.push_back({"positions.weight", {config.max_positions, d}});
   }
@@ -132,6 +166,7 @@ std::vector<TensorSpec> ExpectedTensors(const ModelConfig& config, const Sharing
     const Shape shape = {plan.prefix, int64_t{config.kv_heads} * config.head_dim};
     for (const char* part : {"k", "v"}) specs.push_back({PrefixTensor(depth, part), shape});
   }
+  for (const int depth : plan.patches) specs.push_back({PatchTensor(depth), {d, d}});
   const int gates = plan.exit_gate ? FindLoops(plan).loops - 1 : 0;
   for (int loop = 0; loop < gates; ++loop) {
     specs.push_back({ExitGateTensor(loop, "weight"), {d}});
@@ -178,7 +213,8 @@ ParameterCount CountParameters(const ModelConfig& config, const SharingPlan& pla
   ParameterCount count;
   for (const TensorSpec& spec : ExpectedTensors(config, plan)) {
     const int64_t elements = ElementCount(spec.shape);
-    if (spec.name.starts_with("residual.") || spec.name.starts_with("exit_gate.")) {
+    if (spec.name.starts_with("residual.") || spec.name.starts_with("exit_gate.") ||
+        spec.name.starts_with("patch.")) {
       count.residual += elements;
     } else if (spec.name.starts_with("blocks.") || spec.name.starts_with("final_norm.")) {
       count.shared += elements;

@@ -57,7 +57,7 @@ class Quantizer {
         runner_(runner),
         pool_(pool),
         quiet_(quiet),
-        plain_(Unroll(model, pool)),
+        plain_(UnrollDepths(model, pool)),
         weights_(model.weights) {}
 
   Weights Run() {
@@ -103,14 +103,44 @@ class Quantizer {
     MatrixF64 weight = Decoded(plain_.weights.Get(BlockTensor(depth, m)));
     MatrixF64 target = targets.Of(weight);
     const int block = plan_[m].blocks[static_cast<size_t>(depth)];
+    if (plan_[m].FactorRank(block) > 0) {
+      if (IsFirstUse(plan_, m, depth)) RefitFactors(m, depth, targets.moment(), std::move(target));
+      layer.SetLinear(m, MergedWeight(weights_, plan_, m, depth));
+      return;
+    }
     const std::string name = BlockTensor(block, m);
     if (IsFirstUse(plan_, m, depth) && IsQuantized(types_.at(name))) {
-      weights_.Set(name, Round(m, depth, targets, Minus(target, weight), types_.at(name)));
+      weights_.Set(name,
+                   Round(m, depth, targets, Shift(m, depth, target, weight), types_.at(name)));
     }
     if (plan_.HasResidual(m, depth)) {
       Refit(m, depth, targets.moment(), std::move(target), Decoded(weights_.Get(name)));
     }
     layer.SetLinear(m, MergedWeight(weights_, plan_, m, depth));
+  }
+
+  // By how much the outputs should change. Behind a gain nothing is made good: see Refit().
+  MatrixF64 Shift(Module m, int depth, const MatrixF64& target, const MatrixF64& weight) const {
+    if (plan_[m].Gain(depth) != GainKind::kNone) return {weight.rows(), weight.cols()};
+    return Minus(target, weight);
+  }
+
+  // Both factors of a block of low rank, at its first depth.
+  void RefitFactors(Module m, int depth, MatrixF64 moment, MatrixF64 target) {
+    const int block = plan_[m].blocks[static_cast<size_t>(depth)];
+    const auto type = [&](const std::string& part) {
+      return types_.at(BlockTensor(block, m, part));
+    };
+    ResidualParts old;
+    for (const char* part : {"a", "b"}) old[part] = model_.weights.Get(BlockTensor(block, m, part));
+    TiedTarget tied = MakeTarget(plan_, m, depth, std::move(target), std::move(moment));
+    tied.rank = plan_[m].FactorRank(block);
+    const MatrixF64 nothing(tied.weight.rows(), tied.weight.cols());
+    ResidualParts parts = plan_[m].Gain(depth) == GainKind::kNone
+                              ? RefitResidual(ResidualKind::kLora, tied, nothing,
+                                              OutputWeights(statistics_, m, {&depth, 1}), old, type)
+                              : EncodeResidual(ResidualKind::kLora, old, type);
+    for (auto& [part, tensor] : parts) weights_.Set(BlockTensor(block, m, part), tensor);
   }
 
   // The shared tensor of `m` at its first depth, where the outputs should change by `shift` [out,
@@ -157,10 +187,14 @@ class Quantizer {
     const auto type = [&](const std::string& part) {
       return types_.at(ResidualTensor(depth, m, part));
     };
-    ResidualParts parts = RefitResidual(
-        plan_[m].residual, MakeTarget(plan_, m, depth, std::move(target), std::move(moment)),
-        shared, OutputWeights(statistics_, m, {&depth, 1}),
-        FindResidual(model_.weights, plan_, m, depth), type);
+    ResidualParts old = FindResidual(model_.weights, plan_, m, depth);
+    // A target in front of a gain would have to be divided by it, and gains begin at 0.
+    const bool gained = plan_[m].Gain(depth) != GainKind::kNone;
+    ResidualParts parts =
+        gained ? EncodeResidual(plan_[m].residual, old, type)
+               : RefitResidual(plan_[m].residual,
+                               MakeTarget(plan_, m, depth, std::move(target), std::move(moment)),
+                               shared, OutputWeights(statistics_, m, {&depth, 1}), old, type);
     for (auto& [part, tensor] : parts) weights_.Set(ResidualTensor(depth, m, part), tensor);
   }
 

@@ -273,6 +273,69 @@ std::string BiasNote(const ModelConfig& config, const SharingPlan& plan) {
   return own.empty() ? "" : "biases of " + JoinNames(own) + ": own at every depth\n";
 }
 
+std::string JoinNumbers(const std::vector<int>& numbers) {
+  std::vector<std::string> texts;
+  for (const int number : numbers) texts.push_back(std::to_string(number));
+  return Join(texts, ", ");
+}
+
+std::string RangeText(const std::vector<int>& numbers) {
+  const auto [low, high] = std::ranges::minmax(numbers);
+  return std::to_string(low) + (high > low ? " to " + std::to_string(high) : "");
+}
+
+std::string GainNote(const ModelConfig& config, const SharingPlan& plan) {
+  std::string out;
+  for (const Module m : kAllModules) {
+    if (!config.HasModule(m) || plan[m].gains.empty()) continue;
+    std::vector<int> depths;
+    for (int d = 0; d < plan.depths; ++d) {
+      if (plan[m].Gain(d) != GainKind::kNone) depths.push_back(d);
+    }
+    if (depths.empty()) continue;
+    out += "gains on " + std::string(Name(m)) + ": depths " + JoinNumbers(depths) + "\n";
+  }
+  return out;
+}
+
+std::string FactorNote(const ModelConfig& config, const SharingPlan& plan) {
+  std::string out;
+  for (const Module m : kAllModules) {
+    if (!config.HasModule(m) || plan[m].factors.empty()) continue;
+    std::vector<int> ranks = plan[m].factors;
+    std::erase(ranks, 0);
+    if (ranks.empty()) continue;
+    out += std::string(Name(m)) + ": " + std::to_string(ranks.size()) + " of " +
+           std::to_string(plan[m].factors.size()) + " blocks of low rank, " + RangeText(ranks) +
+           "\n";
+  }
+  return out;
+}
+
+// What plans of format 2 say beside ties and residuals.
+std::string ChangeNotes(const ModelConfig& config, const SharingPlan& plan) {
+  std::string out;
+  if (!plan.gone.empty()) {
+    out += "gone: depths " + JoinNumbers(plan.gone) + " of the original's " +
+           std::to_string(plan.depths + static_cast<int>(plan.gone.size())) + "\n";
+  }
+  if (!plan.patches.empty()) {
+    out += "linear patches: before depths " + JoinNumbers(plan.patches) + "\n";
+  }
+  out += GainNote(config, plan) + FactorNote(config, plan);
+  if (!plan.ffn_widths.empty()) {
+    out += "feed-forward: " + RangeText(plan.ffn_widths) + " of " + std::to_string(config.d_ff) +
+           " channels\n";
+  }
+  if (plan.embedding_rank > 0) {
+    out += "embedding: two factors of rank " + std::to_string(plan.embedding_rank) + "\n";
+  }
+  for (const TensorTypeRule& rule : plan.types) {
+    out += "stored as " + std::string(Info(rule.type).name) + ": " + rule.pattern + "\n";
+  }
+  return out;
+}
+
 }  // namespace
 
 std::string DrawPlan(const ModelConfig& config, const SharingPlan& plan, bool color) {
@@ -287,7 +350,7 @@ std::string DrawPlan(const ModelConfig& config, const SharingPlan& plan, bool co
     if (!words.empty()) notes += words + "\n";
     notes += UnevenNote(row);
   }
-  notes += BiasNote(config, plan);
+  notes += BiasNote(config, plan) + ChangeNotes(config, plan);
   if (!notes.empty()) out += notes + "\n";
   return out + ModuleTable(config, plan) + Totals(config, plan);
 }

@@ -110,7 +110,7 @@ void SpeechDecoder::Embed(int32_t token, int position, float* out) const {
     fail("position " + std::to_string(position), config_.max_positions);
   }
   const int64_t d = config_.d_model;
-  weights_.EmbedRow(token, out);
+  weights_.EmbedRows({&token, 1}, out, pool_);
   if (config_.positions == PositionKind::kSinusoidal) {
     AddTo(out, SinusoidalPositions(position, 1, d).data(), d);
   } else if (config_.positions == PositionKind::kLearned) {

@@ -65,11 +65,13 @@ void PrintResult(const TrainResult& result, bool json) {
   if (!json) {
     std::printf("%lld steps, %lld tokens, %.1f minutes of training: %s\n",
                 static_cast<long long>(result.steps), static_cast<long long>(result.tokens),
-                result.seconds / 60, result.model.c_str());
+                result.seconds / 60,
+                (result.rounded.empty() ? result.model : result.rounded).c_str());
     return;
   }
   cli::Output out;
   out.Add("model", result.model);
+  if (!result.rounded.empty()) out.Add("rounded", result.rounded);
   out.Add("steps", result.steps);
   out.Add("tokens", result.tokens);
   out.Add("seconds", result.seconds);

@@ -62,8 +62,8 @@ def structs(text):
     """Names of the structs that a header declares, each with the names of its data members."""
     for name, body in re.findall(r"^struct (\w+) \{\n(.*?)^\};", text, re.MULTILINE | re.DOTALL):
         declarations = re.sub(r"//.*", "", body)
-        members = re.findall(r"^  (?!static|using|friend|explicit)[\w:<>, *]+?[ *](\w+)(?: = [^;]*|)(?:;|, )",
-                             declarations, re.MULTILINE)
+        members = re.findall(r"^  (?!static|using|friend|explicit)(?:std::function<.*>|[\w:<>, *]+?)[ *](\w+)"
+                             r"(?: = [^;]*|)(?:;|, )", declarations, re.MULTILINE)
         constructed = re.search(rf"^  (?:explicit )?{name}\(", declarations, re.MULTILINE)
         if members and not constructed:
             yield name, members

@@ -178,7 +178,7 @@ INSTANTIATE_TEST_SUITE_P(
     testing::Values(
         BadText{"no JSON", "plan", "valid JSON"}, BadText{"array", "[]", "expected an object"},
         BadText{"no format", R"({"depths": 2, "modules": {}})", "format: missing"},
-        BadText{"later format", R"({"format": 2, "depths": 2, "modules": {}})", "version 2"},
+        BadText{"later format", R"({"format": 3, "depths": 2, "modules": {}})", "version 3"},
         BadText{"no depths", R"({"format": 1, "modules": {}})", "depths: missing"},
         BadText{"no modules", R"({"format": 1, "depths": 2})", "modules: missing"},
         BadText{"huge depths", R"({"format": 1, "depths": 5000, "modules": {}})", "1 to 4096"},

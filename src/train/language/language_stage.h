@@ -13,8 +13,8 @@
 namespace rondo {
 
 struct LanguageStage : StageRun {
-  // `model` is where the stage begins; `tying` is null unless layers are tied in it. `ranks` and
-  // `tying` outlive it.
+  // `model` is where the stage begins, with grids of what the stage rounds; `tying` is null unless
+  // layers are tied in it. `ranks` and `tying` outlive it.
   LanguageStage(Stage s, const Model& model, uint64_t seed, at::Device device, const Ranks& r,
                 Tying* t);
 

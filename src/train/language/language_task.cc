@@ -7,6 +7,7 @@
 
 #include "base/strings.h"
 #include "rondo/error.h"
+#include "rondo/export.h"
 #include "rondo/ffn_width.h"
 #include "rondo/thread_pool.h"
 #include "rondo/tokenizer.h"
@@ -39,6 +40,8 @@ std::shared_ptr<const TokenData> OpenData(const Recipe& recipe, const Tokenizer&
   return OpenCorpus(options, tokenizer, data.cache, pool, quiet).train;
 }
 
+const Model* Given(const std::optional<Model>& model) { return model ? &*model : nullptr; }
+
 class LanguageTask : public TrainingTask {
  public:
   explicit LanguageTask(const RunContext& run) : run_(run), recipe_(run.recipe) {}
@@ -59,12 +62,16 @@ class LanguageTask : public TrainingTask {
   void Save(const std::string& directory, DType store) const override {
     SaveModel(model_, directory, store);
   }
+  bool SaveRounded(const std::string& file, DType store) const override;
 
  private:
   std::vector<Stage> CheckStages();
   void LoadData();
   void LoadTeacher(const std::vector<Stage>& stages);
   void CheckBatch(size_t stage) const;
+  // The stage's start in model_ as parameters: factors balanced, latents and grids of what is
+  // rounded.
+  void PrepareParameters(size_t index, const FoundCheckpoint* found, Stage& stage);
   std::string StageStart(int stage) const;
   void StartFading(int stage);
   StepValue Gradients(const RunState& state);
@@ -76,7 +83,11 @@ class LanguageTask : public TrainingTask {
   const RunContext& run_;
   const Recipe& recipe_;
   at::Device device_ = at::kCPU;
-  Model model_;  // at the beginning of the stage
+  Model model_;                // at the beginning of the stage
+  std::optional<Model> file_;  // Recipe::rounded
+  // Tensors as they are stored of what is rounded: the file's at first, then those that the stage
+  // before left, if it rounded.
+  std::optional<Model> rounded_;
   std::string tokenizer_path_;
   std::shared_ptr<const Tokenizer> tokenizer_;
   std::unique_ptr<Teacher> teacher_;
@@ -91,6 +102,7 @@ void LanguageTask::Prepare() {
   device_ = FindDevice(recipe_.run.device, {recipe_.file, "run"});
   model_ = StartingModel(recipe_);
   CheckLength(recipe_, model_.config, "model");
+  if (!recipe_.rounded.empty()) rounded_ = file_ = LoadRounded(recipe_, model_);
   tokenizer_path_ = model_.path;
   const std::vector<Stage> stages = CheckStages();
   LoadData();
@@ -105,7 +117,9 @@ std::vector<Stage> LanguageTask::CheckStages() {
     CheckPlan(recipe_, i, stage, model_);
     CheckBatch(i);
     // What residuals there are behind ties is not known yet.
-    if (tied < 0 || static_cast<int>(i) < tied) CheckPatterns(recipe_, i, model_.weights);
+    if (tied >= 0 && static_cast<int>(i) >= tied) continue;
+    CheckPatterns(recipe_, i, model_.weights);
+    ResolveRound(recipe_, i, model_.weights, Given(file_));
   }
   if (tied >= 0) {
     CheckTyingRanks(recipe_, run_.ranks.size());
@@ -178,9 +192,9 @@ StageRun& LanguageTask::BeginStage(const RunState& state, const FoundCheckpoint*
     if (run_.ranks.first()) SaveModel(model_, StageStart(state.stage), DType::kF32);
     run_.ranks.Wait();
   }
-  if (found == nullptr && stage.limits.balance) BalanceFactors(model_, stage.groups);
   Tying* tying = TiedStage(recipe_) == state.stage ? tying_.get() : nullptr;
   if (tying == nullptr) CheckPatterns(recipe_, index, model_.weights);
+  PrepareParameters(index, found, stage);
   if (found != nullptr && tying != nullptr) LoadTies(*found, *tying);
   stage_ = std::make_unique<LanguageStage>(std::move(stage), model_, recipe_.run.seed, device_,
                                            run_.ranks, tying);
@@ -189,6 +203,26 @@ StageRun& LanguageTask::BeginStage(const RunState& state, const FoundCheckpoint*
   stage_->MakeStudent(recipe_.data.length, cache_.get());
   model_.weights = {};  // the parameters hold them now
   return *stage_;
+}
+
+void LanguageTask::PrepareParameters(size_t index, const FoundCheckpoint* found, Stage& stage) {
+  RoundTypes& types = stage.rounding.types;
+  types = ResolveRound(recipe_, index, model_.weights, Given(file_));
+  if (found != nullptr) return LoadGrids(*found, types, model_);
+  // What has codes already keeps its weights.
+  std::vector<TrainGroup> balanced = stage.groups;
+  int64_t coded = 0;
+  for (const auto& [name, dtype] : types) {
+    if (!HasCodes(Given(rounded_), name, dtype)) continue;
+    balanced.insert(balanced.begin(), {.pattern = name, .lr_scale = 0});
+    ++coded;
+  }
+  if (stage.limits.balance) BalanceFactors(model_, balanced);
+  model_ = ToLatents(model_, types, Given(rounded_));
+  if (types.empty()) return;
+  run_.journal.line().Say(stage.name + " rounds " + std::to_string(types.size()) + " matrices, " +
+                          std::to_string(types.size() - static_cast<size_t>(coded)) +
+                          " of them to nearest at first");
 }
 
 void LanguageTask::StartFading(int stage) {
@@ -211,6 +245,7 @@ StepValue LanguageTask::Gradients(const RunState& state) {
                   : student.AddGradients(batch, teacher_.get(), loss, mine, key),
               share);
   }
+  stage_->params.FinishGrad();
   run_.ranks.Sum(stage_->params.grad());
   return value;
 }
@@ -336,8 +371,10 @@ Measurement LanguageTask::Measure() {
       if (width >= 1) continue;
       metrics.more["valid_perplexity_w" + ShortestNumber(width)] = PerplexityAt(width, false);
     }
-    result.samples = Samples(stage_->params.ToModel(), *tokenizer_, recipe_.valid.prompts,
-                             recipe_.valid.new_tokens, at::get_num_threads());
+    if (!recipe_.valid.prompts.empty()) {
+      result.samples = Samples(stage_->params.ToRoundedModel(), *tokenizer_, recipe_.valid.prompts,
+                               recipe_.valid.new_tokens, at::get_num_threads());
+    }
   }
   char text[96];
   std::snprintf(text, sizeof text, "perplexity %.3f", *metrics.valid_perplexity);
@@ -352,7 +389,23 @@ Measurement LanguageTask::Measure() {
 
 void LanguageTask::EndStage(Model trained) {
   model_ = std::move(trained);
+  rounded_.reset();
+  if (!stage_->params.rounded().empty()) {
+    const AverageInPlace average(stage_->optimizer);
+    rounded_ = stage_->params.ToRoundedModel();
+  }
   stage_.reset();
+}
+
+bool LanguageTask::SaveRounded(const std::string& file, DType store) const {
+  if (!rounded_) return false;
+  TensorTypes types = UniformTypes(*rounded_, store);
+  for (const auto& [name, tensor] : rounded_->weights) {
+    if (IsQuantized(tensor.dtype())) types[name] = tensor.dtype();
+  }
+  ThreadPool pool(recipe_.run.threads);
+  SaveNativeGguf(*rounded_, file, types, pool, run_.quiet);
+  return true;
 }
 
 }  // namespace

@@ -177,6 +177,8 @@ at::Tensor Forward::Layer(const LayerTensors& layer, int depth, const at::Tensor
   const auto drop = [&](const at::Tensor& branch) { return DropoutOp(branch, shape.dropout); };
   const bool conformer = config_.conv_kernel > 0;
   at::Tensor x = hidden;
+  if (layer.patch.defined()) x = x + Linear(x, layer.patch, {});
+  const at::Tensor entering = x;
   if (conformer) x = x + 0.5 * drop(PreFfn(layer, Norm(layer.pre_ffn_norm, x)));
   at::Tensor attention = Attention(layer, depth, Norm(layer.attn_norm, x), shape);
   if (config_.post_norms) attention = Norm(layer.post_attn_norm, attention);
@@ -185,7 +187,7 @@ at::Tensor Forward::Layer(const LayerTensors& layer, int depth, const at::Tensor
     middle = middle + drop(CrossAttention(layer, Norm(layer.cross_norm, middle), shape));
   }
   if (conformer) middle = middle + drop(Convolution(layer, Norm(layer.conv_norm, middle), shape));
-  const at::Tensor& ffn_input = config_.parallel_residual ? hidden : middle;
+  const at::Tensor& ffn_input = config_.parallel_residual ? entering : middle;
   at::Tensor ffn = Ffn(layer, Norm(layer.ffn_norm, ffn_input));
   if (config_.post_norms) ffn = Norm(layer.post_ffn_norm, ffn);
   if (!conformer) return middle + drop(ffn);

@@ -34,12 +34,24 @@ struct LinearParts {
   at::Tensor shared, a, b, vector;  // vector: diagonal, magnitude or scale
   at::Tensor rest;                  // fading
   double rest_weight = 0;
+  at::Tensor gain;  // undefined: none
 };
+
+// A block's matrix; of one of low rank the product of its factors.
+at::Tensor SharedMatrix(const Scoped& params, const SharingPlan& plan, Module m, int depth) {
+  const int block = plan[m].blocks[static_cast<size_t>(depth)];
+  if (plan[m].FactorRank(block) == 0) return params.Shared(m, depth, BlockTensor(block, m));
+  return at::mm(params.Shared(m, depth, BlockTensor(block, m, "b")),
+                params.Shared(m, depth, BlockTensor(block, m, "a")));
+}
 
 LinearParts FindParts(const Scoped& params, const SharingPlan& plan, Module m, int depth,
                       const FadingRest* fading) {
   const auto at = static_cast<size_t>(depth);
-  LinearParts parts{.shared = params.Shared(m, depth, BlockTensor(plan[m].blocks[at], m))};
+  LinearParts parts{.shared = SharedMatrix(params, plan, m, depth)};
+  if (plan[m].Gain(depth) != GainKind::kNone) {
+    parts.gain = params.Get(ResidualTensor(depth, m, "gain"));
+  }
   if (plan.HasResidual(m, depth)) {
     parts.kind = plan[m].residual;
     const auto find = [&](std::string_view part) {
@@ -88,6 +100,7 @@ at::Tensor Compose(const LinearParts& p) {
       break;
   }
   if (p.rest.defined()) w = at::add(w, p.rest, p.rest_weight);
+  if (p.gain.defined()) w = w * p.gain.unsqueeze(1);
   return w;
 }
 
@@ -144,7 +157,7 @@ class MergeFunction : public torch::autograd::Function<MergeFunction> {
 };
 
 bool IsLowRank(const LinearParts& p) {
-  return p.kind == ResidualKind::kNone || p.kind == ResidualKind::kLora;
+  return (p.kind == ResidualKind::kNone || p.kind == ResidualKind::kLora) && !p.gain.defined();
 }
 
 at::Tensor MergeGroup(const Scoped& params, const SharingPlan& plan, std::span<const Module> group,
@@ -155,7 +168,8 @@ at::Tensor MergeGroup(const Scoped& params, const SharingPlan& plan, std::span<c
     linears.push_back(FindParts(params, plan, m, depth, fading));
     low_rank = low_rank && IsLowRank(linears.back());
   }
-  if (linears.size() == 1 && linears[0].kind == ResidualKind::kNone && !linears[0].rest.defined()) {
+  if (linears.size() == 1 && linears[0].kind == ResidualKind::kNone && !linears[0].rest.defined() &&
+      !linears[0].gain.defined()) {
     return linears[0].shared;
   }
   if (low_rank) {
@@ -176,8 +190,10 @@ at::Tensor MergeGroup(const Scoped& params, const SharingPlan& plan, std::span<c
 at::Tensor BiasOf(const Scoped& params, const SharingPlan& plan, Module m, int depth) {
   const int block = plan[m].blocks[static_cast<size_t>(depth)];
   if (block == kAbsorbed) return {};
-  return plan[m].own_bias ? params.Get(ResidualTensor(depth, m, "bias"))
-                          : params.Shared(m, depth, BlockTensor(block, m, "bias"));
+  const at::Tensor bias = plan[m].own_bias ? params.Get(ResidualTensor(depth, m, "bias"))
+                                           : params.Shared(m, depth, BlockTensor(block, m, "bias"));
+  if (plan[m].Gain(depth) == GainKind::kNone) return bias;
+  return bias * params.Get(ResidualTensor(depth, m, "gain"));
 }
 
 // Biases of a group, one behind the other, zeros for a linear without one.
@@ -188,7 +204,7 @@ at::Tensor GroupBias(const Scoped& params, const ModelConfig& config, const Shar
   for (const Module m : group) {
     any = any || config.HasBias(m);
     biases.push_back(config.HasBias(m) ? BiasOf(params, plan, m, depth)
-                                       : at::zeros({config.ModuleShape(m)[0]},
+                                       : at::zeros({plan.MatrixShape(config, m, depth)[0]},
                                                    at::device(params.params.device())));
   }
   if (!any) return {};
@@ -277,14 +293,15 @@ LayerTensors MergeLayer(const Params& all, const ModelConfig& config, const Shar
                         .post_ffn_norm = norm(Module::kPostFfnNorm),
                         .prefix_k = prefix("k"),
                         .prefix_v = prefix("v")};
+  if (plan.HasPatch(depth)) layer.patch = params.Get(PatchTensor(depth));
   if (config.cross_attention) AddCross(merge, bias, norm, layer);
   if (config.conv_kernel > 0) AddConformer(params, plan, depth, merge, bias, norm, layer);
   return layer;
 }
 
 void NarrowFfn(const ModelConfig& config, int64_t width, LayerTensors& layer) {
-  const int64_t whole = config.d_ff;
-  if (width == whole) return;
+  const int64_t whole = layer.down.size(1);  // of a depth that is narrower already, its own
+  if (width >= whole) return;
   const auto narrow = [&](const at::Tensor& t) {
     const at::Tensor up = t.narrow(0, t.size(0) - whole, width);
     return config.gated_ffn ? at::cat({t.narrow(0, 0, width), up}) : up;
@@ -296,9 +313,9 @@ void NarrowFfn(const ModelConfig& config, int64_t width, LayerTensors& layer) {
 
 void RoundMatrices(at::ScalarType type, LayerTensors& layer) {
   const at::NoGradGuard no_grad;
-  for (at::Tensor* matrix :
-       {&layer.qkv, &layer.o, &layer.up, &layer.down, &layer.cross_q, &layer.cross_kv,
-        &layer.cross_o, &layer.pre_up, &layer.pre_down, &layer.conv_in, &layer.conv_out}) {
+  for (at::Tensor* matrix : {&layer.qkv, &layer.o, &layer.up, &layer.down, &layer.cross_q,
+                             &layer.cross_kv, &layer.cross_o, &layer.pre_up, &layer.pre_down,
+                             &layer.conv_in, &layer.conv_out, &layer.patch}) {
     if (matrix->defined()) *matrix = matrix->to(type);
   }
 }

@@ -27,6 +27,7 @@ struct LayerTensors {
   at::Tensor qkv_bias, o_bias, up_bias, down_bias;  // undefined: none
   NormTensors attn_norm, ffn_norm, q_norm, k_norm, post_attn_norm, post_ffn_norm;
   at::Tensor prefix_k, prefix_v;  // [prefix, kv_heads · head_dim]; undefined: none
+  at::Tensor patch;               // [d_model, d_model], added to what enters; undefined: none
   // Speech models; undefined where the configuration has none. cross_kv holds k above v.
   at::Tensor cross_q, cross_kv, cross_o, pre_up, pre_down, conv_in, conv_out, conv_depth;
   at::Tensor cross_q_bias, cross_kv_bias, cross_o_bias, pre_up_bias, pre_down_bias, conv_in_bias,

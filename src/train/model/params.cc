@@ -15,7 +15,9 @@ namespace {
 // the same bits, wherever a tensor stands.
 constexpr int64_t kAlignElements = 16;
 
-bool Decays(const Param& param) { return param.value.dim() >= 2 && !IsPrefixTensor(param.name); }
+bool Decays(const Param& param) {
+  return param.value.dim() >= 2 && !IsPrefixTensor(param.name) && !IsGrid(param.name);
+}
 
 std::vector<int64_t> Sizes(const Shape& shape) { return {shape.begin(), shape.end()}; }
 
@@ -70,9 +72,12 @@ void Params::Add(const std::string& name, at::Tensor value) {
 
 Params Params::Frozen(const Model& model, at::Device device) { return Params(model, device); }
 
-Params::Params(const Model& model, std::span<const TrainGroup> groups, at::Device device)
+Params::Params(const Model& model, std::span<const TrainGroup> groups, at::Device device,
+               const Rounding& rounding)
     : Params(model, device) {
+  rounding_ = rounding;
   Layout(groups);
+  Round();
 }
 
 // Gives every trained parameter its place in new flat arrays.
@@ -82,7 +87,7 @@ void Params::Layout(std::span<const TrainGroup> groups) {
   for (auto& [name, param] : params_) {
     const TrainGroup* group = GroupOf(groups, BaseName(name));
     if (group == nullptr || copies_.contains(name)) continue;
-    param.lr_scale = group->lr_scale;
+    param.lr_scale = group->lr_scale * (IsGrid(name) ? GridRate(name, rounding_) : 1);
     param.offset = size;
     size += (param.elements + kAlignElements - 1) / kAlignElements * kAlignElements;
     trained_elements_ += param.elements;
@@ -98,7 +103,8 @@ void Params::Layout(std::span<const TrainGroup> groups) {
     if (!param.trained()) continue;
     at::Tensor part = Part(flat_, param);
     part.copy_(param.value);
-    param.value = part.detach().requires_grad_(true);
+    const bool rounded = rounding_.types.contains(name);
+    param.value = (rounded ? at::empty_like(part) : part.detach()).requires_grad_(true);
   }
   grad_ = at::zeros_like(flat_);
   for (auto& [name, param] : params_) {
@@ -188,18 +194,61 @@ void Params::UseMeans() {
 
 void Params::ZeroGrad() { grad_.zero_(); }
 
+Latents Params::LatentsOf(const std::string& name) const {
+  const auto value = [&](const std::string& of) {
+    const Param& param = At(of);
+    return param.trained() ? Part(flat_, param) : param.value;
+  };
+  const bool offsets = HasOffsets(rounding_.types.at(name));
+  return {.weight = value(name),
+          .scale = value(ScaleName(name)),
+          .offset = offsets ? value(OffsetName(name)) : at::Tensor()};
+}
+
+Latents Params::GradientsOf(const std::string& name) const {
+  const auto gradient = [&](const std::string& of) { return Part(grad_, At(of)); };
+  const bool offsets = HasOffsets(rounding_.types.at(name));
+  return {.weight = gradient(name),
+          .scale = gradient(ScaleName(name)),
+          .offset = offsets ? gradient(OffsetName(name)) : at::Tensor()};
+}
+
+// Of a frozen tensor the latents become the rounded values, which are rounded to themselves.
+void Params::Round() {
+  const at::NoGradGuard no_grad;
+  for (const auto& [name, dtype] : rounding_.types) {
+    RoundTensor(dtype, LatentsOf(name), params_.find(name)->second.value);
+  }
+}
+
+void Params::FinishGrad() {
+  for (const auto& [name, dtype] : rounding_.types) {
+    if (!At(name).trained()) continue;
+    Latents gradient = GradientsOf(name);
+    RoundTensorBackward(dtype, LatentsOf(name), gradient.weight, gradient.scale, gradient.offset);
+  }
+}
+
 Model Params::ToModel() const { return ToModel(flat_); }
 
 Model Params::ToModel(const at::Tensor& flat) const {
   Model model{.config = config_, .plan = plan_, .weights = {}, .path = path_};
   const at::Tensor here = flat.cpu();
   for (const auto& [name, param] : params_) {
-    if (IsCopy(name)) continue;
+    if (IsBeside(name)) continue;
     const auto found = copies_.find(name);
     const at::Tensor value = found != copies_.end() ? MeanOfCopies(name, found->second, here)
                              : param.trained()      ? Part(here, param)
                                                     : param.value;
     model.weights.Set(name, FromTorch(value));
+  }
+  return model;
+}
+
+Model Params::ToRoundedModel() const {
+  Model model = ToModel();
+  for (const auto& [name, dtype] : rounding_.types) {
+    model.weights.Set(name, PackTensor(dtype, LatentsOf(name)));
   }
   return model;
 }

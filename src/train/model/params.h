@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "rondo/model.h"
+#include "train/model/rounded_tensor.h"
 #include "train/model/torch.h"
 
 namespace rondo {
@@ -33,11 +34,13 @@ const TrainGroup* GroupOf(std::span<const TrainGroup> groups, std::string_view n
 std::string CopyName(std::string_view name, int copy);
 // What a copy is a copy of; any other name is its own.
 std::string_view BaseName(std::string_view name);
-inline bool IsCopy(std::string_view name) { return BaseName(name) != name; }
+// Whether a parameter stands beside the model's tensors: a copy, a scale or an offset.
+inline bool IsBeside(std::string_view name) { return BaseName(name) != name; }
+inline bool IsCopy(std::string_view name) { return IsBeside(name) && !IsGrid(name); }
 
 struct Param {
   std::string name;
-  at::Tensor value;     // f32; a leaf with a gradient when trained
+  at::Tensor value;     // f32; a leaf with a gradient when trained; of rounded tensors the rounded
   int64_t offset = -1;  // in the flat arrays; -1: frozen
   int64_t elements = 0;
   bool decay = false;  // matrices decay; norms, biases, diagonals, magnitudes and prefixes do not
@@ -64,8 +67,10 @@ struct ParamMove {
 
 class Params {
  public:
-  // Throws when a group matches nothing, or nothing is trained.
-  Params(const Model& model, std::span<const TrainGroup> groups, at::Device device = at::kCPU);
+  // Throws when a group matches nothing, or nothing is trained. `rounding`: tensors of which
+  // `model` holds latents and grids (ToLatents).
+  Params(const Model& model, std::span<const TrainGroup> groups, at::Device device = at::kCPU,
+         const Rounding& rounding = {});
   // Nothing trained: values only.
   static Params Frozen(const Model& model, at::Device device = at::kCPU);
 
@@ -92,22 +97,35 @@ class Params {
   int64_t trained_elements() const { return trained_elements_; }
   void ZeroGrad();
 
+  // Rounds what is rounded. Whoever writes into flat() calls it before values are read.
+  void Round();
+  // Makes the gradients of rounded values those of latents and grids. Once, when all are added.
+  void FinishGrad();
+  const RoundTypes& rounded() const { return rounding_.types; }
+
   // Goes on with the tensors of another plan: values are taken from `sources` (by the new names),
   // gradients become zero, and nothing of what is gone stays in memory. `groups` decide what is
-  // trained; a pattern may match nothing. Not with copies. Returns the moves of trained parameters.
+  // trained; a pattern may match nothing. Not with copies or rounded tensors. Returns the moves of
+  // trained parameters.
   std::vector<ParamMove> Retie(const SharingPlan& plan, std::map<std::string, ParamSource> sources,
                                std::span<const TrainGroup> groups);
 
   // The model with the present values (or those of another flat array); on the CPU its tensors
-  // share memory with the parameters. Copies are merged into their mean.
+  // share memory with the parameters. Copies are merged into their mean, and rounded tensors are
+  // their latents.
   Model ToModel() const;
   Model ToModel(const at::Tensor& flat) const;
+  // The same with rounded tensors in their types.
+  Model ToRoundedModel() const;
 
  private:
   Params(const Model& model, at::Device device);
   void Add(const std::string& name, at::Tensor value);
   void Layout(std::span<const TrainGroup> groups);
   at::Tensor MeanOfCopies(std::string_view name, int count, const at::Tensor& flat) const;
+  // Of a rounded tensor, and in the same places of the gradient.
+  Latents LatentsOf(const std::string& name) const;
+  Latents GradientsOf(const std::string& name) const;
 
   ModelConfig config_;
   SharingPlan plan_;
@@ -115,6 +133,7 @@ class Params {
   at::Device device_;
   std::map<std::string, Param, std::less<>> params_;
   std::map<std::string, int, std::less<>> copies_;
+  Rounding rounding_;
   at::Tensor flat_, grad_;
   int64_t trained_elements_ = 0;
 };

@@ -85,6 +85,8 @@ struct StageOptions {
   int batch = 8;
   int accumulate = 1;
   std::vector<std::string> parameters;  // pattern, or pattern:factor on the learning rate
+  std::vector<std::string> round;       // pattern:type
+  double round_lr = 1;
   bool balance = true;
   double lr = 3e-4;
   LrSchedule schedule = LrSchedule::kCosine;
@@ -172,6 +174,7 @@ struct TyingSection {
 
 struct Recipe {
   std::string model;
+  std::string rounded;
   std::string teacher;
   std::string teacher_cache;
   int teacher_top_k = 64;

@@ -16,6 +16,7 @@ struct RecipeKind {
   bool speech = false;
   bool heard = false;    // there are utterances to measure on
   bool model = false;    // goes on with one
+  bool rounded = false;  // begins as a file rounds it
   bool teacher = false;  // there is one
   bool cache = false;    // of the teacher's tokens
 };
@@ -34,6 +35,7 @@ inline RecipeKind KindOf(const Recipe& recipe) {
   return {.speech = recipe.speech.has_value(),
           .heard = recipe.speech && measured(*recipe.speech),
           .model = !recipe.model.empty(),
+          .rounded = !recipe.rounded.empty(),
           .teacher = !recipe.teacher.empty(),
           .cache = !recipe.teacher_cache.empty()};
 }
@@ -45,6 +47,11 @@ inline Condition ForLanguage(const RecipeKind& kind) {
 template <typename Visitor>
 void VisitRoot(Recipe& o, const RecipeKind& kind, Visitor& v) {
   v({.name = "model", .help = "the model to train: a directory, usually folded"}, o.model);
+  v({.name = "rounded",
+     .help = "GGUF file of the same model, rounded: its matrices train rounded to its types, from "
+             "its scales and codes; empty: none",
+     .when = Both(ForLanguage(kind), {kind.model || !kind.rounded, "with model"})},
+    o.rounded);
   v({.name = "teacher", .help = "the model to learn from; empty: none"}, o.teacher);
   const Condition cached = {kind.teacher || !kind.cache, "with a teacher"};
   v({.name = "teacher_cache",

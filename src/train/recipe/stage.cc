@@ -108,6 +108,7 @@ Stage ResolveStage(const Recipe& recipe, size_t index, const ModelConfig& config
       .kind = o.kind,
       .limits = o,
       .groups = Groups(o, place),
+      .rounding = {.types = {}, .lr_scale = static_cast<float>(o.round_lr)},
       .lr = {.schedule = o.schedule, .warmup = o.warmup, .decay = o.decay, .final_lr = o.final_lr},
       .optimizer = {.beta1 = o.beta1,
                     .beta2 = o.beta2,
@@ -127,6 +128,7 @@ Stage ResolveStage(const Recipe& recipe, size_t index, const ModelConfig& config
       .compute = o.compute};
   // Last, so that a pattern that names the gate decides about it.
   if (o.gate != 0) stage.groups.push_back({"exit_gate.*"});
+  ParseRound(o.round, place);  // also before there is a model
   CheckCache(recipe, stage.loss, place);
   if (stage.NeedsTeacher() && recipe.teacher.empty()) {
     Place{recipe.file, ""}.Fail("teacher", "no teacher, but stage '" + o.name + "' learns from one",

@@ -8,6 +8,7 @@
 #include "train/model/params.h"
 #include "train/model/student.h"
 #include "train/recipe/recipe.h"
+#include "train/recipe/round.h"
 #include "train/recipe/schedule.h"
 #include "train/run/optimizer.h"
 
@@ -18,6 +19,7 @@ struct Stage {
   StageKind kind;
   StageOptions limits;  // steps, tokens, minutes, batch, accumulate, lr, spike
   std::vector<TrainGroup> groups;
+  Rounding rounding;  // types: by ResolveRound, when the model is known
   LrOptions lr;
   OptimizerOptions optimizer;
   std::vector<double> widths;  // shares of the feed-forward's width; empty: the whole

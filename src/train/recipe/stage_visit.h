@@ -81,6 +81,22 @@ void VisitOptimizer(StageOptions& o, Visitor& v) {
 }
 
 template <typename Visitor>
+void VisitRounding(StageOptions& o, const RecipeKind& kind, const StageConditions& c, Visitor& v) {
+  const Condition rounds =
+      Both(Both(c.language, c.untied), {o.mixture == 0 || o.round.empty(), "without a mixture"});
+  v({.name = "round",
+     .help = "pattern:type of the matrices that train as they are stored in that type, whose first "
+             "pattern decides; model.gguf holds the result",
+     .when = rounds},
+    o.round);
+  v({.name = "round_lr",
+     .help = "factor on the learning rate of their scales and offsets",
+     .range = AtLeast(0),
+     .when = Both(rounds, {!o.round.empty() || kind.rounded, "with round or rounded"})},
+    o.round_lr);
+}
+
+template <typename Visitor>
 void VisitTeaching(StageOptions& o, const RecipeKind& kind, const StageConditions& c, Visitor& v) {
   // Alignment has losses of its own; the rest may always be told to learn nothing.
   const Condition apart = {kind.speech || o.kind == StageKind::kDistill, "with kind = \"distill\""};
@@ -183,6 +199,7 @@ void Visit(StageOptions& o, const RecipeKind& kind, bool tied, Visitor& v) {
   const StageConditions c(o, kind, tied);
   VisitLimits(o, c, v);
   VisitOptimizer(o, v);
+  VisitRounding(o, kind, c, v);
   VisitLosses(o, kind, c, v);
   v({.name = "widths",
      .help = "shares of the feed-forward's width, of which every step trains one; empty: the whole",

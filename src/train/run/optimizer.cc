@@ -127,6 +127,7 @@ void Optimizer::Step(double lr, double norm) {
     StepWhole(lr, clip);
   }
   ranks_.GatherShares(params_.flat());
+  params_.Round();
   if (average_.defined()) UpdateAverage();
 }
 
@@ -198,12 +199,13 @@ void Optimizer::SwapAverage() {
   if (params_.device().is_cpu()) {
     float* weight = params_.flat().mutable_data_ptr<float>();
     std::swap_ranges(weight, weight + params_.flat().numel(), average_.mutable_data_ptr<float>());
-    return;
+  } else {
+    const at::NoGradGuard no_grad;
+    const at::Tensor weight = params_.flat().clone();
+    params_.flat().copy_(average_);
+    average_.copy_(weight);
   }
-  const at::NoGradGuard no_grad;
-  const at::Tensor weight = params_.flat().clone();
-  params_.flat().copy_(average_);
-  average_.copy_(weight);
+  params_.Round();
 }
 
 }  // namespace rondo

@@ -59,6 +59,12 @@ void ProgressLine::ShowSample(const std::string& text) {
   std::fprintf(stderr, "  %s\n", text.c_str());
 }
 
+void ProgressLine::Say(const std::string& message) {
+  if (quiet_) return;
+  EndLine();
+  std::fprintf(stderr, "%s\n", message.c_str());
+}
+
 void ProgressLine::Warn(const std::string& message) {
   EndLine();
   std::fprintf(stderr, "rondo-train: %s\n", message.c_str());

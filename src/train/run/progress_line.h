@@ -15,6 +15,7 @@ class ProgressLine {
   // `summary` of what was measured at the step of `metrics`.
   void ShowMeasurement(const RunMetrics& metrics, const std::string& summary);
   void ShowSample(const std::string& text);
+  void Say(const std::string& message);
   // Also when quiet.
   void Warn(const std::string& message);
 

@@ -129,7 +129,14 @@ TrainResult RunLoop::Finish() {
   if (Stopped()) return result;
   journal_.Sync();
   result.model = Path("model");
-  if (ranks_.first()) task_->Save(result.model, recipe_.run.store);
+  if (!ranks_.first()) return result;
+  task_->Save(result.model, recipe_.run.store);
+  const std::string rounded = Path("model.gguf");
+  if (task_->SaveRounded(rounded, recipe_.run.store)) {
+    result.rounded = rounded;
+    journal_.line().Say("measured was " + rounded + "; " + result.model +
+                        " holds the weights before rounding");
+  }
   return result;
 }
 

@@ -23,7 +23,8 @@ struct TrainOptions {
 };
 
 struct TrainResult {
-  std::string model;  // directory of the finished model; empty when stopped
+  std::string model;    // directory of the finished model; empty when stopped
+  std::string rounded;  // file of the same as it was trained; empty when that was not rounded
   int64_t steps = 0;
   int64_t tokens = 0;           // positions of a speech encoder
   double seconds = 0;           // of training, measurements and checkpoints not counted

@@ -135,8 +135,10 @@ void SaveCheckpoint(const std::string& folder, const RunState& state, const Para
                                                          {"v", ViewTorch(optimizer.v)}};
   if (optimizer.average.defined()) tensors.emplace_back("average", ViewTorch(optimizer.average));
   for (const Param* param : params.List()) {
-    if (!IsCopy(param->name)) continue;
-    tensors.emplace_back(param->name, ViewTorch(Params::Part(params.flat(), *param)));
+    if (!IsBeside(param->name)) continue;
+    tensors.emplace_back(
+        param->name,
+        ViewTorch(param->trained() ? Params::Part(params.flat(), *param) : param->value));
   }
   nlohmann::json json = ToJson(state);
   json["updates"] = optimizer.updates;
@@ -194,6 +196,25 @@ void LoadCopies(const FoundCheckpoint& checkpoint, Params& params) {
     if (!IsCopy(param->name)) continue;
     at::Tensor part = Params::Part(params.flat(), *param);
     part.copy_(FlatArray(tensors, checkpoint.tensors, param->name, param->elements).view_as(part));
+  }
+}
+
+void LoadGrids(const FoundCheckpoint& checkpoint, const RoundTypes& types, Model& model) {
+  const TensorMap tensors = ReadSafetensors(checkpoint.tensors);
+  const auto load = [&](const std::string& name) {
+    const auto found = tensors.find(name);
+    if (found == tensors.end()) {
+      throw Error({.function = "LoadGrids",
+                   .problem = "no such tensor",
+                   .expected = "the state of a run with the same rounded tensors",
+                   .file = checkpoint.tensors,
+                   .field = name});
+    }
+    model.weights.Set(name, found->second);
+  };
+  for (const auto& [name, dtype] : types) {
+    load(ScaleName(name));
+    if (HasOffsets(dtype)) load(OffsetName(name));
   }
 }
 

@@ -73,6 +73,9 @@ std::optional<FoundCheckpoint> FindCheckpoint(const std::string& folder);
 // Puts the stored copies of parameters (see mixture.h) into fresh ones.
 void LoadCopies(const FoundCheckpoint& checkpoint, Params& params);
 
+// Puts the stored scales and offsets of rounded tensors beside the latents that `model` has.
+void LoadGrids(const FoundCheckpoint& checkpoint, const RoundTypes& types, Model& model);
+
 // Puts the stored ties and their agent into fresh ones.
 void LoadTies(const FoundCheckpoint& checkpoint, Tying& tying);
 

@@ -20,7 +20,7 @@ ComputeType TeacherCompute(std::span<const Stage> stages) {
 StageRun::StageRun(Stage s, const Model& model, std::span<const TrainGroup> groups,
                    at::Device device, const Ranks& ranks)
     : stage(std::move(s)),
-      params(model, groups, device),
+      params(model, groups, device, stage.rounding),
       optimizer(params, stage.optimizer, ranks) {}
 
 double StageRun::Progress(const RunState& state) const {

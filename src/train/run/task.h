@@ -39,7 +39,8 @@ ComputeType TeacherCompute(std::span<const Stage> stages);
 
 // What lives as long as a stage, whatever is trained.
 struct StageRun {
-  // `model` holds all trained tensors by name; `ranks` outlive the stage.
+  // `model` holds all trained tensors by name, and of rounded ones latents and grids; `ranks`
+  // outlive the stage.
   StageRun(Stage s, const Model& model, std::span<const TrainGroup> groups, at::Device device,
            const Ranks& ranks);
   StageRun(const StageRun&) = delete;
@@ -103,6 +104,8 @@ class TrainingTask {
 
   // Writes the finished model.
   virtual void Save(const std::string& directory, DType store) const = 0;
+  // Writes it with the tensors that were trained rounded in their types; false: there are none.
+  virtual bool SaveRounded(const std::string& /*file*/, DType /*store*/) const { return false; }
 };
 
 }  // namespace rondo

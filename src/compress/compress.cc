@@ -1,0 +1,163 @@
+#include "rondo/compress.h"
+
+#include <algorithm>
+#include <array>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "compress/operator.h"
+#include "compress/repair.h"
+#include "compress/search.h"
+#include "fold/require_plain.h"
+#include "rondo/error.h"
+#include "rondo/quantize.h"
+
+namespace rondo {
+namespace {
+
+constexpr std::array kUniform = {DType::kQ8_0, DType::kQ4_1, DType::kQ4_0, DType::kQ3_1,
+                                 DType::kQ3_0, DType::kQ2_1, DType::kQ2_0};
+
+// Matrices in the type that they came in where that is a quantised one and bytes count.
+State StartingState(const Model& model, BudgetKind kind) {
+  State state = InitialState(model, kind == BudgetKind::kBytes ? DType::kQ8_0 : DType::kBF16);
+  if (kind == BudgetKind::kParameters) return state;
+  for (const auto& [name, tensor] : model.weights) {
+    const bool kept = IsQuantized(tensor.dtype()) && CanEncode(tensor.dtype());
+    if (kept) state.types[name] = tensor.dtype();
+  }
+  return state;
+}
+
+CostOf CostIn(BudgetKind kind) {
+  switch (kind) {
+    case BudgetKind::kParameters:
+      return [](const State& state) {
+        return static_cast<double>(
+            CountParameters(state.model.config, state.model.plan).NonEmbedding());
+      };
+    case BudgetKind::kTokenBytes:
+      return [](const State& state) { return static_cast<double>(TokenBytes(state)); };
+    case BudgetKind::kBytes:
+      break;
+  }
+  return [](const State& state) { return static_cast<double>(StoredTensorBytes(state)); };
+}
+
+bool Allowed(const std::vector<std::string>& only, std::string_view name) {
+  return only.empty() || std::ranges::find(only, name) != only.end();
+}
+
+// Keeps what lowers the loss on the judge's text.
+class Finisher {
+ public:
+  Finisher(const Model& original, std::span<const int32_t> tokens, const CompressOptions& options,
+           ThreadPool& pool)
+      : original_(original), tokens_(tokens), options_(options), pool_(pool) {
+    repair_.context = options.repair_context;
+    repair_.max_tokens = options.repair_tokens;
+    const size_t judged = std::min(tokens.size() / 4, static_cast<size_t>(options.judge_tokens));
+    fit_ = tokens.first(tokens.size() - judged);
+    const auto context =
+        static_cast<int>(std::min<int64_t>(options.repair_context, static_cast<int64_t>(judged)));
+    judge_ = std::make_unique<Meter>(original, tokens.last(judged), context, pool);
+  }
+
+  void Run(CompressResult& result, State state) {
+    double best = judge_->Measure(state).kl;
+    if (options_.target.kind != BudgetKind::kTokenBytes && Allowed(options_.only, "return") &&
+        !state.model.plan.gone.empty()) {
+      const int gone = static_cast<int>(state.model.plan.gone.size());
+      State with = AddReturns(original_, state, state.model.plan.gone, fit_, repair_, pool_);
+      const double kl = judge_->Measure(with).kl;
+      if (kl < best || options_.will_train) {
+        best = kl;
+        state = std::move(with);
+        result.returns = gone;
+      }
+    }
+    State repaired = Repair(original_, state, fit_, repair_, pool_, options_.quiet);
+    if (judge_->Measure(repaired).kl < best) {
+      state = std::move(repaired);
+      result.repaired = true;
+    }
+    judge_.reset();
+    result.types = state.types;
+    result.model = std::move(state.model);
+    result.rounded = QuantizeCalibrated(
+        result.model, result.types, fit_,
+        {.context = options_.repair_context, .max_tokens = options_.repair_tokens}, pool_,
+        options_.quiet);
+  }
+
+ private:
+  const Model& original_;
+  std::span<const int32_t> tokens_, fit_;
+  const CompressOptions& options_;
+  ThreadPool& pool_;
+  RepairOptions repair_;
+  std::unique_ptr<Meter> judge_;
+};
+
+}  // namespace
+
+std::vector<std::string> CompressOperators() { return OperatorNames(); }
+
+double BudgetOf(const Model& model, BudgetKind kind) {
+  return CostIn(kind)(StartingState(model, kind));
+}
+
+CompressResult Compress(const Model& model, std::span<const int32_t> tokens,
+                        const CompressOptions& options, ThreadPool& pool) {
+  RequirePlain(model, "Compress");
+  const auto needed = static_cast<size_t>(options.search_tokens + options.search_context);
+  if (tokens.size() < needed) {
+    throw Error({.function = "Compress",
+                 .problem = std::to_string(tokens.size()) + " tokens of text",
+                 .expected = "at least " + std::to_string(needed)});
+  }
+  CompressResult result;
+  const CostOf cost = CostIn(options.target.kind);
+  std::vector<Choice> known;
+  for (const CompressStep& step : options.known) {
+    known.push_back({.name = step.name, .cost = step.cost, .kl = step.kl, .nll = step.nll});
+  }
+  const auto chosen = [&](const Choice& choice) {
+    if (options.chosen) options.chosen({choice.name, choice.cost, choice.kl, choice.nll});
+  };
+  State state;
+  {
+    // The search's text is spread over the whole: pieces of one context.
+    std::vector<int32_t> search;
+    const auto context = static_cast<size_t>(options.search_context);
+    const size_t pieces = std::max<size_t>(1, static_cast<size_t>(options.search_tokens) / context);
+    for (size_t i = 0; i < pieces; ++i) {
+      const size_t start = pieces == 1 ? 0 : i * (tokens.size() - context) / (pieces - 1);
+      const auto piece = tokens.subspan(start, context);
+      search.insert(search.end(), piece.begin(), piece.end());
+    }
+    Meter meter(model, search, options.search_context, pool);
+    SearchResult found =
+        Search(StartingState(model, options.target.kind), cost, MakeOperators(options.only), meter,
+               known, chosen, {.target = options.target.amount, .quiet = options.quiet});
+    for (const Choice& choice : found.choices) {
+      result.steps.push_back({choice.name, choice.cost, choice.kl, choice.nll});
+    }
+    state = std::move(found.state);
+  }
+  Finisher(model, tokens, options, pool).Run(result, std::move(state));
+  return result;
+}
+
+TensorTypes UniformTypesWithin(const Model& model, double bytes) {
+  for (const DType type : kUniform) {
+    State state = InitialState(model, type);
+    if (static_cast<double>(StoredTensorBytes(state)) <= bytes) return state.types;
+  }
+  throw Error({.function = "UniformTypesWithin",
+               .problem = std::to_string(static_cast<int64_t>(bytes)) + " bytes",
+               .expected = "more than the model takes in q2_0"});
+}
+
+}  // namespace rondo
