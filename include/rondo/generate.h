@@ -142,6 +142,7 @@ std::string_view Name(StopReason reason);  // length, eos, stop, cancelled, erro
 struct Generation {
   std::vector<int32_t> tokens = {};  // drawn, including the end-of-sequence token
   std::vector<uint8_t> loops = {};   // [tokens] how many were run to draw each
+  std::vector<double> losses = {};   // [tokens] −ln p, with Request::given alone
   std::string text = {};             // decoded without special tokens and stop string
   StopReason reason = StopReason::kLength;
   std::string error = {};  // with kError

@@ -42,6 +42,10 @@ struct SchedulerOptions {
 
 struct Request {
   std::vector<int32_t> prompt = {};
+  // Tokens that are written whatever the model would draw, to measure what it makes of a text in
+  // the way that it writes: with exits, and with the keys and values that exits leave behind.
+  // Generation::losses says what each cost. Empty: tokens are drawn.
+  std::vector<int32_t> given = {};
   GenerateOptions options = {};
   // Larger goes first among those waiting; every 16 steps of waiting count as one more.
   int priority = 0;

@@ -193,6 +193,8 @@ struct BenchCommandOptions {
   EngineOptions engine{.weights = std::nullopt};
   bool depth_batching = false;
   std::vector<double> exit_share;
+  bool follow_text = false;
+  int requests = 0;
   ExitOptions exit{.rule = ExitRule::kTrace, .skipped_kv = SkippedKv::kLastLoop};
   std::string text;
 };
