@@ -25,7 +25,7 @@ namespace rondo {
 
 struct AudioClip {
   int sample_rate = 0;
-  std::vector<float> samples;  // mono, full scale is [-1, 1]
+  std::vector<float> samples = {};  // mono, full scale is [-1, 1]
   double seconds() const {
     return sample_rate > 0 ? static_cast<double>(samples.size()) / sample_rate : 0;
   }

@@ -26,7 +26,7 @@ namespace rondo {
 
 struct Features {
   int bins = 0;
-  std::vector<float> values;  // [frames, bins]
+  std::vector<float> values = {};  // [frames, bins]
   int64_t frames() const { return bins > 0 ? static_cast<int64_t>(values.size()) / bins : 0; }
   std::span<float> Row(int64_t frame) {
     return std::span(values).subspan(static_cast<size_t>(frame * bins), static_cast<size_t>(bins));
@@ -142,7 +142,7 @@ void NormalizeUtterance(const CmvnOptions& options, Features* features);
 // Sums over a whole corpus, in double.
 struct CmvnStatistics {
   int64_t frames = 0;
-  std::vector<double> sum, sum_squares;  // [bins]
+  std::vector<double> sum = {}, sum_squares = {};  // [bins]
 
   void Add(const Features& features);  // throws when the number of bins differs
   // As JSON {"frames": …, "sum": […], "sum_squares": […]}.
@@ -152,7 +152,7 @@ struct CmvnStatistics {
 
 // Normalisation with the statistics of a corpus: (x - shift) · scale.
 struct GlobalCmvn {
-  std::vector<float> shift, scale;  // [bins]
+  std::vector<float> shift = {}, scale = {};  // [bins]
   GlobalCmvn() = default;
   GlobalCmvn(const CmvnStatistics& statistics, const CmvnOptions& options);
   void Apply(Features* features) const;  // throws when the number of bins differs

@@ -66,14 +66,14 @@ Model FoldEncoderCalibrated(const Model& model, const SharingPlan& plan, const F
                             ThreadPool& pool, bool quiet = true);
 
 struct SuggestOptions {
-  CalibrateOptions calibrate;        // of the candidate ties and the suggested folds
+  CalibrateOptions calibrate = {};   // of the candidate ties and the suggested folds
   int64_t tie_tokens = 128;          // text on which each candidate tie is measured
   int64_t evaluation_tokens = 4096;  // held-out end of the text, for the perplexity of suggestions
   int points = 4;                    // suggestions along the curve
 };
 
 struct Suggestion {
-  SharingPlan plan;
+  SharingPlan plan = {};
   int64_t non_embedding_parameters = 0;
   // Sum of the measured losses of its ties, nats per token. A first-order estimate: it orders
   // plans; the loss of a whole plan was 1.3 to 7 times as large where it was measured.
@@ -83,16 +83,16 @@ struct Suggestion {
 
 struct SuggestReport {
   int depths = 0;
-  double perplexity = 0;           // of the model itself on the held-out text
-  int64_t held_out_tokens = 0;     // of that text: the end of what was given
-  std::vector<double> similarity;  // [depths, depths] linear CKA of the layers' updates
+  double perplexity = 0;                // of the model itself on the held-out text
+  int64_t held_out_tokens = 0;          // of that text: the end of what was given
+  std::vector<double> similarity = {};  // [depths, depths] linear CKA of the layers' updates
   // [depths, depths] KL(original ‖ tied), nats per token, when the column's depth runs with the
   // linears of the row's depth and norms of its own.
-  std::vector<double> tie_loss;
+  std::vector<double> tie_loss = {};
   // [depths - 1] the same for calibrated ties of depth d and d + 1 with the residual asked for.
-  std::vector<double> attention_tie_loss;
-  std::vector<double> ffn_tie_loss;
-  std::vector<Suggestion> suggestions;  // largest first
+  std::vector<double> attention_tie_loss = {};
+  std::vector<double> ffn_tie_loss = {};
+  std::vector<Suggestion> suggestions = {};  // largest first
 };
 
 // Measures which layers can share and proposes plans along the size/perplexity curve. Neighbours

@@ -35,16 +35,16 @@ struct Budget {
 
 // One step of the search, for tables and pictures.
 struct CompressStep {
-  std::string name;  // "drop 12", "bits ffn 3 q3_0"; empty: the model as it came
-  double cost = 0;   // in the budget's unit, after the step
-  double kl = 0;     // from the original on the search text, nats a token
-  double nll = 0;    // of the search text, nats a token
+  std::string name = {};  // "drop 12", "bits ffn 3 q3_0"; empty: the model as it came
+  double cost = 0;        // in the budget's unit, after the step
+  double kl = 0;          // from the original on the search text, nats a token
+  double nll = 0;         // of the search text, nats a token
 };
 
 struct CompressOptions {
-  Budget target;
+  Budget target = {};
   // Operators to choose among, see CompressOperators(); empty: all.
-  std::vector<std::string> only;
+  std::vector<std::string> only = {};
   int64_t search_tokens = 1024;  // text on which every candidate step is measured
   int search_context = 256;
   int64_t repair_tokens = 16384;  // text for the repair, and for rounding with error feedback
@@ -53,15 +53,15 @@ struct CompressOptions {
   bool will_train = false;      // returning passes stay wherever gone depths allow them
   bool quiet = true;
   // Steps of a search that was interrupted, and a function that is told of every new one.
-  std::vector<CompressStep> known;
-  std::function<void(const CompressStep&)> chosen;
+  std::vector<CompressStep> known = {};
+  std::function<void(const CompressStep&)> chosen = {};
 };
 
 struct CompressResult {
-  Model model;        // with its plan (format 2), not rounded
-  Model rounded;      // the same with quantised tensors, rounded with error feedback
-  TensorTypes types;  // of every tensor
-  std::vector<CompressStep> steps;
+  Model model = {};        // with its plan (format 2), not rounded
+  Model rounded = {};      // the same with quantised tensors, rounded with error feedback
+  TensorTypes types = {};  // of every tensor
+  std::vector<CompressStep> steps = {};
   bool repaired = false;  // whether the closed-form repair lowered the loss and stayed
   int returns = 0;        // passes that came back
 };

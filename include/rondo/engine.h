@@ -30,7 +30,7 @@ struct EngineOptions {
   // are f32; with quantised weights the activations are rounded to 8 bits, 32 at a time. Matrices
   // whose rows do not divide into blocks stay bf16.
   std::optional<DType> weights = DType::kF32;
-  std::optional<KvType> kv;  // of the cache; unset: f32 beside an f32 head, else bf16
+  std::optional<KvType> kv = {};  // of the cache; unset: f32 beside an f32 head, else bf16
 };
 
 // Keys and values of one sequence, for every depth. Positions lie in pages of 64 that several
@@ -82,10 +82,10 @@ class KvPool {
 
 // Consecutive positions of one sequence at one depth inside a step.
 struct RowSpan {
-  KvCache* cache;
-  int depth;
-  int first_position;
-  int count;
+  KvCache* cache = nullptr;
+  int depth = 0;
+  int first_position = 0;
+  int count = 0;
 };
 
 // The four places whose activations feed linears: q,k,v · o · gate,up · down.
@@ -97,8 +97,8 @@ using Tap =
 
 // One matrix, or the factors of one residual, that a step reads.
 struct WeightRead {
-  int tensor;  // the same number means the same memory
-  uint64_t bytes;
+  int tensor = 0;  // the same number means the same memory
+  uint64_t bytes = 0;
 };
 
 class Engine {

@@ -14,10 +14,10 @@ namespace rondo {
 
 struct ErrorInfo {
   std::string function = {};  // where it was noticed
-  std::string problem;        // what was wrong, with the offending value
+  std::string problem = {};   // what was wrong, with the offending value
   std::string expected = {};  // what would have been accepted; may be empty
-  std::string file;           // the file it came from; may be empty
-  std::string field;          // key, tensor or flag inside that file; may be empty
+  std::string file = {};      // the file it came from; may be empty
+  std::string field = {};     // key, tensor or flag inside that file; may be empty
 };
 
 class Error : public std::runtime_error {

@@ -28,10 +28,10 @@ struct ExitGateOptions {
 };
 
 struct ExitGateFit {
-  Model model;  // the given one, with plan.exit_gate and its tensors
+  Model model = {};  // the given one, with plan.exit_gate and its tensors
   int64_t tokens = 0;
-  std::vector<double> agreement;  // [loops - 1] share of tokens whose answer is yes
-  std::vector<double> ridge;      // [loops - 1] chosen by the log loss on the last fifth
+  std::vector<double> agreement = {};  // [loops - 1] share of tokens whose answer is yes
+  std::vector<double> ridge = {};      // [loops - 1] chosen by the log loss on the last fifth
 };
 
 // `engine` runs `model`. Replaces a gate that the model already has. Throws when the model has one

@@ -32,10 +32,10 @@ struct TieOrder {
   // identity | cycle (block = d mod K) | sequence (block = d / B) | middle-cycle | middle-sequence
   // (the same on the middle, with leading and trailing layers of their own) | custom (`blocks`)
   std::string order = "cycle";
-  int loops = 2;            // B, 1 to n
-  int keep_first = 1;       // middle-*: leading layers that stay unique
-  int keep_last = 1;        // middle-*: trailing layers
-  std::vector<int> blocks;  // custom: [depths] any labels, 0 or more; equal labels share
+  int loops = 2;                 // B, 1 to n
+  int keep_first = 1;            // middle-*: leading layers that stay unique
+  int keep_last = 1;             // middle-*: trailing layers
+  std::vector<int> blocks = {};  // custom: [depths] any labels, 0 or more; equal labels share
 };
 
 // [depths] block ids in order of first use. Throws naming the option that makes no sense.
@@ -74,13 +74,13 @@ enum class ResidualStart {
 };
 
 struct FoldOptions {
-  std::array<TieOrder, 3> order;       // by ModuleGroup; norms are used only with NormPolicy::kTied
+  std::array<TieOrder, 3> order = {};  // by ModuleGroup; norms are used only with NormPolicy::kTied
   InitKind init = InitKind::kAverage;  // of the shared tensors
   NormPolicy norms = NormPolicy::kOwn;
   bool tie_biases = false;  // as published; default: every depth keeps its biases
   ResidualKind residual = ResidualKind::kLora;
-  int rank = 64;                       // clipped to min(in, out) of each matrix
-  std::map<Module, int> module_ranks;  // overrides `rank`
+  int rank = 64;                            // clipped to min(in, out) of each matrix
+  std::map<Module, int> module_ranks = {};  // overrides `rank`
   ResidualStart residual_start = ResidualStart::kFit;
   int prefix = 0;     // prefix vectors of every depth; 0: none
   uint64_t seed = 0;  // of InitKind::kRandom, ResidualStart::kZero and prefix vectors

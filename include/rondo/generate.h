@@ -39,8 +39,8 @@ struct SamplingOptions {
 
 // The tokens that may come next, with their probabilities. Greedy sampling leaves one.
 struct TokenProbability {
-  int32_t token;
-  double probability;
+  int32_t token = 0;
+  double probability = 0;
 };
 using TokenDistribution = std::vector<TokenProbability>;
 
@@ -116,7 +116,7 @@ struct ExitOptions {
   int min_loops = 1;
   int max_loops = 0;  // loops of every token, prompt included; 0: all that the model has
   SkippedKv skipped_kv = SkippedKv::kDeferred;
-  std::vector<uint8_t> trace;
+  std::vector<uint8_t> trace = {};
 };
 
 // Self-speculation: tokens are drafted by the first loops, then all verified by the others in one
@@ -127,24 +127,25 @@ struct SpeculationOptions {
 };
 
 struct GenerateOptions {
-  SamplingOptions sampling;
+  SamplingOptions sampling = {};
   int max_new_tokens = 256;
-  int max_positions = 0;          // prompt and new tokens together; 0: what the model allows
-  std::vector<std::string> stop;  // texts that end generation; not part of the output
-  bool ignore_eos = false;        // end-of-sequence tokens do not end it
-  ExitOptions exit;
-  SpeculationOptions speculation;
+  int max_positions = 0;               // prompt and new tokens together; 0: what the model allows
+  std::vector<std::string> stop = {};  // texts that end generation; not part of the output
+  bool ignore_eos = false;             // end-of-sequence tokens do not end it
+  ExitOptions exit = {};
+  SpeculationOptions speculation = {};
 };
 
 enum class StopReason { kLength, kEos, kStopString, kCancelled, kError };
 std::string_view Name(StopReason reason);  // length, eos, stop, cancelled, error
 
 struct Generation {
-  std::vector<int32_t> tokens;  // drawn, including the end-of-sequence token
-  std::vector<uint8_t> loops;   // [tokens] how many were run to draw each
-  std::string text;             // decoded without special tokens and stop string
+  std::vector<int32_t> tokens = {};  // drawn, including the end-of-sequence token
+  std::vector<uint8_t> loops = {};   // [tokens] how many were run to draw each
+  std::vector<double> losses = {};   // [tokens] −ln p, with Request::given alone
+  std::string text = {};             // decoded without special tokens and stop string
   StopReason reason = StopReason::kLength;
-  std::string error;  // with kError
+  std::string error = {};  // with kError
   int prompt_tokens = 0;
   int reused_tokens = 0;       // of the prompt, whose keys and values were there already
   int64_t drafted = 0;         // by self-speculation

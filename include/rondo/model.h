@@ -15,10 +15,10 @@
 namespace rondo {
 
 struct Model {
-  ModelConfig config;
-  SharingPlan plan;
-  Weights weights;   // empty when loaded with LoadParts::kConfig
-  std::string path;  // where it came from, with its tokenizer; empty for a model made in memory
+  ModelConfig config = {};
+  SharingPlan plan = {};
+  Weights weights = {};   // empty when loaded with LoadParts::kConfig
+  std::string path = {};  // where it came from, with its tokenizer; empty: made in memory
 };
 
 enum class LoadParts { kAll, kConfig };

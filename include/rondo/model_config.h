@@ -50,8 +50,8 @@ struct RopeScaling {
   float attention_factor = 1;
   // LongRoPE only: divisors of the frequencies, [rotary_dim / 2], for texts of up to
   // original_max_positions and for longer ones.
-  std::vector<float> short_factors;
-  std::vector<float> long_factors;
+  std::vector<float> short_factors = {};
+  std::vector<float> long_factors = {};
   bool DependsOnLength() const {
     return kind == RopeScalingKind::kDynamic || kind == RopeScalingKind::kLongRope;
   }
@@ -60,7 +60,7 @@ struct RopeScaling {
 
 struct ModelConfig {
   // Hugging Face's model_type: llama, mistral, gemma, gemma3_text, qwen2, qwen3, gpt_neox, gpt2.
-  std::string family;
+  std::string family = {};
 
   int layers = 0;  // logical depth L
   int d_model = 0;
@@ -80,7 +80,7 @@ struct ModelConfig {
   PositionKind positions = PositionKind::kRope;
   int rotary_dim = 0;  // leading elements of each head that rotate
   float rope_theta = 10000;
-  RopeScaling rope_scaling;    // not applied to local layers that have their own theta
+  RopeScaling rope_scaling = {};  // not applied to local layers that have their own theta
   float rope_local_theta = 0;  // theta of local (sliding-window) layers; 0: the same as rope_theta
 
   Activation activation = Activation::kSilu;
@@ -91,8 +91,8 @@ struct ModelConfig {
   float attn_softcap = 0;  // 0: none
   float logit_softcap = 0;
 
-  int sliding_window = 0;             // keys a local layer sees, including the current one
-  std::vector<uint8_t> local_layers;  // [layers], 1: uses the sliding window; empty: none does
+  int sliding_window = 0;                  // keys a local layer sees, including the current one
+  std::vector<uint8_t> local_layers = {};  // [layers], 1: uses the sliding window; empty: none does
 
   bool qkv_bias = false;
   bool o_bias = false;
@@ -108,7 +108,7 @@ struct ModelConfig {
   int conv_kernel = 0;
 
   int bos_token = -1;
-  std::vector<int> eos_tokens;
+  std::vector<int> eos_tokens = {};
 
   bool HasModule(Module m) const;
   bool HasBias(Module m) const;       // linears with bias, and the norms of LayerNorm models

@@ -22,34 +22,26 @@
 
 namespace rondo {
 
-// The type of the matrices whose names match `pattern`, in which "*" stands for any characters and
-// "?" for one.
-struct TensorTypeRule {
-  std::string pattern;
-  DType type = DType::kQ8_0;
-
-  friend bool operator==(const TensorTypeRule&, const TensorTypeRule&) = default;
-};
-
 struct QuantizeOptions {
   DType type = DType::kQ4_0;       // linears
   DType residual = DType::kQ8_0;   // factors of residuals
   DType embedding = DType::kQ8_0;  // also the head where it is tied to the embedding
   DType head = DType::kQ8_0;
-  // Before all of these; the last rule that matches a name counts.
+  // Before all of these, behind the rules of the model's plan; the last rule that matches a name
+  // counts.
   std::vector<TensorTypeRule> tensors = {};
 };
 
 // A tensor whose rows are no multiple of a type's blocks gets another type: q4_k q5_0, q5_k q5_1,
 // q6_k q8_0, and where 32 does not divide the rows either, f16.
 struct TypeFallback {
-  std::string tensor;
-  DType wanted, used;
+  std::string tensor = {};
+  DType wanted = DType::kF32, used = DType::kF32;
 };
 
 struct TypeChoice {
-  TensorTypes types;
-  std::vector<TypeFallback> fallbacks;
+  TensorTypes types = {};
+  std::vector<TypeFallback> fallbacks = {};
 
   // `wanted`, or the nearest type whose blocks divide the rows of such a tensor.
   void Add(const std::string& tensor, const Shape& shape, DType wanted);

@@ -47,14 +47,14 @@ struct SearchOptions {
   int max_units = 400;        // of kAttention
   int max_units_at_once = 8;  // that a transducer writes at one position
   // Context of attention; nullopt: the model's.
-  std::optional<AttentionContext> context;
+  std::optional<AttentionContext> context = {};
 };
 
 struct Recognition {
-  std::string text;
-  std::vector<int32_t> units;
-  std::vector<int64_t>
-      positions;             // of the encoder, where each unit was written; empty for kAttention
+  std::string text = {};
+  std::vector<int32_t> units = {};
+  // Of the encoder, where each unit was written; empty for kAttention.
+  std::vector<int64_t> positions = {};
   double log_p = 0;          // nats, of the search
   double audio_seconds = 0;  // of the features
 };

@@ -41,12 +41,17 @@ struct SchedulerOptions {
 };
 
 struct Request {
-  std::vector<int32_t> prompt;
-  GenerateOptions options;
+  std::vector<int32_t> prompt = {};
+  // Tokens that are written whatever the model would draw, to measure what it makes of a text in
+  // the way that it writes: with exits, and with the keys and values that exits leave behind.
+  // Generation::losses says what each cost. Empty: tokens are drawn.
+  std::vector<int32_t> given = {};
+  GenerateOptions options = {};
   // Larger goes first among those waiting; every 16 steps of waiting count as one more.
   int priority = 0;
-  TextCallback on_text;
-  std::function<void(const Generation&)> on_done;  // always called once, unless destroyed before
+  TextCallback on_text = {};
+  // Always called once, unless destroyed before.
+  std::function<void(const Generation&)> on_done = {};
 };
 
 struct SchedulerStats {

@@ -55,18 +55,18 @@ inline constexpr int kAbsorbed = -1;
 struct ModulePlan {
   // [depths] block of each depth; block ids of a module are 0..K-1 without gaps, in order of first
   // use. For norms all entries may be kAbsorbed. Empty when the model has no such module.
-  std::vector<int> blocks;
+  std::vector<int> blocks = {};
   // Linears with bias (and LayerNorm norms): true gives each depth its own bias
   // (residual.<depth>.<module>.bias), false ties it along with the weight.
   bool own_bias = false;
   ResidualKind residual = ResidualKind::kNone;
   // [depths] residual rank; 0: no residual at that depth. Empty with kNone.
-  std::vector<int> ranks;
+  std::vector<int> ranks = {};
   // [blocks] rank of a block that is stored as two factors, S = b · a with a [rank, in] and
   // b [out, rank]; 0: a whole matrix. Empty: all blocks are whole. Linears only.
-  std::vector<int> factors;
+  std::vector<int> factors = {};
   // [depths] Empty: no gains. Linears only.
-  std::vector<GainKind> gains;
+  std::vector<GainKind> gains = {};
 
   int BlockCount() const;            // K: unique blocks
   int FactorRank(int block) const {  // 0: a whole matrix
@@ -78,10 +78,10 @@ struct ModulePlan {
   bool operator==(const ModulePlan&) const = default;
 };
 
-// The types in which tensors are to be stored: the first pattern ('*', '?') that a tensor's name
-// matches counts.
+// The type in which matrices are to be stored whose names match `pattern`, in which "*" stands for
+// any characters and "?" for one. Of several rules the last that matches counts.
 struct TensorTypeRule {
-  std::string pattern;
+  std::string pattern = {};
   DType type = DType::kF32;
   bool operator==(const TensorTypeRule&) const = default;
 };
@@ -102,18 +102,18 @@ struct SharingPlan {
   int prefix = 0;
   // Depths of the original model that were dropped, ascending, counted from 0. The plan's own
   // depths are those that are left: the original had depths + gone.size() of them.
-  std::vector<int> gone;
+  std::vector<int> gone = {};
   // [depths] channels of the feed-forward (gate, up, down); empty: d_ff everywhere. Depths that
   // share one of these modules have the same width.
-  std::vector<int> ffn_widths;
+  std::vector<int> ffn_widths = {};
   // Depths before which a linear patch stands for what is gone there: h += P h, with P
   // patch.<depth>.weight [d_model, d_model]. Ascending.
-  std::vector<int> patches;
+  std::vector<int> patches = {};
   // r: the embedding is embed.weight [vocab, r] times embed_projection.weight [d_model, r]ᵀ; a tied
   // head is the same product. 0: one matrix.
   int embedding_rank = 0;
-  std::vector<TensorTypeRule> types;
-  std::array<ModulePlan, kModuleCount> modules;
+  std::vector<TensorTypeRule> types = {};
+  std::array<ModulePlan, kModuleCount> modules = {};
 
   ModulePlan& operator[](Module m) { return modules[static_cast<size_t>(m)]; }
   const ModulePlan& operator[](Module m) const { return modules[static_cast<size_t>(m)]; }

@@ -61,8 +61,8 @@ struct AttentionContext {
 // What a chunk [begin, end) of a sequence of `length` positions sees; a chunk of 0 positions is the
 // whole sequence.
 struct ChunkContext {
-  int64_t begin, end;           // positions of the chunk
-  int64_t first_key, keys_end;  // positions that they see
+  int64_t begin = 0, end = 0;           // positions of the chunk
+  int64_t first_key = 0, keys_end = 0;  // positions that they see
 };
 std::vector<ChunkContext> ChunksOf(const AttentionContext& context, int64_t length);
 
@@ -84,8 +84,8 @@ struct UnitConfig {
   UnitKind kind = UnitKind::kCharacters;
   // Texts are compared and trained on in lower case without punctuation.
   bool lower = false;
-  std::vector<std::string> list;  // kCharacters: unit kFirstTextUnit + i is list[i], UTF-8
-  int count = 0;                  // all units, those before kFirstTextUnit included
+  std::vector<std::string> list = {};  // kCharacters: unit kFirstTextUnit + i is list[i], UTF-8
+  int count = 0;                       // all units, those before kFirstTextUnit included
   bool operator==(const UnitConfig&) const = default;
 };
 
@@ -97,22 +97,22 @@ struct TransducerConfig {
 
 // What Whisper's decoder needs to know beside its vocabulary.
 struct WhisperConfig {
-  std::vector<int> suppress;        // tokens that are never chosen
-  std::vector<int> suppress_first;  // … as the first of a text
+  std::vector<int> suppress = {};        // tokens that are never chosen
+  std::vector<int> suppress_first = {};  // … as the first of a text
   // Depth and head of cross-attention that follow the time; word times need them.
-  std::vector<std::array<int, 2>> alignment_heads;
+  std::vector<std::array<int, 2>> alignment_heads = {};
   bool operator==(const WhisperConfig&) const = default;
 };
 
 struct SpeechConfig {
   static constexpr int kFormat = 1;
 
-  FrontEnd front;
-  AttentionContext attention;
-  UnitConfig units;
+  FrontEnd front = {};
+  AttentionContext attention = {};
+  UnitConfig units = {};
   bool ctc = true;
-  std::optional<TransducerConfig> transducer;
-  std::optional<WhisperConfig> whisper;
+  std::optional<TransducerConfig> transducer = {};
+  std::optional<WhisperConfig> whisper = {};
   // Frames that become one position.
   int Subsampling() const;
   // Positions of so many frames.
@@ -123,11 +123,11 @@ struct SpeechConfig {
 };
 
 struct SpeechModel {
-  SpeechConfig config;
-  Model encoder;                 // causal = false, vocab = 0
-  std::optional<Model> decoder;  // cross_attention; its vocabulary are the units
-  Weights heads;                 // front.*, ctc.*, predictor.*, joiner.*
-  std::string path;              // where it came from; empty for a model made in memory
+  SpeechConfig config = {};
+  Model encoder = {};                 // causal = false, vocab = 0
+  std::optional<Model> decoder = {};  // cross_attention; its vocabulary are the units
+  Weights heads = {};                 // front.*, ctc.*, predictor.*, joiner.*
+  std::string path = {};              // where it came from; empty for a model made in memory
 };
 
 // Whether `path` is a directory that LoadSpeechModel reads: config.json with a "speech" section, or
@@ -159,8 +159,8 @@ Weights JoinWeights(const SpeechModel& model);
 SpeechModel SplitWeights(const SpeechModel& shape, const Weights& weights);
 
 struct SpeechParameters {
-  ParameterCount encoder;
-  ParameterCount decoder;
+  ParameterCount encoder = {};
+  ParameterCount decoder = {};
   int64_t heads = 0;
   // Linear and norm parameters of the encoder, relative to those without any sharing.
   double EncoderShare() const;

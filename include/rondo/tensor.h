@@ -47,9 +47,9 @@ enum class DType {
 };
 
 struct DTypeInfo {
-  std::string_view name;  // "f32", "q4_0", …
-  int64_t block_length;   // elements per block, 1 for plain types
-  int64_t block_bytes;
+  std::string_view name = {};  // "f32", "q4_0", …
+  int64_t block_length = 0;    // elements per block, 1 for plain types
+  int64_t block_bytes = 0;
 };
 
 const DTypeInfo& Info(DType dtype);
@@ -112,9 +112,9 @@ void RowToF32(const Tensor& tensor, int64_t row, float* out);
 std::vector<float> ToF32(const Tensor& tensor);
 // Converts to any type, rows spread over `pool` if one is given; returns the same storage if
 // already so. f16 and bf16 round to nearest even, quantised types as ggml's reference does (K
-// types and rondo's own: scales of least squared error). Throws where the last dimension is no multiple of the
-// block length, and for values that a quantised type cannot hold (not finite, or beyond the range
-// of its scales).
+// types and rondo's own: scales of least squared error). Throws where the last dimension is no
+// multiple of the block length, and for values that a quantised type cannot hold (not finite, or
+// beyond the range of its scales).
 Tensor Cast(const Tensor& tensor, DType dtype, ThreadPool* pool = nullptr);
 // Rows picked by index from a [rows, cols] tensor of any type (also quantised); copies.
 Tensor GatherRows(const Tensor& tensor, std::span<const int64_t> rows);

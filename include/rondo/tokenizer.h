@@ -24,8 +24,8 @@ struct EncodeOptions {
 };
 
 struct ChatMessage {
-  std::string role;  // system, user, assistant
-  std::string content;
+  std::string role = {};  // system, user, assistant
+  std::string content = {};
 };
 
 // One text being decoded token by token; see StreamDecoder.

@@ -27,17 +27,17 @@
 namespace rondo {
 
 struct Word {
-  std::string text;           // with its punctuation
+  std::string text = {};      // with its punctuation
   double begin = 0, end = 0;  // seconds
 };
 
 struct Segment {
   double begin = 0, end = 0;  // seconds
-  std::string text;
-  std::vector<int32_t> units;  // timestamps included
+  std::string text = {};
+  std::vector<int32_t> units = {};  // timestamps included
   // Empty when not asked for, or the model cannot tell: decoders, and CTC and transducers of full
   // context whose units stand in less than half of the time in which something was heard.
-  std::vector<Word> words;
+  std::vector<Word> words = {};
 };
 
 struct TranscribeOptions {
@@ -46,12 +46,12 @@ struct TranscribeOptions {
   // Text that may still change is reported each time so much audio has come; 0: never.
   double partial_seconds = 0;
   // Whisper.
-  std::string language;    // code as "en"; empty: what the first window sounds like
-  bool timestamps = true;  // false: one segment a window
+  std::string language = {};  // code as "en"; empty: what the first window sounds like
+  bool timestamps = true;     // false: one segment a window
   // A piece of sound that nowhere is as loud as this has no words, whatever a model makes of it:
   // root mean square of 20 ms, in dB of full scale; -200: every sound may have words.
   double silence_db = -55;
-  SearchOptions search;  // others; `translate` also for Whisper
+  SearchOptions search = {};  // others; `translate` also for Whisper
 };
 
 struct TranscribeEvents {

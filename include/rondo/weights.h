@@ -63,8 +63,8 @@ class Weights {
 Tensor BlockMatrix(const Weights& weights, const SharingPlan& plan, Module module, int block);
 
 struct TensorSpec {
-  std::string name;
-  Shape shape;
+  std::string name = {};
+  Shape shape = {};
 };
 
 // Every tensor that a model with this configuration and plan has: no more, no fewer.

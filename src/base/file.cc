@@ -59,15 +59,6 @@ void GuardEnd(const void* data, size_t size, bool guard) {
 #endif
 }
 
-void SyncPath(const std::string& path, int flags) {
-  const int fd = open(path.c_str(), flags);
-  if (fd < 0) FailSystem("SyncPath", path, "open", errno);
-  const int failed = fsync(fd);
-  const int code = errno;
-  close(fd);
-  if (failed) FailSystem("SyncPath", path, "sync", code);
-}
-
 const char* KindName(mode_t mode) {
   if (S_ISDIR(mode)) return "a directory";
   if (S_ISFIFO(mode)) return "a pipe";
@@ -144,6 +135,15 @@ void MakeDirectories(const fs::path& directory) {
   if (code) FailSystem("MakeDirectories", directory, "create the directory", code.value());
 }
 
+void SyncPath(const fs::path& path) {
+  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  if (fd < 0) FailSystem("SyncPath", path, "open", errno);
+  const int failed = fsync(fd);
+  const int code = errno;
+  close(fd);
+  if (failed) FailSystem("SyncPath", path, "sync", code);
+}
+
 AtomicFile::AtomicFile(std::string path)
     : path_(std::move(path)), temporary_(path_, Temporary::Kind::kFile) {
   const int descriptor = fcntl(temporary_.descriptor(), F_DUPFD_CLOEXEC, 0);
@@ -172,7 +172,7 @@ void AtomicFile::Commit() {
   }
   temporary_.Release();
   const fs::path folder = fs::path(path_).parent_path();
-  SyncPath(folder.empty() ? "." : folder.string(), O_RDONLY | O_DIRECTORY);
+  SyncPath(folder.empty() ? "." : folder);
 }
 
 void WriteTextFile(const std::string& path, std::string_view text) {

@@ -45,6 +45,8 @@ bool IsRegularFile(const std::filesystem::path& path);
 // Everything in a directory, in the order of names.
 std::vector<std::filesystem::path> ListDirectory(const std::filesystem::path& directory);
 void MakeDirectories(const std::filesystem::path& directory);
+// Returns when a file, or the list of names in a directory, is on the disk.
+void SyncPath(const std::filesystem::path& path);
 
 // What an output must not destroy.
 struct OutputRules {

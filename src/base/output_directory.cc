@@ -196,12 +196,9 @@ AtomicDirectory::AtomicDirectory(const std::string& target, OutputRules rules)
 void AtomicDirectory::Commit() {
   WriteList(path());
   for (const auto& entry : fs::recursive_directory_iterator(path())) {
-    if (!entry.is_regular_file()) continue;
-    const int descriptor = open(entry.path().c_str(), O_RDONLY | O_CLOEXEC);
-    if (descriptor < 0 || fsync(descriptor) != 0) FailSystem(entry.path(), "sync", errno);
-    close(descriptor);
+    if (entry.is_regular_file() || entry.is_directory()) SyncPath(entry.path());
   }
-  if (fsync(temporary_.descriptor()) != 0) FailSystem(path(), "sync", errno);
+  SyncPath(path());
   // Hours may have passed.
   CheckOutputDirectory(target_, rules_);
   if (!PathExists(target_)) {
@@ -223,11 +220,7 @@ void AtomicDirectory::Commit() {
   } else {
     FailSystem(target_, "replace", errno);
   }
-  const fs::path folder = fs::path(target_).parent_path();
-  const int descriptor = open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (descriptor < 0) return;
-  fsync(descriptor);
-  close(descriptor);
+  SyncPath(fs::path(target_).parent_path());
 }
 
 }  // namespace rondo

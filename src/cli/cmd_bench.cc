@@ -80,12 +80,18 @@ int RunDepthBatching(const BenchCommandOptions& options, const CommonOptions& co
                                                          .exit = options.exit,
                                                          .share = options.exit_share,
                                                          .text = text,
+                                                         .follow_text = options.follow_text,
+                                                         .requests = options.requests,
                                                          .repeat = bench.repeat});
   Output out;
   out.Add("type", ToText(options.engine.weights));
   out.Add("threads", pool.threads());
   out.Add("sequences", bench.batch);
   out.Add("mean_loops", result.mean_loops);
+  if (options.follow_text) {
+    out.Add("perplexity_full", result.perplexity_full);
+    out.Add("perplexity_exits", result.perplexity_exits);
+  }
   AddRates(out, "sequences_full_tok_per_s", result.sequences_full);
   AddRates(out, "sequences_exits_tok_per_s", result.sequences_exits);
   AddRates(out, "depths_full_tok_per_s", result.depths_full);

@@ -103,7 +103,7 @@ void CheckTargets(const CalibrateExitOptions& options, const Model& model) {
   if (options.fit_gate.ends_with(".gguf")) {
     PrepareGguf(options.fit_gate, rules, model.weights.bytes());
   } else {
-    PrepareDirectory(options.fit_gate, rules, StoredBytes(model.config, model.plan, DType::kF32));
+    PrepareDirectory(options.fit_gate, rules, BytesToWrite(model.config, model.plan, DType::kF32));
   }
 }
 

@@ -32,7 +32,7 @@ int RunExport(const ExportCommandOptions& options, const CommonOptions& common) 
   const OutputRules rules = {.inputs = {options.model}, .force = options.force};
   const SaveOptions save = {.force = options.force};
   const SharingPlan plan = native ? model.plan : IdentityPlan(model.config);
-  const uint64_t bytes = StoredBytes(model.config, plan, options.type);
+  const uint64_t bytes = BytesToWrite(model.config, plan, options.type);
   if (options.format == ExportFormat::kGguf) {
     PrepareGguf(options.out, rules, bytes);
   } else {

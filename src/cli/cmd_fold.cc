@@ -1,5 +1,6 @@
 #include <cstdio>
 #include <string>
+#include <utility>
 
 #include "base/machine.h"
 #include "base/progress.h"
@@ -14,7 +15,6 @@
 #include "report/plan_picture.h"
 #include "rondo/calibrate.h"
 #include "rondo/fold.h"
-#include "rondo/speech_model.h"
 
 namespace rondo::cli {
 namespace {
@@ -30,17 +30,20 @@ Model FoldAsAsked(const Model& model, const SharingPlan& plan, const FoldOptions
 }  // namespace
 
 int RunFold(const FoldCommandOptions& options, const CommonOptions& common) {
-  if (options.kind != ModelKind::kLanguage) return RunFoldSpeech(options, common);
+  AnyModel any = LoadAnyModel(options.model);
+  if (auto* speech = std::get_if<SpeechModel>(&any)) {
+    return FoldSpeech(std::move(*speech), options, common);
+  }
   const Stopwatch watch;
   ThreadPool pool(common.threads);
-  const Model model = LoadAdapted(options.model, common, pool);
+  const Model model = Adapted(std::get<Model>(std::move(any)), common, pool);
   const FoldOptions fold = ParseFoldOptions(options.plan, model.config);
   if (options.suggest) return RunSuggest(model, fold, options, common, pool);
 
   const SharingPlan plan = PlanFromFlags(options.plan, fold, model.config);
   const OutputRules rules = {.inputs = {options.model, options.calibrate, options.plan.plan_file},
                              .force = options.force};
-  PrepareDirectory(options.out, rules, StoredBytes(model.config, plan, options.store));
+  PrepareDirectory(options.out, rules, BytesToWrite(model.config, plan, options.store));
   const Model folded = FoldAsAsked(model, plan, fold, options, pool, common.quiet);
   {
     Progress progress("write", 1, common.quiet);

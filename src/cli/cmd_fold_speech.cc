@@ -47,16 +47,15 @@ Model FoldEncoder(const SpeechModel& model, const SharingPlan& plan, const FoldO
 
 }  // namespace
 
-int RunFoldSpeech(const FoldCommandOptions& options, const CommonOptions& common) {
+int FoldSpeech(SpeechModel model, const FoldCommandOptions& options, const CommonOptions& common) {
   const Stopwatch watch;
   ThreadPool pool(common.threads);
-  SpeechModel model = LoadSpeechModel(options.model);
   const FoldOptions fold = ParseFoldOptions(options.plan, model.encoder.config);
   const SpeechParameters before = CountParameters(model);
   const SharingPlan plan = PlanFromFlags(options.plan, fold, model.encoder.config);
   const OutputRules rules = {.inputs = {options.model, options.calibrate, options.plan.plan_file},
                              .force = options.force};
-  PrepareDirectory(options.out, rules, StoredBytes(model.encoder.config, plan, options.store));
+  PrepareDirectory(options.out, rules, BytesToWrite(model.encoder.config, plan, options.store));
   model.encoder = FoldEncoder(model, plan, fold, options, pool, common.quiet);
   SaveSpeechModel(model, options.out, options.store, {.force = options.force});
 

@@ -9,8 +9,7 @@
 #include "cli/plan_flags.h"
 #include "hub/stored.h"
 #include "report/plan_picture.h"
-#include "rondo/model.h"
-#include "rondo/speech_model.h"
+#include "rondo/any_model.h"
 
 namespace rondo::cli {
 namespace {
@@ -69,8 +68,11 @@ void AddStored(const std::string& path, const Weights& weights, Output* out) {
 }  // namespace
 
 int RunInspect(const InspectOptions& options, const CommonOptions& common) {
-  if (IsSpeechModel(options.model)) return RunInspectSpeech(options, common);
-  Model model = LoadModel(options.model, PartsAt(options.model));
+  AnyModel any = LoadAnyModel(options.model, PartsAt(options.model));
+  if (auto* speech = std::get_if<SpeechModel>(&any)) {
+    return InspectSpeech(std::move(*speech), options, common);
+  }
+  Model model = std::get<Model>(std::move(any));
   const bool stored = !options.what_if && model.weights.size() > 0;
   if (options.what_if) {
     model.plan =

@@ -1,7 +1,5 @@
 #include <cstdio>
-#include <filesystem>
 
-#include "base/file.h"
 #include "cli/output.h"
 #include "cli/plan_flags.h"
 #include "report/plan_picture.h"
@@ -28,12 +26,7 @@ std::string HeadsOf(const SpeechModel& model) {
 
 }  // namespace
 
-int RunInspectSpeech(const InspectOptions& options, const CommonOptions& common) {
-  // A configuration alone is inspected by that.
-  const bool weights = PathExists(options.model + "/model.safetensors");
-  const bool native = PathExists(options.model + "/config.json");
-  SpeechModel model =
-      LoadSpeechModel(options.model, weights || !native ? LoadParts::kAll : LoadParts::kConfig);
+int InspectSpeech(SpeechModel model, const InspectOptions& options, const CommonOptions& common) {
   if (options.what_if) {
     model.encoder.plan = PlanFromFlags(
         options.plan, ParseFoldOptions(options.plan, model.encoder.config), model.encoder.config);

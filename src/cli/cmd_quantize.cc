@@ -14,7 +14,6 @@
 #include "cli/session.h"
 #include "rondo/error.h"
 #include "rondo/quantize.h"
-#include "rondo/speech_model.h"
 #include "tensor/dtype_names.h"
 
 namespace rondo::cli {
@@ -30,15 +29,6 @@ namespace {
 
 OutputRules Rules(const QuantizeCommandOptions& options) {
   return {.inputs = {options.model, options.calibrate, options.evaluate}, .force = options.force};
-}
-
-uint64_t StoredBytes(const Weights& weights, const TensorTypes& types) {
-  uint64_t bytes = 0;
-  for (const auto& [name, tensor] : weights) {
-    const auto found = types.find(name);
-    bytes += StorageBytes(found == types.end() ? DType::kF32 : found->second, tensor.shape());
-  }
-  return bytes;
 }
 
 // Before hours of work: what is written must be found again by its name.
@@ -122,11 +112,11 @@ TypeChoice ChooseSpeechTypes(const SpeechModel& model, const QuantizeOptions& op
 }
 
 // A directory with model.gguf, rounded to nearest.
-int QuantizeSpeech(const QuantizeCommandOptions& options, const CommonOptions& common) {
+int QuantizeSpeech(const SpeechModel& model, const QuantizeCommandOptions& options,
+                   const CommonOptions& common) {
   const Stopwatch watch;
-  const SpeechModel model = LoadSpeechModel(options.model);
   const TypeChoice choice = ChooseSpeechTypes(model, options.types);
-  PrepareDirectory(options.out, Rules(options), StoredBytes(JoinWeights(model), choice.types));
+  PrepareDirectory(options.out, Rules(options), BytesToWrite(JoinWeights(model), choice.types));
   SaveSpeechModel(model, options.out, choice.types, {.force = options.force});
   const SpeechModel written = LoadSpeechModel(options.out);
   Output out;
@@ -144,13 +134,16 @@ int QuantizeSpeech(const QuantizeCommandOptions& options, const CommonOptions& c
 }  // namespace
 
 int RunQuantize(const QuantizeCommandOptions& options, const CommonOptions& common) {
-  if (options.kind != ModelKind::kLanguage) return QuantizeSpeech(options, common);
+  AnyModel any = LoadAnyModel(options.model);
+  if (const auto* speech = std::get_if<SpeechModel>(&any)) {
+    return QuantizeSpeech(*speech, options, common);
+  }
   const Stopwatch watch;
   ThreadPool pool(common.threads);
-  const Model model = LoadAdapted(options.model, common, pool);
+  const Model model = Adapted(std::get<Model>(std::move(any)), common, pool);
   const TypeChoice choice = ChooseTypes(model, options.types);
   const bool native = WritesNative(options.layout, model.plan, choice.types);
-  CheckTarget(options, StoredBytes(model.weights, choice.types));
+  CheckTarget(options, BytesToWrite(model.weights, choice.types));
   const SaveOptions save = {.force = options.force};
   if (options.calibrate.empty()) {
     Write(model, choice.types, native, options.out, pool, common.quiet, save);

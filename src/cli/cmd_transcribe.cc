@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/machine.h"
+#include "base/memory_error.h"
 #include "base/memory_limit.h"
 #include "base/stopwatch.h"
 #include "base/strings.h"
@@ -112,6 +113,10 @@ uint64_t MeasureMemory(const std::string& audio, Transcriber& transcriber, Memor
        .field = "--memory"});
 }
 
+// Sound libraries do not say that they got no memory. They ask for less than this at once, so that
+// with more left an error of theirs is about the sound.
+constexpr uint64_t kLibraryBytes = 16 * kMiB;
+
 // TranscribeOne() within a limit of memory, of which an error says how much would suffice.
 double TranscribeWithin(MemoryLimit& limit, const std::string& audio,
                         const TranscribeCommandOptions& options, Transcriber& transcriber,
@@ -120,8 +125,10 @@ double TranscribeWithin(MemoryLimit& limit, const std::string& audio,
     return TranscribeOne(audio, options, transcriber, printer, stop, totals);
   } catch (const std::bad_alloc&) {
     FailFull(limit, audio, MeasureMemory(audio, transcriber, limit));
+  } catch (const MemoryError&) {
+    FailFull(limit, audio, MeasureMemory(audio, transcriber, limit));
   } catch (const Error&) {
-    // A buffer's, or a sound library's that got no memory; anything else is what it says.
+    if (limit.peak() + kLibraryBytes < limit.bytes()) throw;
     const uint64_t needed = MeasureMemory(audio, transcriber, limit);
     if (needed <= limit.bytes()) throw;
     FailFull(limit, audio, needed);

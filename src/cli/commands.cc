@@ -153,9 +153,10 @@ void Add(Program& program, const std::shared_ptr<CommonOptions>& common, const c
 }  // namespace
 
 ModelKind ModelKindOf(const std::string& path) {
+  // The command itself says what is wrong with a language model.
   if (!IsSpeechModel(path)) return ModelKind::kLanguage;
-  const bool whisper = LoadSpeechModel(path, LoadParts::kConfig).config.whisper.has_value();
-  return whisper ? ModelKind::kWhisper : ModelKind::kSpeech;
+  const SpeechModel model = LoadSpeechModel(path, LoadParts::kConfig);
+  return model.config.whisper ? ModelKind::kWhisper : ModelKind::kSpeech;
 }
 
 int ParseAndRun(int argc, const char* const* argv) {

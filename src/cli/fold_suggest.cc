@@ -44,7 +44,7 @@ void WriteHeatmaps(const SuggestReport& report, const std::string& directory) {
 constexpr DType kStore = DType::kBF16;
 
 uint64_t BytesOf(const Model& model, const SharingPlan& plan) {
-  return StoredBytes(model.config, plan, kStore);
+  return BytesToWrite(model.config, plan, kStore);
 }
 
 std::string PlanName(size_t index) { return "/plan-" + std::to_string(index + 1) + ".json"; }

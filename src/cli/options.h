@@ -10,6 +10,7 @@
 #include "cli/transcript_printer.h"
 #include "eval/bench.h"
 #include "eval/exit_curve.h"
+#include "rondo/any_model.h"
 #include "rondo/calibrate.h"
 #include "rondo/engine.h"
 #include "rondo/fold.h"
@@ -28,7 +29,7 @@ struct CommonOptions {
   std::vector<std::string> adapters;
 };
 
-// What stands at a path, as far as flags depend on it.
+// What stands at a path, as far as flags depend on it; what no model is counts as kLanguage.
 enum class ModelKind { kLanguage, kSpeech, kWhisper };
 ModelKind ModelKindOf(const std::string& path);
 
@@ -192,6 +193,8 @@ struct BenchCommandOptions {
   EngineOptions engine{.weights = std::nullopt};
   bool depth_batching = false;
   std::vector<double> exit_share;
+  bool follow_text = false;
+  int requests = 0;
   ExitOptions exit{.rule = ExitRule::kTrace, .skipped_kv = SkippedKv::kLastLoop};
   std::string text;
 };
@@ -222,12 +225,13 @@ struct DoctorOptions {};
 
 int RunInspect(const InspectOptions& options, const CommonOptions& common);
 int RunFold(const FoldCommandOptions& options, const CommonOptions& common);
-int RunFoldSpeech(const FoldCommandOptions& options, const CommonOptions& common);
+// The part of RunFold for speech models.
+int FoldSpeech(SpeechModel model, const FoldCommandOptions& options, const CommonOptions& common);
 int RunEval(const EvalOptions& options, const CommonOptions& common);
 int RunEvalTasks(const EvalOptions& options, const CommonOptions& common);
 int RunEvalSpeech(const EvalOptions& options, const CommonOptions& common);
-// Of speech models, for RunInspect.
-int RunInspectSpeech(const InspectOptions& options, const CommonOptions& common);
+// The part of RunInspect for speech models.
+int InspectSpeech(SpeechModel model, const InspectOptions& options, const CommonOptions& common);
 int RunCalibrateExit(const CalibrateExitOptions& options, const CommonOptions& common);
 int RunCompare(const CompareOptions& options, const CommonOptions& common);
 int RunGenerate(const GenerateCommandOptions& options, const CommonOptions& common);

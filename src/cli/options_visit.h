@@ -424,6 +424,12 @@ void VisitDepthBatching(BenchCommandOptions& o, Visitor& visitor) {
     o.exit.rule);
   v({.name = "exit_threshold", .help = "threshold of --exit", .when = rule}, o.exit.threshold);
   v({.name = "text", .help = "text whose pieces are the prompts"}, o.text);
+  v({.name = "follow_text",
+     .help =
+         "write what follows in the text instead of what the model draws, and give its perplexity",
+     .when = {!o.text.empty(), "with --text"}},
+    o.follow_text);
+  v({.name = "requests", .help = "texts to write; 0: twice as many as --batch"}, o.requests);
   v({.name = "skipped_kv", .help = "keys and values of loops left out"}, o.exit.skipped_kv);
 }
 

@@ -7,6 +7,18 @@
 #include "rondo/weights.h"
 
 namespace rondo::cli {
+namespace {
+
+uint64_t Bytes(const std::vector<TensorSpec>& tensors, const TensorTypes& types) {
+  uint64_t bytes = 0;
+  for (const TensorSpec& spec : tensors) {
+    const auto found = types.find(spec.name);
+    bytes += StorageBytes(found == types.end() ? DType::kF32 : found->second, spec.shape);
+  }
+  return bytes;
+}
+
+}  // namespace
 
 void PrepareDirectory(const std::string& out, const OutputRules& rules, uint64_t bytes) {
   CheckOutputDirectory(out, rules);
@@ -28,12 +40,19 @@ void PrepareGguf(const std::string& out, const OutputRules& rules, uint64_t byte
   CheckRoom(out, /*directory=*/false, bytes);
 }
 
-uint64_t StoredBytes(const ModelConfig& config, const SharingPlan& plan, DType store) {
-  uint64_t bytes = 0;
-  for (const TensorSpec& spec : ExpectedTensors(config, plan)) {
-    bytes += StorageBytes(spec.shape.size() < 2 ? DType::kF32 : store, spec.shape);
+uint64_t BytesToWrite(const Weights& weights, const TensorTypes& types) {
+  std::vector<TensorSpec> tensors;
+  for (const auto& [name, tensor] : weights) tensors.push_back({name, tensor.shape()});
+  return Bytes(tensors, types);
+}
+
+uint64_t BytesToWrite(const ModelConfig& config, const SharingPlan& plan, DType store) {
+  const std::vector<TensorSpec> tensors = ExpectedTensors(config, plan);
+  TensorTypes types;
+  for (const TensorSpec& spec : tensors) {
+    if (spec.shape.size() > 1) types[spec.name] = store;
   }
-  return bytes;
+  return Bytes(tensors, types);
 }
 
 }  // namespace rondo::cli

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/file.h"
+#include "rondo/export.h"
 #include "rondo/model.h"
 #include "rondo/tensor.h"
 
@@ -19,7 +20,9 @@ void PrepareFile(const std::string& out, const OutputRules& rules, uint64_t byte
 // The same for a GGUF file, which must be one of rondo's if it exists.
 void PrepareGguf(const std::string& out, const OutputRules& rules, uint64_t bytes);
 
-// Bytes of a model on disk with matrices stored as `store`, vectors as f32.
-uint64_t StoredBytes(const ModelConfig& config, const SharingPlan& plan, DType store);
+// Bytes that tensors will take on disk, each in its type of `types` or else as f32.
+uint64_t BytesToWrite(const Weights& weights, const TensorTypes& types);
+// The same of a model that is still to be made, with matrices as `store` and vectors as f32.
+uint64_t BytesToWrite(const ModelConfig& config, const SharingPlan& plan, DType store);
 
 }  // namespace rondo::cli

@@ -11,8 +11,7 @@
 #include "base/with_file.h"
 #include "cli/command_line.h"
 #include "formats/file_kind.h"
-#include "rondo/model.h"
-#include "rondo/speech_model.h"
+#include "rondo/any_model.h"
 
 namespace rondo::cli {
 namespace {
@@ -105,9 +104,9 @@ bool NamesModel(const std::string& file) {
 
 // The plan that another model was folded by. Its gate was trained and stays its own.
 SharingPlan PlanOfModel(const std::string& path) {
-  SharingPlan plan = ModelKindOf(path) == ModelKind::kLanguage
-                         ? LoadModel(path, LoadParts::kConfig).plan
-                         : LoadSpeechModel(path, LoadParts::kConfig).encoder.plan;
+  const AnyModel model = LoadAnyModel(path, LoadParts::kConfig);
+  const auto* speech = std::get_if<SpeechModel>(&model);
+  SharingPlan plan = speech ? speech->encoder.plan : std::get<Model>(model).plan;
   plan.exit_gate = false;
   if (!plan.IsPlain()) return plan;
   throw Error({.function = "PlanOfModel",

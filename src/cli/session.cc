@@ -10,10 +10,13 @@
 
 namespace rondo::cli {
 
-Model LoadAdapted(const std::string& path, const CommonOptions& common, ThreadPool& pool) {
-  Model model = LoadModel(path);
+Model Adapted(Model model, const CommonOptions& common, ThreadPool& pool) {
   for (const std::string& adapter : common.adapters) MergeAdapter(adapter, &model, pool);
   return model;
+}
+
+Model LoadAdapted(const std::string& path, const CommonOptions& common, ThreadPool& pool) {
+  return Adapted(LoadModel(path), common, pool);
 }
 
 void WarnOfFewTokens(const std::string& text, size_t tokens, int64_t asked, int64_t least) {

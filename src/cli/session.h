@@ -16,7 +16,8 @@
 
 namespace rondo::cli {
 
-// The model of a command with its --adapter merged.
+// The language model of a command with its --adapter merged.
+Model Adapted(Model model, const CommonOptions& common, ThreadPool& pool);
 Model LoadAdapted(const std::string& path, const CommonOptions& common, ThreadPool& pool);
 
 // Warns when a calibration will see fewer tokens than were asked for, or than `least`.

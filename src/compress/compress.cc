@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <array>
+#include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -66,6 +68,25 @@ CostOf WithReturns(CostOf cost, BudgetKind kind, const Model& model) {
   };
 }
 
+// The types as rules of a plan: the most frequent one for all blocks, then what differs.
+std::vector<TensorTypeRule> RulesOf(const State& state) {
+  std::map<DType, int> counts;
+  for (const auto& [name, type] : state.types) {
+    if (name.starts_with("blocks.") && IsQuantized(type)) ++counts[type];
+  }
+  std::vector<TensorTypeRule> rules;
+  std::optional<DType> usual;
+  if (!counts.empty()) {
+    usual = std::ranges::max_element(counts, {}, [](const auto& e) { return e.second; })->first;
+    rules.push_back({"blocks.*", *usual});
+  }
+  for (const auto& [name, type] : state.types) {
+    if (state.model.weights.Get(name).shape().size() < 2 || IsPrefixTensor(name)) continue;
+    if (!name.starts_with("blocks.") || type != usual) rules.push_back({name, type});
+  }
+  return rules;
+}
+
 bool Allowed(const std::vector<std::string>& only, std::string_view name) {
   return only.empty() || std::ranges::find(only, name) != only.end();
 }
@@ -108,6 +129,7 @@ class Finisher {
       result.repaired = true;
     }
     judge_.reset();
+    state.model.plan.types = RulesOf(state);
     result.types = state.types;
     result.model = std::move(state.model);
     result.rounded = QuantizeCalibrated(

@@ -369,8 +369,7 @@ void Scheduler::Impl::TakeStop(const Stop& stop, std::span<const float> logits) 
       const int loops = flight.loop;
       if (loops < sequence.loops()) LeaveEarly(sequence, flight);
       flight.landed = true;
-      const int32_t token = sequence.sampler().Sample(logits);
-      sequence.Accept(token, loops);
+      sequence.Accept(sequence.Choose(logits), loops);
       return;
     }
     case Visit::kDraft: {

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "engine/exit_check.h"
+#include "kernels/log_softmax.h"
 #include "rondo/error.h"
 
 namespace rondo {
@@ -28,6 +29,14 @@ std::set<int32_t> EosTokens(const Engine& engine, const Tokenizer& tokenizer,
   return all;
 }
 
+void CheckTokens(const Engine& engine, std::span<const int32_t> tokens, const char* field) {
+  for (const int32_t token : tokens) {
+    if (token >= 0 && token < engine.config().vocab) continue;
+    Fail(field, "token " + std::to_string(token),
+         "0 to " + std::to_string(engine.config().vocab - 1));
+  }
+}
+
 int MaxSize(const Engine& engine, const Request& request) {
   const GenerateOptions& options = request.options;
   const int64_t prompt = static_cast<int64_t>(request.prompt.size());
@@ -42,10 +51,15 @@ int MaxSize(const Engine& engine, const Request& request) {
     Fail("prompt", std::to_string(prompt) + " tokens",
          "at most " + std::to_string(allowed) + " positions");
   }
-  for (const int32_t token : request.prompt) {
-    if (token >= 0 && token < engine.config().vocab) continue;
-    Fail("prompt", "token " + std::to_string(token),
-         "0 to " + std::to_string(engine.config().vocab - 1));
+  CheckTokens(engine, request.prompt, "prompt");
+  CheckTokens(engine, request.given, "given");
+  if (!request.given.empty()) {
+    const auto given = static_cast<int64_t>(request.given.size());
+    if (options.max_new_tokens > given) {
+      Fail("max_new_tokens", std::to_string(options.max_new_tokens),
+           "at most the " + std::to_string(given) + " given tokens");
+    }
+    if (options.speculation.drafts > 0) Fail("given", "together with drafts", "one of them");
   }
   // The last token drawn is never read.
   return static_cast<int>(
@@ -82,6 +96,14 @@ void Sequence::Emit(const std::string& text) {
   if (text.empty()) return;
   generation_.text += text;
   if (request_.on_text && !request_.on_text(text) && !done_) Finish(StopReason::kCancelled);
+}
+
+int32_t Sequence::Choose(std::span<const float> logits) {
+  const std::vector<int32_t>& given = request_.given;
+  if (given.empty()) return sampler_.Sample(logits);
+  const int32_t token = given[generation_.tokens.size()];
+  generation_.losses.push_back(LogSumExp(logits) - logits[static_cast<size_t>(token)]);
+  return token;
 }
 
 void Sequence::Accept(int32_t token, int loops) {

@@ -33,7 +33,9 @@ class Sequence {
 
   // Takes `cache` and starts the clock; the first `reused` positions are computed already.
   void Start(KvCache cache, int reused);
-  // Appends a token that the sampler drew and hands out its text. The sequence may be done then.
+  // The next token: the given one, or one that the sampler draws.
+  int32_t Choose(std::span<const float> logits);
+  // Appends a token that was chosen and hands out its text. The sequence may be done then.
   void Accept(int32_t token, int loops);
   // Appends a token that is still to be verified.
   void Draft(int32_t token, TokenDistribution distribution);

@@ -78,7 +78,11 @@ struct DepthBatchingOptions {
   // Prompts are consecutive pieces of it, from the beginning again when it ends; empty: random
   // tokens.
   std::span<const int32_t> text;
-  int repeat = 3;  // all four in turn
+  // Writes what follows each prompt in the text instead of what the model draws, so that speed and
+  // perplexity are of the same tokens, exits and keys and values.
+  bool follow_text = false;
+  int requests = 0;  // 0: twice as many as sequences
+  int repeat = 3;    // all four in turn
 };
 
 struct DepthBatchingResult {  // new tokens a second
@@ -87,6 +91,9 @@ struct DepthBatchingResult {  // new tokens a second
   Rates depths_full;          // depth-wise batching, all loops
   Rates depths_exits;         // … with exits
   double mean_loops = 0;      // a token, with exits
+  // Of the text's tokens with follow_text, with all loops and with exits; else 0. Batches do not
+  // change it.
+  double perplexity_full = 0, perplexity_exits = 0;
 };
 
 // Throws when the options make no sense for the model, or it has one loop only.

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <numeric>
 #include <string>
 #include <tuple>
@@ -47,12 +48,22 @@ struct Mode {
 struct Run {
   double tokens_per_second;
   double mean_loops;
+  double perplexity;
 };
+
+int RequestsOf(const DepthBatchingOptions& options) {
+  return options.requests > 0 ? options.requests : 2 * options.sequences;
+}
+
+// Tokens of one request that come from the text.
+size_t PieceSize(const DepthBatchingOptions& options) {
+  return static_cast<size_t>(options.prompt + (options.follow_text ? options.new_tokens : 0));
+}
 
 std::vector<int32_t> Prompt(const Engine& engine, const DepthBatchingOptions& options, int index) {
   std::vector<int32_t> prompt;
   Rng rng(static_cast<uint64_t>(index) + 1);
-  const auto first = static_cast<size_t>(index) * static_cast<size_t>(options.prompt);
+  const size_t first = static_cast<size_t>(index) * PieceSize(options);
   for (int t = 0; t < options.prompt; ++t) {
     prompt.push_back(options.text.empty()
                          ? static_cast<int32_t>(rng.Uniform() * engine.config().vocab)
@@ -69,12 +80,18 @@ Run ServeAll(const Engine& engine, const Tokenizer& tokenizer, const DepthBatchi
                        .kv_positions = options.sequences * positions,
                        .depth_batching = mode.depth_batching,
                        .reuse_prefixes = false});
-  const int requests = 2 * options.sequences;
-  double loops = 0;
+  const int requests = RequestsOf(options);
+  double loops = 0, loss = 0;
   std::string failure;
   for (int i = 0; i < requests; ++i) {
     Request request;
     request.prompt = Prompt(engine, options, i);
+    if (options.follow_text) {
+      const size_t piece = PieceSize(options);
+      const auto follows = options.text.subspan(static_cast<size_t>(i) * piece, piece)
+                               .subspan(static_cast<size_t>(options.prompt));
+      request.given.assign(follows.begin(), follows.end());
+    }
     request.options.max_new_tokens = options.new_tokens;
     request.options.ignore_eos = true;
     if (mode.exits) {
@@ -83,6 +100,7 @@ Run ServeAll(const Engine& engine, const Tokenizer& tokenizer, const DepthBatchi
     }
     request.on_done = [&](const Generation& result) {
       loops += std::accumulate(result.loops.begin(), result.loops.end(), 0.0);
+      loss += std::accumulate(result.losses.begin(), result.losses.end(), 0.0);
       if (result.reason == StopReason::kError) failure = result.error;
     };
     scheduler.Submit(std::move(request));
@@ -93,7 +111,7 @@ Run ServeAll(const Engine& engine, const Tokenizer& tokenizer, const DepthBatchi
   const double seconds = watch.Seconds();
   Require(failure.empty(), "", failure, "");
   const double tokens = static_cast<double>(requests) * options.new_tokens;
-  return {tokens / seconds, loops / tokens};
+  return {tokens / seconds, loops / tokens, options.follow_text ? std::exp(loss / tokens) : 0};
 }
 
 // Shares of the loops, checked; empty where the model's own exits count.
@@ -121,6 +139,7 @@ void CheckSizes(const DepthBatchingOptions& options, const ModelConfig& config) 
        {std::tuple("sequences", options.sequences, kMostSequences),
         std::tuple("prompt", options.prompt, most),
         std::tuple("new_tokens", options.new_tokens, most),
+        std::tuple("requests", RequestsOf(options), 1'000'000),
         std::tuple("repeat", options.repeat, 1'000'000)}) {
     Require(value > 0 && value <= limit, field, "value " + std::to_string(value),
             "1 to " + std::to_string(limit));
@@ -128,6 +147,10 @@ void CheckSizes(const DepthBatchingOptions& options, const ModelConfig& config) 
   Require(options.prompt <= most - options.new_tokens, "new_tokens",
           std::to_string(options.prompt) + " + " + std::to_string(options.new_tokens) + " tokens",
           "at most the model's " + std::to_string(most) + " positions");
+  const size_t needed = static_cast<size_t>(RequestsOf(options)) * PieceSize(options);
+  Require(!options.follow_text || options.text.size() >= needed, "text",
+          std::to_string(options.text.size()) + " tokens",
+          std::to_string(needed) + " or more: prompts and what follows them");
 }
 
 }  // namespace
@@ -147,6 +170,7 @@ DepthBatchingResult BenchDepthBatching(const Engine& engine, const Tokenizer& to
     for (size_t m = 0; m < kModes.size(); ++m) {
       const Run run = ServeAll(engine, tokenizer, options, share, kModes[m]);
       rates[m].push_back(run.tokens_per_second);
+      (kModes[m].exits ? result.perplexity_exits : result.perplexity_full) = run.perplexity;
       result.mean_loops = run.mean_loops;  // the last mode's
     }
   }

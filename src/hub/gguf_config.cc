@@ -344,6 +344,15 @@ void ConfigReader::ReadWindow(ModelConfig* config) const {
   }
 }
 
+// Some converters store a tied embedding a second time, as the head.
+bool HeadIsEmbedding(const GgufFile& file) {
+  const auto head = file.tensors().find(kGgufHead), embedding = file.tensors().find(kGgufEmbedding);
+  if (head == file.tensors().end() || embedding == file.tensors().end()) return false;
+  const Tensor &a = head->second, &b = embedding->second;
+  return a.dtype() == b.dtype() && a.shape() == b.shape() &&
+         std::ranges::equal(a.bytes(), b.bytes());
+}
+
 void ConfigReader::ReadBiases(ModelConfig* config) const {
   const auto has = [&](const std::string& name) { return file_.tensors().contains(name); };
   config->qkv_bias =
@@ -351,7 +360,7 @@ void ConfigReader::ReadBiases(ModelConfig* config) const {
   config->o_bias = has(GgufTensorName(0, Module::kO, "bias"));
   config->ffn_bias = has(GgufTensorName(0, Module::kUp, "bias"));
   config->head_bias = has(std::string(kGgufHeadBias));
-  config->tied_embeddings = !has(std::string(kGgufHead));
+  config->tied_embeddings = !has(std::string(kGgufHead)) || HeadIsEmbedding(file_);
 }
 
 void ConfigReader::ReadTokens(ModelConfig* config) const {

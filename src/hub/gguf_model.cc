@@ -106,9 +106,10 @@ void WeightReader::AddLayer(int depth) {
 
 void WeightReader::RefuseUnusedTensors() const {
   for (const auto& [name, tensor] : file_.tensors()) {
-    const bool rope =
-        name == kGgufRopeFactors || name == kGgufShortFactors || name == kGgufLongFactors;
-    if (used_.contains(name) || rope) continue;  // of rope factors ConfigFromGguf made sense
+    // ConfigFromGguf made sense of these: rope factors, and a head that repeats the embedding.
+    const bool in_config = name == kGgufRopeFactors || name == kGgufShortFactors ||
+                           name == kGgufLongFactors || name == kGgufHead;
+    if (used_.contains(name) || in_config) continue;
     throw Error({.function = "LoadGgufModel",
                  .problem = "tensor that architecture '" + std::string(arch_.name) +
                             "' is not known to use",

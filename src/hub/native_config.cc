@@ -1,6 +1,7 @@
 #include "hub/native_config.h"
 
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "base/json.h"
 #include "base/with_file.h"
@@ -46,17 +47,28 @@ std::string Pretty(const nlohmann::ordered_json& json, int levels, const std::st
   return out + "\n" + indent + "}";
 }
 
+// Speech models have configurations of their own: with a "speech" section, or Whisper's as Hugging
+// Face or CTranslate2 write them.
+void RefuseSpeech(const nlohmann::json& json, const JsonObject& object) {
+  const auto type = json.find("model_type");
+  const bool whisper = type != json.end() && *type == "whisper";
+  for (const auto& [key, found] : {std::pair{"speech", object.Contains("speech")},
+                                   {"model_type", whisper},
+                                   {"suppress_ids_begin", object.Contains("suppress_ids_begin")}}) {
+    if (!found) continue;
+    object.Fail(key, "a speech model",
+                "a language model; inspect, fold, quantize, eval --speech and transcribe take "
+                "speech models");
+  }
+}
+
 }  // namespace
 
 ConfigFile ParseConfigFile(std::string_view text, const std::string& file) {
   nlohmann::json json = ParseJsonChecked(text, file);
   JsonObject object(json, "ParseConfigFile", file);
   ConfigFile result;
-  if (object.Contains("speech")) {
-    object.Fail("speech", "a speech model",
-                "a language model; inspect, eval --speech and "
-                "transcribe take speech models");
-  }
+  RefuseSpeech(json, object);
   if (!object.Contains(kPlanKey)) {
     if (object.String("model_type") == kModelType) object.Fail(kPlanKey, "missing", "the plan");
     result.config = HfConfigFromJson(json, file);

@@ -9,7 +9,7 @@
 #include <string>
 #include <utility>
 
-#include "rondo/error.h"
+#include "base/memory_error.h"
 
 namespace rondo {
 
@@ -18,11 +18,11 @@ class AlignedBuffer {
   static constexpr size_t kAlignment = 64;
 
   AlignedBuffer() = default;
-  // Throws rondo::Error when there is no memory.
+  // Throws MemoryError when there is no memory.
   explicit AlignedBuffer(uint64_t bytes) : bytes_(bytes) {
     if (bytes > SIZE_MAX - kAlignment || !(memory_ = Memory(std::calloc(bytes + kAlignment, 1)))) {
-      throw Error({.function = "AlignedBuffer",
-                   .problem = "no memory for " + std::to_string(bytes) + " bytes"});
+      throw MemoryError({.function = "AlignedBuffer",
+                         .problem = "no memory for " + std::to_string(bytes) + " bytes"});
     }
     const auto address = reinterpret_cast<uintptr_t>(memory_.get());
     const uintptr_t aligned = (address + kAlignment - 1) / kAlignment * kAlignment;

@@ -31,7 +31,7 @@ DType WantedType(std::string_view name, const QuantizeOptions& options) {
   for (auto rule = options.tensors.rbegin(); rule != options.tensors.rend(); ++rule) {
     if (GlobMatch(rule->pattern, name)) return rule->type;
   }
-  if (name == "embed.weight") return options.embedding;
+  if (name.starts_with("embed")) return options.embedding;  // also the projection
   if (name == "head.weight") return options.head;
   if (name == "positions.weight") return DType::kF32;  // a few rows; llama.cpp wants them so
   return name.starts_with("residual.") ? options.residual : options.type;
@@ -66,11 +66,13 @@ void TypeChoice::Add(const std::string& tensor, const Shape& shape, DType wanted
 
 TypeChoice ChooseTypes(const Model& model, const QuantizeOptions& options) {
   const std::vector<TensorSpec> specs = ExpectedTensors(model.config, model.plan);
-  CheckRules(options.tensors, specs);
+  QuantizeOptions ruled = options;
+  ruled.tensors.insert(ruled.tensors.begin(), model.plan.types.begin(), model.plan.types.end());
+  CheckRules(ruled.tensors, specs);
   TypeChoice choice;
   for (const TensorSpec& spec : specs) {
     if (IsMatrix(spec)) {
-      choice.Add(spec.name, spec.shape, WantedType(spec.name, options));
+      choice.Add(spec.name, spec.shape, WantedType(spec.name, ruled));
     } else {
       choice.types[spec.name] = DType::kF32;
     }

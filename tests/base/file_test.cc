@@ -48,6 +48,23 @@ TEST(MappedFile, MissingFilesDirectoriesAndLargeTextsAreErrorsNamingTheFile) {
   EXPECT_THAT([&] { ReadTextFile(dir.File("a"), 2); }, ThrowsMessage<Error>(HasSubstr("3 bytes")));
 }
 
+size_t OpenDescriptors() { return Names("/proc/self/fd").size(); }
+
+TEST(SyncPath, TakesFilesAndDirectoriesAndClosesWhatCannotBeSynced) {
+  TempDir dir;
+  Put(dir.File("a"), "abc");
+  SyncPath(dir.File("a"));
+  SyncPath(dir.File(""));
+  const size_t open = OpenDescriptors();
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_THAT([] { SyncPath("/proc/self/status"); },
+                ThrowsMessage<Error>(AllOf(HasSubstr("/proc/self/status"), HasSubstr("sync"))));
+  }
+  EXPECT_EQ(OpenDescriptors(), open);
+  EXPECT_THAT([&] { SyncPath(dir.File("missing")); },
+              ThrowsMessage<Error>(AllOf(HasSubstr("missing"), HasSubstr("open"))));
+}
+
 TEST(AtomicFile, AppearsOnlyWithCommit) {
   TempDir dir;
   AtomicFile file(dir.File("a"));

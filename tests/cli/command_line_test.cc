@@ -101,6 +101,7 @@ TEST_F(CommandLines, AFlagThatDoesNothingIsAnError) {
       {"bench {model} --depth-batching --exit-threshold 0.5", "--exit-threshold", "--exit"},
       {"bench {model} --depth-batching --exit entropy --exit-share 1", "--exit-share", "trace"},
       {"bench {model} --depth-batching --context 8", "--context", "without --depth-batching"},
+      {"bench {model} --depth-batching --follow-text", "--follow-text", "with --text"},
       {"generate {model} --min-loops 2", "--min-loops", "--exit"},
       {"generate {model} --skipped-kv last-loop", "--skipped-kv", "--exit"},
       {"generate {model} --draft-loops 2", "--draft-loops", "--draft"},

@@ -58,6 +58,28 @@ def translation_unit(folder):
     return "\n".join(parts) + "\n"
 
 
+def structs(text):
+    """Names of the structs that a header declares, each with the names of its data members."""
+    for name, body in re.findall(r"^struct (\w+) \{\n(.*?)^\};", text, re.MULTILINE | re.DOTALL):
+        declarations = re.sub(r"//.*", "", body)
+        members = re.findall(r"^  (?!static|using|friend|explicit)(?:std::function<.*>|[\w:<>, *]+?)[ *](\w+)"
+                             r"(?: = [^;]*|)(?:;|, )", declarations, re.MULTILINE)
+        constructed = re.search(rf"^  (?:explicit )?{name}\(", declarations, re.MULTILINE)
+        if members and not constructed:
+            yield name, members
+
+
+def initialisers(folder):
+    """A source file that initialises every struct of public headers by the name of one member, first and last."""
+    headers = sorted((folder / "rondo").glob("*.h"))
+    parts = [f'#include "rondo/{header.name}"' for header in headers]
+    for header in headers:
+        for name, members in structs(header.read_text()):
+            for number, member in enumerate(sorted({members[0], members[-1]})):
+                parts.append(f"const rondo::{name} {name}_{number}{{.{member} = {{}}}};")
+    return "\n".join(parts) + "\n"
+
+
 def included(text):
     return re.findall(r'^#include ([<"][^>"]+[>"])', text, re.MULTILINE)
 

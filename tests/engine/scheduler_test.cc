@@ -365,6 +365,14 @@ TEST_P(SchedulerTest, RefusesWhatCouldNeverRun) {
   options = Greedy(3);
   options.exit = {.rule = ExitRule::kConfidence, .threshold = 1.5f};
   EXPECT_THROW(submit(Prompt(3), options), Error);
+  const auto follow = [&](std::vector<int32_t> given, const GenerateOptions& how) {
+    scheduler.Submit({.prompt = Prompt(3), .given = std::move(given), .options = how});
+  };
+  EXPECT_THROW(follow({1, 2}, Greedy(3)), Error);
+  EXPECT_THROW(follow({1, 2, model_.config.vocab}, Greedy(3)), Error);
+  options = Greedy(3);
+  options.speculation = {.drafts = 1, .draft_loops = 1};
+  EXPECT_THROW(follow({1, 2, 3}, options), Error);
   EXPECT_FALSE(scheduler.Step());
   EXPECT_THROW(Scheduler(engine_, tokenizer_, {.max_sequences = 0}), Error);
 }

@@ -1,11 +1,14 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <span>
+#include <vector>
 
 #include "engine/letter_tokenizer.h"
 #include "engine/random_model.h"
 #include "eval/bench.h"
 #include "rondo/error.h"
+#include "rondo/eval.h"
 #include "rondo/thread_pool.h"
 
 namespace rondo {
@@ -54,6 +57,39 @@ TEST(Rates, MedianOfAnEvenNumberIsBetween) {
   EXPECT_EQ(rates.median, 3.5);
   EXPECT_EQ(rates.max, 10);
   EXPECT_EQ(RatesOf({}).median, 0);
+}
+
+// Exact keys and values make the text's perplexity that of Perplexity(); with exits by a trace of
+// the full number of loops nothing changes.
+TEST_F(DepthBatchingTest, PerplexityIsOfTheSameTokensAsSpeed) {
+  std::vector<int32_t> text;
+  for (int i = 0; i < 60; ++i) text.push_back((i * 7 + 3) % engine_.config().vocab);
+  DepthBatchingOptions options{
+      .sequences = 2, .prompt = 5, .new_tokens = 10, .text = text, .follow_text = true};
+  options.requests = 4;
+  options.repeat = 1;
+  options.share = std::vector<double>(static_cast<size_t>(engine_.loops().loops), 0.0);
+  options.share.back() = 1;
+  const DepthBatchingResult whole = BenchDepthBatching(engine_, tokenizer_, options);
+  double loss = 0;
+  for (int i = 0; i < 4; ++i) {
+    const std::span<const int32_t> piece = options.text.subspan(static_cast<size_t>(i) * 15, 15);
+    const PerplexityResult all = Perplexity(engine_, piece, {.context = 15});
+    const PerplexityResult prompt = Perplexity(engine_, piece.first(5), {.context = 5});
+    loss +=
+        all.nll * static_cast<double>(all.tokens) - prompt.nll * static_cast<double>(prompt.tokens);
+  }
+  EXPECT_NEAR(whole.perplexity_full, std::exp(loss / 40), 1e-4 * whole.perplexity_full);
+  EXPECT_EQ(whole.perplexity_exits, whole.perplexity_full);
+
+  options.share = {1};
+  options.share.resize(static_cast<size_t>(engine_.loops().loops));
+  const DepthBatchingResult early = BenchDepthBatching(engine_, tokenizer_, options);
+  EXPECT_EQ(early.perplexity_full, whole.perplexity_full);
+  EXPECT_NE(early.perplexity_exits, whole.perplexity_full);
+
+  options.requests = 5;
+  EXPECT_THROW(BenchDepthBatching(engine_, tokenizer_, options), Error);
 }
 
 TEST_F(DepthBatchingTest, RefusesWhatMakesNoSense) {

@@ -67,6 +67,24 @@ TEST(GgufForeign, Gemma3ByOllamasConverter) {
             (std::vector<uint8_t>{1, 0, 1, 0, 1, 0, 1}));
 }
 
+TEST(GgufForeign, AHeadThatRepeatsTheEmbeddingIsTied) {
+  TempDir dir;
+  GgufContents contents = ContentsOf(SmallGgufConfig("llama"), dir);
+  EXPECT_FALSE(LoadModel(dir.File("valid.gguf")).config.tied_embeddings);
+  contents.tensors["output.weight"] = contents.tensors.at("token_embd.weight");
+  Write(contents, dir.File("twice.gguf"));
+  const Model tied = LoadModel(dir.File("twice.gguf"));
+  EXPECT_TRUE(tied.config.tied_embeddings);
+  EXPECT_FALSE(tied.weights.Has("head.weight"));
+  EXPECT_EQ(LoadModel(dir.File("twice.gguf"), LoadParts::kConfig).config, tied.config);
+  // One weight that differs makes a head.
+  std::vector<float> head = ToF32(contents.tensors.at("token_embd.weight"));
+  head.back() += 1;
+  contents.tensors["output.weight"] = Tensor::FromF32({40, 32}, head);
+  Write(contents, dir.File("own.gguf"));
+  EXPECT_FALSE(LoadModel(dir.File("own.gguf")).config.tied_embeddings);
+}
+
 TEST(GgufForeign, TheNameOfAFileSaysNothing) {
   TempDir dir;
   const Model model = RandomGgufModel(SmallGgufConfig("qwen2"));

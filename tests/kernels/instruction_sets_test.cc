@@ -1,6 +1,6 @@
 // Instruction sets with a fused multiply-add give the same bits in every kernel, not only in the
 // products of quantised weights that quant_matmul_test.cc holds all sets to.
-#include <gtest/gtest.h>
+#include <gmock/gmock.h>
 
 #include <functional>
 
@@ -21,16 +21,19 @@ std::vector<std::string> FusedTargets() {
   return names;
 }
 
-// What `run` returns is the same on all of them.
+// What `run` returns is the same on all of them, and each time it runs. The sets that round
+// products before they add them are close; they are all that some machines have.
 void ExpectAgreement(const std::function<std::vector<float>()>& run) {
+  SetKernelTarget(KernelTargets().back());
+  const std::vector<float> plain = run();
   const std::vector<std::string> names = FusedTargets();
-  if (names.size() < 2) GTEST_SKIP() << "one instruction set with fused multiply-add";
-  SetKernelTarget(names.back());
+  if (!names.empty()) SetKernelTarget(names.back());
   const std::vector<float> expected = run();
   for (const std::string& name : names) {
     SetKernelTarget(name);
     EXPECT_EQ(run(), expected) << name << " and " << names.back();
   }
+  EXPECT_THAT(plain, testing::Pointwise(testing::FloatNear(1e-3f), expected));
   SetKernelTarget("auto");
 }
 

@@ -23,7 +23,8 @@ def story_text(tmp_path_factory):
 
 def story(rondo, model, seed: int) -> str:
     """One that the model tells."""
-    return rondo.json("generate", model, "--prompt", PROMPT, "--temperature", 1, "--seed", seed, "--max-tokens", 400)["text"]
+    flags = ["--temperature", 1, "--seed", seed, "--max-tokens", 400]
+    return rondo.json("generate", model, "--prompt", PROMPT, *flags)["text"]
 
 
 def logit_tolerance(width: int, depth: int, scale: float) -> float:

@@ -2,6 +2,7 @@
 
 import math
 import re
+import resource
 
 import gguf
 import jiwer
@@ -64,12 +65,14 @@ def trained(tmp_path_factory):
     return directory / "run" / "model", manifest
 
 
-@pytest.mark.parametrize("flags", [["--search", "ctc"], ["--search", "ctc", "--beam", "4"], ["--search", "joint", "--beam", "4"],
+@pytest.mark.parametrize("flags", [["--search", "ctc"], ["--search", "ctc", "--beam", "4"],
+                                   ["--search", "joint", "--beam", "4"],
                                    ["--search", "attention", "--beam", "2"], ["--search", "ctc", "--chunk", "4"]])
 def test_error_rates_are_those_of_jiwer(rondo, trained, tmp_path, flags):
     model, manifest = trained
     out = tmp_path / "hypotheses.tsv"
-    result = rondo.json("eval", model, "--speech", manifest, "--audio", SPEECH / "kathleen.tar", "--hypotheses", out, *flags)
+    result = rondo.json("eval", model, "--speech", manifest, "--audio", SPEECH / "kathleen.tar",
+                        "--hypotheses", out, *flags)
     rows = [line.split("\t") for line in out.read_text().splitlines()]
     references, hypotheses = [row[1] for row in rows], [row[2] for row in rows]
     assert result["utterances"] == len(rows) == 4
@@ -100,26 +103,45 @@ def test_units_are_a_sentencepiece_model(trained):
 
 def test_errors_say_what_is_wrong(rondo, trained):
     model, manifest = trained
-    refused = rondo.run("eval", model, "--speech", manifest, "--audio", SPEECH / "kathleen.tar", "--search", "transducer",
-                        check=False)
+    evaluate = ["eval", model, "--speech", manifest, "--audio", SPEECH / "kathleen.tar"]
+    refused = rondo.run(*evaluate, "--search", "transducer", check=False)
     assert refused.returncode != 0 and "no transducer" in refused.stderr
-    refused = rondo.run("eval", model, "--speech", manifest, "--audio", SPEECH / "kathleen.tar", "--ids", "zz*", check=False)
+    refused = rondo.run(*evaluate, "--ids", "zz*", check=False)
     assert refused.returncode != 0 and "--ids" in refused.stderr
     refused = rondo.run("eval", model, "--text", SPEECH / "kathleen.tsv", check=False)
     assert refused.returncode != 0 and "a speech model" in refused.stderr
+
+
+def test_a_file_with_an_error_is_read_once(rondo, trained, tmp_path):
+    """Only lack of memory has the first minute read again, to say how much would suffice."""
+    model, _ = trained
+    samples = numpy.random.default_rng(0).normal(0, 0.1, 60 * 16000).astype("float32")
+
+    def seconds(name):
+        soundfile.write(tmp_path / name, samples, 16000, subtype="FLOAT")
+        before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
+        answer = rondo.run("transcribe", model, tmp_path / name, "--threads", "1", check=False)
+        return answer, resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before
+
+    good, once = seconds("good.wav")
+    samples[-1] = numpy.nan
+    damaged, again = seconds("damaged.wav")
+    assert good.returncode == 0 and damaged.returncode == 1 and "no finite number" in damaged.stderr
+    assert again < 1.6 * once
 
 
 def test_memory_that_does_not_suffice_is_named(rondo, trained, tmp_path):
     """Wherever it runs out: never another error, never a crash; enough of it is enough."""
     model, _ = trained
     soundfile.write(tmp_path / "a.wav", numpy.random.default_rng(0).normal(0, 0.1, 464000), 16000)
-    enough = [rondo.run("transcribe", model, tmp_path / "a.wav", "--memory", str(m), check=False) for m in (1, 2, 3, 64)]
+    command = ["transcribe", model, tmp_path / "a.wav", "--memory"]
+    enough = [rondo.run(*command, str(mib), check=False) for mib in (1, 2, 3, 64)]
     assert enough[0].returncode == 1 and enough[-1].returncode == 0
     for answer in enough:
         assert answer.returncode == 0 or (answer.returncode == 1 and "--memory" in answer.stderr), answer.stderr
     suffices = re.search(r"expected (\d+) or more", enough[0].stderr)
     assert suffices, enough[0].stderr
-    report = rondo.json("transcribe", model, tmp_path / "a.wav", "--memory", suffices[1])
+    report = rondo.json(*command, suffices[1])
     assert 1 << 20 < report["arena_peak_bytes"] <= report["arena_bytes"] == int(suffices[1]) << 20
 
 
@@ -138,5 +160,6 @@ def test_quantised_models_are_directories_too(rondo, trained, tmp_path):
     rondo.json("eval", tmp_path / "q8", "--speech", manifest, "--audio", SPEECH / "kathleen.tar", "--type", "auto",
                "--search", "attention", "--hypotheses", file)
     assert any(line.split("\t")[2] for line in file.read_text().splitlines())
-    failed = rondo.run("quantize", model, "--type", "q4_0", "--calibrate", manifest, "--out", tmp_path / "q4", check=False)
+    failed = rondo.run("quantize", model, "--type", "q4_0", "--calibrate", manifest, "--out", tmp_path / "q4",
+                       check=False)
     assert failed.returncode == 2 and "--calibrate" in failed.stderr

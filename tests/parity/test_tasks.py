@@ -30,15 +30,17 @@ def tricky_records():
     """Records with what the harness's prompts treat in a way of their own."""
     hellaswag = [
         # Marks of WikiHow, capitals, double spaces and blanks of many kinds.
-        {"activity_label": "Home and Garden", "ctx_a": "[header] How to mow [title] Find a mower. [step] Ask  a friend.",
-         "ctx_b": "", "endings": [" [substeps] Pay for it. [step] Mow.", "[title]\u00a0Mow twice.", "Mow [not\nthis] now.",
+        {"activity_label": "Home and Garden",
+         "ctx_a": "[header] How to mow [title] Find a mower. [step] Ask  a friend.", "ctx_b": "",
+         "endings": [" [substeps] Pay for it. [step] Mow.", "[title]\u00a0Mow twice.", "Mow [not\nthis] now.",
                                   "Mow   it.\u2003"], "label": "1"},
         {"activity_label": "Été", "ctx_a": "He met Ann.", "ctx_b": "she SAID Hello to Bob and", "label": "0",
          "endings": ["went to the café.", "went to the cafe.", "went to the café.", "ñ"]},
     ]
     piqa = [{"goal": "boil an egg \n", "sol1": " Put it in water.", "sol2": "Put it in “water”, naïvely.", "label": 1}]
     winogrande = [
-        {"sentence": "_ gave Bob the book , because Ann had read it.", "option1": "Ann", "option2": "Bob", "answer": "1"},
+        {"sentence": "_ gave Bob the book , because Ann had read it.",
+         "option1": "Ann", "option2": "Bob", "answer": "1"},
         {"sentence": "Ann looked for Bob but not for _.", "option1": "Eve ", "option2": "Bob", "answer": "1"},
     ]
     labels = {"text": ["4", "four", "a lot"], "label": ["1", "2", "3"]}

@@ -110,7 +110,8 @@ def test_sound_files_are_known_in_a_pipe(rondo, model, tmp_path, kind):
 
 @pytest.mark.parametrize("name", [signal.SIGINT, signal.SIGTERM])
 def test_a_stream_ends_with_its_text_and_report_when_it_is_told(rondo, model, tmp_path, name):
-    command = [rondo.binary, "transcribe", model, "-", "--stream", "--partial", "0.5", "--pcm-rate", str(RATE), "--json"]
+    command = [rondo.binary, "transcribe", model, "-", "--stream", "--partial", "0.5", "--pcm-rate", str(RATE),
+               "--json"]
     with open(tmp_path / "out", "wb") as out:
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=out)
     process.stdin.write(noise(3).tobytes())

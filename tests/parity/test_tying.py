@@ -1,4 +1,4 @@
-"""The agent of layers that tie themselves, update by update, against PyTorch: network, Q-learning target, loss, AdamW."""
+"""The agent of layers that tie themselves, update by update, against PyTorch: network, target, loss, AdamW."""
 
 import json
 import subprocess
@@ -115,7 +115,8 @@ def test_updates_are_those_of_pytorch(tied_run):
             assert event["agent_loss"] == pytest.approx(float(loss.detach()), rel=1e-4)
             for name, tensor in agent.tensors().items():
                 got = checkpoints[number][f"agent.{name}"].view_as(tensor)
-                # A step of AdamW is at most about the rate of 1e-3; sums of 128 products in f32 differ in the last bits.
+                # A step of AdamW is at most about the rate of 1e-3; sums of 128 products in f32 differ in the last
+                # bits.
                 torch.testing.assert_close(got, tensor.detach(), atol=1e-6, rtol=1e-5)
 
 

@@ -142,7 +142,8 @@ def test_hidden_states_are_learnt_from_as_transformers_has_them(rondo, tmp_path)
         pairs = zip(states["student"], states["teacher"])
         expected.append(numpy.mean([((s - t).square().sum() / t.square().sum()).item() for s, t in pairs]))
     recipe = tmp_path / "recipe.toml"
-    recipe.write_text(LEARN.format(student=tmp_path / "student", teacher=tmp_path / "teacher", out=tmp_path / "run", windows=len(windows),
+    recipe.write_text(LEARN.format(student=tmp_path / "student", teacher=tmp_path / "teacher", out=tmp_path / "run",
+                                   windows=len(windows),
                                    manifest=DATA / "speech" / "kathleen.tsv", audio=SPEECH))
     rondo.run("train", recipe, "--quiet")
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
@@ -279,7 +280,8 @@ def test_a_pipe_gives_what_the_file_gives(rondo, whisper_base, tmp_path):
     pcm = numpy.clip(numpy.round(samples * 32768), -32768, 32767).astype("<i2")
     soundfile.write(tmp_path / "a.wav", pcm, 16000)
     whole = rondo.json("transcribe", whisper_base, tmp_path / "a.wav", "--language", "en")["files"][0]
-    command = [rondo.binary, "transcribe", whisper_base, "-", "--stream", "--partial", "1", "--json", "--language", "en"]
+    command = [rondo.binary, "transcribe", whisper_base, "-", "--stream", "--partial", "1", "--json",
+               "--language", "en"]
     result = subprocess.run(command, input=pcm.tobytes(), capture_output=True, timeout=300, check=True)
     lines = [json.loads(line) for line in result.stdout.decode().splitlines()]
     assert any("partial" in line for line in lines)
@@ -307,7 +309,8 @@ def test_a_calibrated_fold_transcribes_what_one_of_the_weights_does_not(rondo, w
     manifest, enough = DATA / "speech" / "kathleen.tsv", tmp_path / "kathleen.jsonl"
     (tmp_path / "kathleen.tar").symlink_to(SPEECH)
     names = [line.split("\t")[0] for line in manifest.read_text().splitlines()]
-    entries = [{"id": f"{name}-{i}", "audio": name, "text": ""} for i in range(12) for name in names]  # a window has 30 s
+    # A window has 30 s.
+    entries = [{"id": f"{name}-{i}", "audio": name, "text": ""} for i in range(12) for name in names]
     enough.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
     errors = {}
     for name, options in [("weights", []), ("calibrated", ["--calibrate", enough, "--calibrate-tokens", "1500"])]:

@@ -25,7 +25,8 @@ WHITESPACE = [
     "", " ", "  ", "   ", "\n", "\n\n", "\n \n", " \n", "\t", "\t\t x", "\r\n", "\r\n\r\n a", "a\n", "a \n b",
     "a  b   c    d", "  leading", "trailing  ", "\u00a0a\u00a0\u00a0b", "\u3000全角\u3000", "a\u2003\u2003b",
     "a\u200bb \u200d \u2060 \ufeff", "\u0085\u1680\u180e\u2028\u2029\u202f\u205f x", "a\x0b\x0cb",
-    " " * 300 + "x" + " " * 77, "\n" * 130 + "x", "\t" * 65, " \n" * 50, "\u2581 \u2581\u2581a\u2581", "a\u2581b ▁▁▁▁ c",
+    " " * 300 + "x" + " " * 77, "\n" * 130 + "x", "\t" * 65, " \n" * 50,
+    "\u2581 \u2581\u2581a\u2581", "a\u2581b ▁▁▁▁ c",
 ]
 
 CONTROL = ["".join(map(chr, range(0x21))), "".join(map(chr, range(0x7F, 0xA1))), "a\x00b\x00\x00 c",

@@ -6,9 +6,11 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
+#include <variant>
 
 #include "base/file.h"
 #include "base/temp_dir.h"
+#include "rondo/any_model.h"
 #include "rondo/error.h"
 #include "speech/random_speech_model.h"
 #include "speech/speech_config.h"
@@ -123,8 +125,30 @@ TEST(SpeechModelTest, RefusesWrongTensors) {
 TEST(SpeechModelTest, LanguageModelLoaderSaysWhatItIs) {
   const TempDir dir;
   SaveSpeechModel(RandomSpeechModel({}), dir.File("m"), DType::kF32);
-  EXPECT_THAT([&] { LoadModel(dir.File("m")); },
-              testing::ThrowsMessage<Error>(HasSubstr("a speech model")));
+  MakeDirectories(dir.File("whisper"));
+  for (const char* config : {R"({"model_type": "whisper"})", R"({"suppress_ids_begin": [220]})"}) {
+    WriteTextFile(dir.File("whisper/config.json"), config);
+    for (const char* model : {"m", "whisper"}) {
+      EXPECT_THAT([&] { LoadModel(dir.File(model)); },
+                  testing::ThrowsMessage<Error>(HasSubstr("a speech model")));
+    }
+  }
+}
+
+TEST(SpeechModelTest, OneLoaderReadsEitherKind) {
+  const TempDir dir;
+  const SpeechModel speech = RandomSpeechModel({});
+  SaveSpeechModel(speech, dir.File("speech"), DType::kF32);
+  const AnyModel read = LoadAnyModel(dir.File("speech"));
+  ASSERT_TRUE(std::holds_alternative<SpeechModel>(read));
+  EXPECT_EQ(std::get<SpeechModel>(read).encoder.config, speech.encoder.config);
+  const AnyModel config = LoadAnyModel(dir.File("speech"), LoadParts::kConfig);
+  EXPECT_EQ(std::get<SpeechModel>(config).encoder.weights.size(), 0u);
+  const AnyModel language = LoadAnyModel("tests/data/native-v1");
+  ASSERT_TRUE(std::holds_alternative<Model>(language));
+  EXPECT_GT(std::get<Model>(language).weights.size(), 0u);
+  EXPECT_THAT([&] { LoadAnyModel(dir.File("nothing")); },
+              testing::ThrowsMessage<Error>(HasSubstr("nothing")));
 }
 
 // Share of the unshared encoder in tenths of a percent, and millions in tenths.
