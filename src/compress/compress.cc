@@ -136,6 +136,11 @@ class Finisher {
         result.model, result.types, fit_,
         {.context = options_.repair_context, .max_tokens = options_.repair_tokens}, pool_,
         options_.quiet);
+    for (const auto& [name, type] : result.types) {  // embedding and head are still whole
+      if (IsQuantized(type)) {
+        result.rounded.weights.Set(name, Cast(result.rounded.weights.Get(name), type, &pool_));
+      }
+    }
   }
 
  private:

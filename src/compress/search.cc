@@ -28,8 +28,8 @@ std::vector<std::string> SplitNames(const std::string& names) {
 class Searcher {
  public:
   Searcher(const State& start, const CostOf& cost,
-           const std::vector<std::unique_ptr<Operator>>& operators, Meter& meter)
-      : cost_(cost), operators_(operators), meter_(meter) {
+           const std::vector<std::unique_ptr<Operator>>& operators, Meter& meter, double target)
+      : cost_(cost), operators_(operators), meter_(meter), target_(target) {
     result_.state = start;
     Accept("", start, meter.SetBase(start));
   }
@@ -126,7 +126,8 @@ class Searcher {
   Candidate Measure(const Step& step) {
     Candidate candidate{.step = &step, .ratio = INFINITY, .state = {}};
     candidate.state = step.apply(result_.state, meter_);
-    const double saved = cost() - cost_(candidate.state);
+    // What is saved beyond the target is worth nothing.
+    const double saved = std::min(cost() - cost_(candidate.state), cost() - target_);
     if (saved > 0) {
       candidate.ratio = (meter_.Measure(candidate.state).kl - last().kl) / saved;
     }
@@ -143,6 +144,7 @@ class Searcher {
   const CostOf& cost_;
   const std::vector<std::unique_ptr<Operator>>& operators_;
   Meter& meter_;
+  const double target_;
   SearchResult result_;
   std::map<std::string, double> ratios_;  // as measured last
 };
@@ -154,7 +156,7 @@ SearchResult Search(const State& start, const CostOf& cost,
                     const std::vector<Choice>& known,
                     const std::function<void(const Choice&)>& chosen,
                     const SearchOptions& options) {
-  Searcher searcher(start, cost, operators, meter);
+  Searcher searcher(start, cost, operators, meter, options.target);
   if (known.empty()) {
     chosen(searcher.last());
   } else {
