@@ -167,8 +167,10 @@ std::string SummaryText(const CompressResult& result, const std::vector<Compress
   if (result.returns > 0) {
     text += std::to_string(result.returns) + " gone depths return as passes through kept ones.\n";
   }
-  text += result.repaired ? "The repair in closed form lowered the loss and stayed.\n"
-                          : "The repair in closed form did not lower the loss and was left out.\n";
+  if (!only_bits && !counts.empty()) {
+    text += result.repaired ? "The repair in closed form lowered the loss and stayed.\n"
+                            : "The repair in closed form did not lower the loss and was left out.\n";
+  }
   for (const CompressRow& row : rows) {
     text += row.name + ": " + HumanBytes(static_cast<uint64_t>(row.bytes)) + ", perplexity " +
             Fixed(row.perplexity, 2) + ", " + Fixed(row.decode_tok_per_s, 0) + " tok/s.\n";

@@ -123,10 +123,12 @@ class Finisher {
         result.returns = gone;
       }
     }
-    State repaired = Repair(original_, state, fit_, repair_, pool_, options_.quiet);
-    if (judge_->Measure(repaired).kl < best) {
-      state = std::move(repaired);
-      result.repaired = true;
+    if (state.model.weights.size() != original_.weights.size() || !SameTensors(state)) {
+      State repaired = Repair(original_, state, fit_, repair_, pool_, options_.quiet);
+      if (judge_->Measure(repaired).kl < best) {
+        state = std::move(repaired);
+        result.repaired = true;
+      }
     }
     judge_.reset();
     state.model.plan.types = RulesOf(state);
@@ -144,6 +146,14 @@ class Finisher {
   }
 
  private:
+  // Whether nothing but types was changed.
+  bool SameTensors(const State& state) const {
+    return std::all_of(original_.weights.begin(), original_.weights.end(), [&](const auto& entry) {
+      const Tensor* now = state.model.weights.Find(entry.first);
+      return now != nullptr && now->bytes().data() == entry.second.bytes().data();
+    });
+  }
+
   const Model& original_;
   std::span<const int32_t> tokens_, fit_;
   const CompressOptions& options_;

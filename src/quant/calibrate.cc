@@ -46,6 +46,8 @@ void ScaleBoth(MatrixF64& moment, const std::vector<float>& scale) {
   }
 }
 
+constexpr double kTiedRidge = 0.05;  // of the moment's mean diagonal
+
 class Quantizer {
  public:
   Quantizer(const Model& model, const TensorTypes& types, LayerRunner& runner,
@@ -63,7 +65,8 @@ class Quantizer {
   Weights Run() {
     Measure();
     Progress progress("quantize", plan_.depths, quiet_);
-    std::vector<float> hidden = runner_.Embed(plain_), rounded = hidden;
+    RoundVocabulary();
+    std::vector<float> hidden = runner_.Embed(plain_), rounded = runner_.Embed(RoundedEmbedding());
     for (int depth = 0; depth < plan_.depths; ++depth) {
       const DepthReference reference =
           RunReference(plain_, plain_.plan, depth, runner_, hidden, pool_);
@@ -84,6 +87,51 @@ class Quantizer {
     };
     if (!plan_.SharesAnything() && !plan_.HasResiduals()) return;
     statistics_ = MeasureDepths(plain_, plain_.plan, later_use, runner_, pool_, quiet_);
+  }
+
+  // The head, and the embedding where it is the head, by what enters the head of the original. The
+  // ridge stands for the other end of a tied embedding, where its rows enter the first layer.
+  void RoundVocabulary() {
+    const char* name = model_.config.tied_embeddings ? "embed.weight" : "head.weight";
+    const Tensor* head = model_.weights.Find(name);
+    const auto type = types_.find(name);
+    if (head == nullptr || plan_.embedding_rank > 0 || type == types_.end()) return;
+    if (!IsQuantized(type->second) || head->dtype() == type->second) return;
+    MatrixF64 moment = HeadMoment();
+    Damp(moment, model_.config.tied_embeddings ? kTiedRidge : options_.damping);
+    const MatrixF64 target = Decoded(*head);
+    // Refining it did not lower the loss of held-out text.
+    weights_.Set(name, RoundWithFeedback(target, FeedbackFactor(moment), type->second, pool_));
+  }
+
+  // Second moment of the original's final norm.
+  MatrixF64 HeadMoment() {
+    std::vector<float> hidden = runner_.Embed(plain_);
+    for (int depth = 0; depth < plan_.depths; ++depth) {
+      DenseLayer layer;
+      LoadSourceLayer(plain_, plain_.plan, depth, layer, pool_);
+      runner_.Run(layer, depth, hidden, {});
+    }
+    const std::vector<float> gain = ToF32(model_.weights.Get("final_norm.weight"));
+    const Tensor* stored = model_.weights.Find("final_norm.bias");
+    const std::vector<float> bias = stored == nullptr ? std::vector<float>() : ToF32(*stored);
+    const NormUse norm = {.gain = gain.data(), .bias = bias.empty() ? nullptr : bias.data()};
+    const int64_t d = model_.config.d_model;
+    RunNorm(model_.config, norm, hidden.data(), runner_.rows(), d, hidden.data(), pool_);
+    const Rows rows = {hidden.data(), runner_.rows(), d};
+    return CrossMoment(rows, rows, pool_);
+  }
+
+  // The plain model's configuration with the embedding as it is rounded.
+  Model RoundedEmbedding() const {
+    Model model = {
+        .config = plain_.config, .plan = plain_.plan, .weights = plain_.weights, .path = {}};
+    if (plan_.embedding_rank > 0 || model_.config.vocab == 0) return model;
+    const auto type = types_.find("embed.weight");
+    Tensor embedding = weights_.Get("embed.weight");
+    if (type != types_.end()) embedding = Cast(embedding, type->second, &pool_);
+    model.weights.Set("embed.weight", std::move(embedding));
+    return model;
   }
 
   void RunRounded(int depth, const DepthReference& reference, std::vector<float>& rounded) {
