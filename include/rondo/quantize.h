@@ -57,7 +57,7 @@ bool NeedsNativeGguf(const TensorTypes& types);
 struct QuantizeCalibration {
   int context = 512;           // tokens of one calibration sequence
   int64_t max_tokens = 16384;  // sequences are spread evenly over the text; 0: all of it
-  double damping = 1e-2;       // ridge on moments, as a share of their mean diagonal
+  double damping = 0.1;        // ridge on moments, as a share of their mean diagonal
   double shrinkage = 0.5;  // ridge of the regressions, inputs / tokens times each input's energy
   int passes = 2;          // over the blocks of a matrix after the first rounding
 };

@@ -119,30 +119,50 @@ class Lanes {
     return hn::Min(hn::Max(middle, hn::Set(d, -4.0f)), hn::Set(d, 127.0f / 32));
   }
 
+  struct Best {
+    Vec error, middle;  // squared
+    IntVec scale;       // code
+  };
+
+  // Codes and middle in turn, from `middle` on.
+  HWY_INLINE void Consider(IntVec scale, Vec middle, Best& best) const {
+    const Tag d;
+    const Vec unit = hn::GatherIndex(d, kLogScales.data(), scale);
+    const Vec inverse =
+        hn::IfThenZeroElse(hn::Eq(unit, hn::Zero(d)), hn::Div(hn::Set(d, 1.0f), unit));
+    LaneFit fit = Try(inverse, kOffset ? Bounded(middle) : hn::Zero(d));
+    if (kOffset) fit = Try(inverse, fit.middle);
+    const Vec error = hn::Mul(fit.error, hn::Mul(unit, unit));
+    const auto better = hn::Lt(error, best.error);
+    best.error = hn::IfThenElse(better, error, best.error);
+    best.middle = hn::IfThenElse(better, fit.middle, best.middle);
+    best.scale = hn::IfThenElse(hn::RebindMask(IntTag(), better), scale, best.scale);
+  }
+
+  // All scales with the codes in the middle of the values, then the best scale with others.
   void Search() {
     const Tag d;
-    const Vec half = hn::Mul(hn::Add(hn::Load(d, low_), hn::Load(d, high_)), hn::Set(d, 0.5f));
-    Vec least = hn::Set(d, 3e38f), scale = hn::Zero(d), middle = hn::Zero(d);
+    const Vec center = hn::Mul(hn::Add(hn::Load(d, low_), hn::Load(d, high_)), hn::Set(d, 0.5f));
+    Best best = {hn::Set(d, 3e38f), hn::Zero(d), hn::Zero(IntTag())};
     for (int step = 0; step < count_; ++step) {
       const IntVec down = hn::Sub(first_, hn::Set(IntTag(), step));
-      const IntVec code = hn::Min(hn::Max(down, least_), hn::Set(IntTag(), 255));
-      const Vec unit = hn::GatherIndex(d, kLogScales.data(), code);
-      const Vec inverse =
-          hn::IfThenZeroElse(hn::Eq(unit, hn::Zero(d)), hn::Div(hn::Set(d, 1.0f), unit));
-      LaneFit fit = Try(inverse, kOffset ? Bounded(hn::Mul(half, inverse)) : hn::Zero(d));
-      for (int round = 1; kOffset && round < 3; ++round) fit = Try(inverse, fit.middle);
-      const Vec error = hn::Mul(fit.error, hn::Mul(unit, unit));
-      const auto better = hn::Lt(error, least);
-      least = hn::IfThenElse(better, error, least);
-      scale = hn::IfThenElse(better, hn::ConvertTo(d, code), scale);
-      middle = hn::IfThenElse(better, fit.middle, middle);
+      const IntVec scale = hn::Min(hn::Max(down, least_), hn::Set(IntTag(), 255));
+      const Vec unit = hn::GatherIndex(d, kLogScales.data(), scale);
+      Consider(scale, hn::Div(center, hn::Max(unit, hn::Set(d, kLogScales[1]))), best);
     }
-    HWY_ALIGN float codes[kLanes], offsets[kLanes];
-    hn::Store(scale, d, codes);
-    hn::Store(hn::Round(hn::Mul(middle, hn::Set(d, 32.0f))), d, offsets);
+    if (kOffset) {
+      const Best first = best;
+      for (const float shift : {-0.3f, 0.3f, 0.5f}) {
+        Consider(first.scale, hn::Add(first.middle, hn::Set(d, shift)), best);
+      }
+    }
+    HWY_ALIGN int32_t scales[kLanes];
+    HWY_ALIGN float offsets[kLanes];
+    hn::Store(best.scale, IntTag(), scales);
+    hn::Store(hn::Round(hn::Mul(best.middle, hn::Set(d, 32.0f))), d, offsets);
     for (int b = 0; b < kLanes; ++b) {
-      scale_[b] = static_cast<uint8_t>(codes[b]);
-      offset_[b] = scale_[b] == 0 ? 0 : static_cast<int>(offsets[b]);
+      scale_[b] = static_cast<uint8_t>(scales[b]);
+      offset_[b] = scales[b] == 0 ? 0 : static_cast<int>(offsets[b]);
     }
   }
 
