@@ -126,7 +126,7 @@ class Frontier:
         """All rows a stage at a time, so that a run cut short has the perplexity of all of them first."""
         self.texts = {text["name"]: self.plain(text) for text in self.recipe["texts"]}
         entries = self.entries()
-        for stage in range(1, len(STAGES) + 1):
+        for stage in range(1, STAGES.index(self.options.until) + 2):
             for entry in entries:
                 if time.monotonic() >= self.options.deadline:
                     return
@@ -226,6 +226,7 @@ def main() -> None:
     def add_options(parser: argparse.ArgumentParser) -> None:
         parser.add_argument("--rows", type=lambda path: pathlib.Path(path).resolve(), metavar="FILE",
                             help="TOML list of files that other commands made (docs/frontier.md)")
+        parser.add_argument("--until", choices=STAGES, default=STAGES[-1], help="last thing to measure (default: bench)")
         parser.add_argument("--threads", type=int, default=0, metavar="N", help="threads; 0: one for each CPU (default)")
 
     try:
