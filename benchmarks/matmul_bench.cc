@@ -52,7 +52,7 @@ double Peak(ThreadPool& pool, const std::function<double(int64_t)>& loop) {
 void Run(ThreadPool& pool, const std::vector<DType>& types) {
   // By bits of a weight's code; 32 are f32 multiply-adds.
   std::map<int, double> peak = {{32, Peak(pool, MultiplyAddLoop)}};
-  for (const int bits : {4, 5, 6, 8}) {
+  for (const int bits : {2, 3, 4, 5, 6, 8}) {
     peak[bits] = Peak(pool, [bits](int64_t steps) { return Int8Loop(bits, steps); });
   }
   std::printf(
@@ -107,7 +107,8 @@ int main(int argc, char** argv) try {
   for (int i = 2; i < argc; ++i) types.push_back(rondo::DTypeFromName(argv[i]));
   if (types.empty()) {
     using enum rondo::DType;
-    types = {kF32, kBF16, kQ8_0, kQ4_0, kQ4_1, kQ5_0, kQ5_1, kQ4_K, kQ5_K, kQ6_K};
+    types = {kF32,  kBF16, kQ8_0, kQ4_0, kQ4_1, kQ5_0, kQ5_1,
+             kQ4_K, kQ5_K, kQ6_K, kQ2_0, kQ2_1, kQ3_0, kQ3_1};
   }
   rondo::Run(pool, types);
 } catch (const rondo::Error& error) {

@@ -32,7 +32,8 @@ void ExportHf(const Model& model, const std::string& directory, DType store,
               const SaveOptions& options = {});
 
 // GGUF v3 in the architecture of model.config.family; the model must be plain as for ExportHf().
-// Where the architecture stores q, k and v as one tensor, it has the type of q.
+// Where the architecture stores q, k and v as one tensor, it has the type of q. Throws for types
+// that only rondo reads (tensor.h).
 void ExportGguf(const Model& model, const std::string& file, const TensorTypes& types,
                 ThreadPool& pool, bool quiet = true, const SaveOptions& options = {});
 

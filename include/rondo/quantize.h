@@ -1,4 +1,4 @@
-// Quantisation: tensors in blocks of 4 to 8 bits, each shared tensor once.
+// Quantisation: tensors in blocks of 2 to 8 bits, each shared tensor once.
 //
 //   QuantizeOptions options;
 //   options.type = DType::kQ4_0;
@@ -22,11 +22,22 @@
 
 namespace rondo {
 
+// The type of the matrices whose names match `pattern`, in which "*" stands for any characters and
+// "?" for one.
+struct TensorTypeRule {
+  std::string pattern;
+  DType type = DType::kQ8_0;
+
+  friend bool operator==(const TensorTypeRule&, const TensorTypeRule&) = default;
+};
+
 struct QuantizeOptions {
   DType type = DType::kQ4_0;       // linears
   DType residual = DType::kQ8_0;   // factors of residuals
   DType embedding = DType::kQ8_0;  // also the head where it is tied to the embedding
   DType head = DType::kQ8_0;
+  // Before all of these; the last rule that matches a name counts.
+  std::vector<TensorTypeRule> tensors = {};
 };
 
 // A tensor whose rows are no multiple of a type's blocks gets another type: q4_k q5_0, q5_k q5_1,
@@ -44,13 +55,19 @@ struct TypeChoice {
   void Add(const std::string& tensor, const Shape& shape, DType wanted);
 };
 
+// Throws for a rule that matches no matrix of the model.
 TypeChoice ChooseTypes(const Model& model, const QuantizeOptions& options);
+
+// Whether one of the types is of those that no other program reads (OnlyRondoReads()), so that the
+// file must be written by SaveNativeGguf().
+bool NeedsNativeGguf(const TensorTypes& types);
 
 struct QuantizeCalibration {
   int context = 512;           // tokens of one calibration sequence
   int64_t max_tokens = 16384;  // sequences are spread evenly over the text; 0: all of it
   double damping = 1e-2;       // ridge on moments, as a share of their mean diagonal
   double shrinkage = 0.5;  // ridge of the regressions, inputs / tokens times each input's energy
+  int passes = 2;          // over the blocks of a matrix after the first rounding
 };
 
 // Quantises the linears of `model` so that their outputs on `tokens`, at every depth that uses
@@ -59,9 +76,9 @@ struct QuantizeCalibration {
 //      second moment of its inputs there is measured;
 //   2. model and quantised model run side by side from depth to depth. A tensor is rounded with
 //      error feedback (GPTQ) at its first depth, with the moment of what the quantised model feeds
-//      it there plus those of its later uses. Its target is the least-squares map from the inputs
-//      that it really gets to the outputs the model had, and o and down also make good the error
-//      that stands in the residual stream;
+//      it there plus those of its later uses, and then refined block by block. Its target is the
+//      least-squares map from the inputs that it really gets to the outputs the model had, and o
+//      and down also make good the error that stands in the residual stream;
 //   3. each depth's residual is refitted to the same target beside the rounded tensor, and kept as
 //      it was where that is better. lora factors are rescaled so that blocks lose least.
 // The result has quantised tensors in the places of the linears and residuals; everything else is

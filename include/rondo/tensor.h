@@ -20,8 +20,9 @@ namespace rondo {
 
 class ThreadPool;  // thread_pool.h
 
-// The quantised types have the block layouts of GGUF; their last dimension is a multiple of the
-// block's length. Those of the last row are read but never written (CanEncode).
+// The quantised types have the block layouts of GGUF, but for q2_0 to q3_1, which are rondo's own
+// (docs/model-format.md). Their last dimension is a multiple of the block's length. Types from q2_k
+// on are read but never written (CanEncode).
 enum class DType {
   kF32,
   kF16,
@@ -34,6 +35,10 @@ enum class DType {
   kQ4_K,
   kQ5_K,
   kQ6_K,
+  kQ2_0,
+  kQ2_1,
+  kQ3_0,
+  kQ3_1,
   kQ2_K,
   kQ3_K,
   kIQ4_NL,
@@ -51,6 +56,8 @@ const DTypeInfo& Info(DType dtype);
 bool IsQuantized(DType dtype);
 // False for types that only other programs write; files that hold them can be read.
 bool CanEncode(DType dtype);
+// True for the types that no other program reads: q2_0, q2_1, q3_0 and q3_1.
+bool OnlyRondoReads(DType dtype);
 // Throws on an unknown name and suggests the nearest. Only of types that rondo can write.
 DType DTypeFromName(std::string_view name);
 
@@ -105,9 +112,9 @@ void RowToF32(const Tensor& tensor, int64_t row, float* out);
 std::vector<float> ToF32(const Tensor& tensor);
 // Converts to any type, rows spread over `pool` if one is given; returns the same storage if
 // already so. f16 and bf16 round to nearest even, quantised types as ggml's reference does (K
-// types: scales of least squared error). Throws where the last dimension is no multiple of the
-// block length, and for values that a quantised type cannot hold (not finite, or beyond f16's
-// range).
+// types and rondo's own: scales of least squared error). Throws where the last dimension is no multiple of the
+// block length, and for values that a quantised type cannot hold (not finite, or beyond the range
+// of its scales).
 Tensor Cast(const Tensor& tensor, DType dtype, ThreadPool* pool = nullptr);
 // Rows picked by index from a [rows, cols] tensor of any type (also quantised); copies.
 Tensor GatherRows(const Tensor& tensor, std::span<const int64_t> rows);

@@ -51,13 +51,18 @@ void CheckTarget(const QuantizeCommandOptions& options, uint64_t bytes) {
 }
 
 // Whether the file will have rondo's own layout; llama.cpp knows no shared layers.
-bool WritesNative(GgufLayout layout, const SharingPlan& plan) {
+bool WritesNative(GgufLayout layout, const SharingPlan& plan, const TensorTypes& types) {
   const bool shares = plan.SharesAnything() || plan.HasResiduals();
-  if (layout == GgufLayout::kAuto) return shares;
+  const bool own = NeedsNativeGguf(types);
+  if (layout == GgufLayout::kAuto) return shares || own;
   if (layout == GgufLayout::kRondo) return true;
   if (shares) {
     Fail("--layout", "a model with shared layers, residuals or prefix vectors",
          "rondo; or what `rondo export` unrolled, which is as large as before the fold");
+  }
+  if (own) {
+    Fail("--layout", "q2_0, q2_1, q3_0 or q3_1, which llama.cpp does not know",
+         "rondo; or types of 4 bits and more");
   }
   return false;
 }
@@ -81,6 +86,19 @@ std::string FallbackText(const std::vector<TypeFallback>& fallbacks) {
   std::vector<std::string> parts;
   for (const auto& [pair, count] : counts) {
     parts.push_back(pair + ": " + std::to_string(count) + " tensors");
+  }
+  return Join(parts, ", ");
+}
+
+// "q3_1: 120 tensors, q4_0: 30 tensors": the types of the matrices.
+std::string TypesText(const TensorTypes& types) {
+  std::map<std::string, int> counts;
+  for (const auto& [name, type] : types) {
+    if (type != DType::kF32) ++counts[ToText(type)];
+  }
+  std::vector<std::string> parts;
+  for (const auto& [type, count] : counts) {
+    parts.push_back(type + ": " + std::to_string(count) + " tensors");
   }
   return Join(parts, ", ");
 }
@@ -130,8 +148,8 @@ int RunQuantize(const QuantizeCommandOptions& options, const CommonOptions& comm
   const Stopwatch watch;
   ThreadPool pool(common.threads);
   const Model model = LoadAdapted(options.model, common, pool);
-  const bool native = WritesNative(options.layout, model.plan);
   const TypeChoice choice = ChooseTypes(model, options.types);
+  const bool native = WritesNative(options.layout, model.plan, choice.types);
   CheckTarget(options, StoredBytes(model.weights, choice.types));
   const SaveOptions save = {.force = options.force};
   if (options.calibrate.empty()) {
@@ -154,6 +172,7 @@ int RunQuantize(const QuantizeCommandOptions& options, const CommonOptions& comm
   out.Add("written", options.out);
   out.Add("architecture", native ? std::string("rondo") : "llama.cpp, " + model.config.family);
   out.Add("type", ToText(options.types.type));
+  out.Add("types", TypesText(choice.types));
   out.Add("calibrated", !options.calibrate.empty());
   out.Add("fallbacks", FallbackText(choice.fallbacks));
   out.Add("bytes", static_cast<int64_t>(std::filesystem::file_size(options.out)));

@@ -5,6 +5,7 @@
 #include <array>
 
 #include "cli/shared_visit.h"
+#include "quant/type_rules.h"
 #include "speech/speech_names.h"
 
 namespace rondo {
@@ -319,6 +320,14 @@ void Visit(QuantizeOptions& o, Visitor& v) {
 }
 
 template <typename Visitor>
+void Visit(std::vector<TensorTypeRule>& o, Visitor& v) {
+  v({.name = "tensor_type",
+     .help = "PATTERN=TYPE: type of the matrices whose names match, before the flags above; of "
+             "several patterns that match, the last counts"},
+    o);
+}
+
+template <typename Visitor>
 void Visit(QuantizeCommandOptions& o, Visitor& visitor) {
   VisitModel(o.model, visitor);
   Visit(o.types, visitor);
@@ -327,8 +336,10 @@ void Visit(QuantizeCommandOptions& o, Visitor& visitor) {
   Only v(visitor, {o.kind == ModelKind::kLanguage,
                    "for language models: speech models are rounded to nearest, and measured by "
                    "rondo eval --speech"});
+  Visit(o.types.tensors, v);
   v({.name = "layout",
-     .help = "layout of the file; auto: llama.cpp's for models that share nothing"},
+     .help = "layout of the file; auto: llama.cpp's for models that share nothing, in types that "
+             "it reads"},
     o.layout);
   v({.name = "calibrate",
      .help = "text file: round so that the outputs on it change least, at every loop"},

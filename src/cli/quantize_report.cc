@@ -41,26 +41,25 @@ std::string KindOf(const std::string& name) {
 }
 
 struct Mean {
-  std::string type;
   double sum = 0;
   int count = 0;
 };
 
-// Errors by name, and their means by kind.
+// Errors by name, and their means by kind and type.
 struct Errors {
   Output all;
-  std::map<std::string, Mean> means;
+  std::map<std::pair<std::string, std::string>, Mean> means;
 
   void Add(const std::string& name, const std::string& type, double error) {
     all.Add(name, error);
-    Mean& mean = means.emplace(KindOf(name), Mean{type}).first->second;
+    Mean& mean = means[{KindOf(name), type}];
     mean.sum += error;
     ++mean.count;
   }
   void Print() const {
     std::printf("%-16s %6s %8s %12s\n", "matrices", "type", "count", "mean error");
     for (const auto& [kind, mean] : means) {
-      std::printf("%-16s %6s %8d %12.5f\n", kind.c_str(), mean.type.c_str(), mean.count,
+      std::printf("%-16s %6s %8d %12.5f\n", kind.first.c_str(), kind.second.c_str(), mean.count,
                   mean.sum / mean.count);
     }
     std::printf("\n");

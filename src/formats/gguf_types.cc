@@ -14,12 +14,27 @@ struct Supported {
 };
 
 constexpr Supported kSupported[] = {
-    {DType::kF32, 0, "F32"},      {DType::kF16, 1, "F16"},        {DType::kBF16, 30, "BF16"},
-    {DType::kQ8_0, 8, "Q8_0"},    {DType::kQ4_0, 2, "Q4_0"},      {DType::kQ4_1, 3, "Q4_1"},
-    {DType::kQ5_0, 6, "Q5_0"},    {DType::kQ5_1, 7, "Q5_1"},      {DType::kQ4_K, 12, "Q4_K"},
-    {DType::kQ5_K, 13, "Q5_K"},   {DType::kQ6_K, 14, "Q6_K"},     {DType::kQ2_K, 10, "Q2_K"},
-    {DType::kQ3_K, 11, "Q3_K"},   {DType::kIQ4_NL, 20, "IQ4_NL"}, {DType::kIQ4_XS, 23, "IQ4_XS"},
+    {DType::kF32, 0, "F32"},
+    {DType::kF16, 1, "F16"},
+    {DType::kBF16, 30, "BF16"},
+    {DType::kQ8_0, 8, "Q8_0"},
+    {DType::kQ4_0, 2, "Q4_0"},
+    {DType::kQ4_1, 3, "Q4_1"},
+    {DType::kQ5_0, 6, "Q5_0"},
+    {DType::kQ5_1, 7, "Q5_1"},
+    {DType::kQ4_K, 12, "Q4_K"},
+    {DType::kQ5_K, 13, "Q5_K"},
+    {DType::kQ6_K, 14, "Q6_K"},
+    {DType::kQ2_K, 10, "Q2_K"},
+    {DType::kQ3_K, 11, "Q3_K"},
+    {DType::kIQ4_NL, 20, "IQ4_NL"},
+    {DType::kIQ4_XS, 23, "IQ4_XS"},
     {DType::kMXFP4, 39, "MXFP4"},
+    // rondo's own, far above the numbers that ggml counts up: only rondo reads them.
+    {DType::kQ2_0, 1002, "rondo Q2_0"},
+    {DType::kQ2_1, 1012, "rondo Q2_1"},
+    {DType::kQ3_0, 1003, "rondo Q3_0"},
+    {DType::kQ3_1, 1013, "rondo Q3_1"},
 };
 
 // Types of the specification that rondo does not read, so that errors can name them.

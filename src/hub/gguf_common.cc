@@ -39,6 +39,7 @@ void SetSpecialTokens(const ModelConfig& config, GgufWriter* writer) {
 }
 
 // llama.cpp's number of "mostly" a type.
+constexpr uint32_t kGuessed = 1024;  // of files that do not say
 uint32_t FileTypeNumber(DType dtype) {
   switch (dtype) {
     case DType::kF32:
@@ -63,8 +64,8 @@ uint32_t FileTypeNumber(DType dtype) {
       return 16;
     case DType::kQ6_K:
       return 18;
-    default:  // types that are not written
-      return 0;
+    default:  // types that llama.cpp has no number for
+      return kGuessed;
   }
 }
 

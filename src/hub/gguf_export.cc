@@ -11,6 +11,7 @@
 #include "hub/gguf_export_config.h"
 #include "hub/gguf_rope.h"
 #include "hub/plain_model.h"
+#include "rondo/error.h"
 #include "rondo/export.h"
 
 namespace rondo {
@@ -174,6 +175,17 @@ void TensorWriter::AddAll() {
   if (config_.head_bias) AddStored(kGgufHeadBias, "head.bias");
 }
 
+void CheckOthersRead(const TensorTypes& types, const std::string& file) {
+  for (const auto& [tensor, type] : types) {
+    if (!OnlyRondoReads(type)) continue;
+    throw Error({.function = "ExportGguf",
+                 .problem = "type " + std::string(Info(type).name) + ", which only rondo reads",
+                 .expected = "a type that llama.cpp knows, of 4 bits or more; or a file for rondo",
+                 .file = file,
+                 .field = tensor});
+  }
+}
+
 }  // namespace
 
 TensorTypes UniformTypes(const Model& model, DType store) {
@@ -188,6 +200,7 @@ TensorTypes UniformTypes(const Model& model, DType store) {
 void ExportGguf(const Model& model, const std::string& file, const TensorTypes& types,
                 ThreadPool& pool, bool quiet, const SaveOptions& options) {
   CheckGgufTarget(file, {.inputs = {model.path}, .force = options.force});
+  CheckOthersRead(types, file);
   const Model plain = PlainModel(model);
   const GgufArch& arch = GgufArchOfFamily(model.config.family);
   CheckGgufCanExpress(model.config, arch);

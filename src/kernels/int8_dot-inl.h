@@ -82,7 +82,7 @@ HWY_INLINE SumVec Widen(PairVec p) {
 using PairTag = hn::Repartition<int16_t, SumTag>;
 using PairVec = hn::Vec<PairTag>;
 template <int kBits>
-inline constexpr int kRun = kBits == 4   ? 8
+inline constexpr int kRun = kBits <= 4   ? 8
                             : kBits == 5 ? 4
                             : kBits == 6 ? 2
                                          : 1;

@@ -56,6 +56,9 @@ void RunTask(const Split& split, int64_t task) {
       .add = product.accumulate};
   if (!IsQuantized(w.type())) return RunFloatTask(run);
   switch (QuantFormatOf(w.type()).bits) {
+    case 2:
+    case 3:
+      return RunQ2Q3Task(run);
     case 4:
       return RunQ4Task(run);
     case 5:

@@ -28,6 +28,7 @@ struct MatMulTask {
 
 void RunFloatTask(const MatMulTask& task);
 // Quantised types by the bits of their codes, in sources of their own.
+void RunQ2Q3Task(const MatMulTask& task);
 void RunQ4Task(const MatMulTask& task);
 void RunQ5Task(const MatMulTask& task);
 void RunQ6Q8Task(const MatMulTask& task);

@@ -11,7 +11,7 @@ namespace {
 struct Group {
   uint8_t codes[kGroup];
   uint16_t half_scale, half_min;  // of the group, or of the super-block
-  uint8_t scales[2], min;         // under a super-block
+  uint8_t scales[2], min;         // under a super-block, or of a type with log scales
 };
 
 uint16_t Half(const uint8_t* at) {
@@ -55,6 +55,23 @@ void ReadSmall(const uint8_t* block, Group& group) {
     uint64_t codes;
     std::memcpy(&codes, group.codes + i, sizeof(codes));
     codes |= SpreadBits(static_cast<uint8_t>(fifth >> i)) << 4;
+    std::memcpy(group.codes + i, &codes, sizeof(codes));
+  }
+}
+
+// q2 and q3: scale, offset, eight bytes with codes i, i + 8, i + 16 and i + 24, a word of third
+// bits.
+template <int kBits, bool kMoved>
+void ReadLog(const uint8_t* block, Group& group) {
+  group.scales[0] = *block++;
+  if (kMoved) group.min = *block++;
+  uint64_t low;
+  std::memcpy(&low, block, sizeof(low));
+  uint32_t third = 0;
+  if (kBits == 3) std::memcpy(&third, block + sizeof(low), sizeof(third));
+  for (int i = 0; i < kGroup; i += 8, low >>= 2) {
+    uint64_t codes = low & 0x0303030303030303u;
+    if (kBits == 3) codes |= SpreadBits(static_cast<uint8_t>(third >> i)) << 2;
     std::memcpy(group.codes + i, &codes, sizeof(codes));
   }
 }
@@ -113,15 +130,26 @@ void WriteCodes(const uint8_t* codes, int lane, uint8_t* out) {
     for (int quad = 0; quad < kQuads; ++quad) write(quad, Quad(codes, quad));
     return;
   }
-  uint32_t fifth = 0, pairs[2] = {};
+  uint32_t last = 0, pairs[2] = {};
+  if (kBits < 4) {
+    for (int quad = 0; quad < kQuads; ++quad) {
+      const uint32_t word = Quad(codes, quad);
+      pairs[quad / 4] |= (word & 0x03030303u) << (2 * (quad % 4));
+      last |= (word >> 2 & 0x01010101u) << quad;
+    }
+    write(0, pairs[0]);
+    write(1, pairs[1]);
+    if (kBits == 3) write(2, last);
+    return;
+  }
   for (int quad = 0; quad < kQuads; quad += 2) {
     const uint32_t even = Quad(codes, quad), odd = Quad(codes, quad + 1);
     write(quad / 2, (even & 0x0f0f0f0fu) | (odd & 0x0f0f0f0fu) << 4);
     const uint32_t high_even = even >> 4 & 0x03030303u, high_odd = odd >> 4 & 0x03030303u;
-    fifth |= high_even << quad | high_odd << (quad + 1);
+    last |= high_even << quad | high_odd << (quad + 1);
     pairs[quad / 4] |= high_even << (2 * (quad % 4)) | high_odd << (2 * (quad % 4 + 1));
   }
-  if (kBits == 5) write(4, fifth);
+  if (kBits == 5) write(4, last);
   if (kBits == 6) {
     write(4, pairs[0]);
     write(5, pairs[1]);
@@ -135,9 +163,9 @@ void WriteHalf(uint16_t half, int lane, uint8_t* row) {
 template <DType kType>
 void WriteGroup(const Group& group, int lane, uint8_t* out) {
   constexpr QuantFormat format = kQuantFormat<kType>;
-  if (format.super) {
+  if (format.super || format.log) {
     for (int s = 0; s < format.scales; ++s) out[s * kPanelWidth + lane] = group.scales[s];
-    if (format.min) out[format.scale_bytes() + lane] = group.min;
+    if (format.min_bytes() > 0) out[format.scale_bytes() + lane] = group.min;
   } else {
     WriteHalf(group.half_scale, lane, out);
     if (format.min) WriteHalf(group.half_min, lane, out + format.scale_bytes());
@@ -154,7 +182,9 @@ void PackRow(const uint8_t* block, int64_t in, int lane, uint8_t* panel) {
     uint8_t* header = panel;
     panel += format.header_bytes();
     for (int j = 0; j < format.groups_per_record(); ++j, panel += format.group_bytes()) {
-      if constexpr (!format.super) {
+      if constexpr (format.log) {
+        ReadLog<format.bits, format.moved>(block, group);
+      } else if constexpr (!format.super) {
         ReadSmall<format.bits, format.min>(block, group);
       } else if constexpr (format.bits == 6) {
         ReadQ6K(block, j, group);

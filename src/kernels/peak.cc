@@ -57,7 +57,7 @@ HWY_INLINE double Int8Products(int64_t steps) {
 
 template <template <int> class Dot>
 HWY_INLINE double Int8ProductsOf(int bits, int64_t steps) {
-  if (bits == 4) return Int8Products<Dot<4>>(steps);
+  if (bits <= 4) return Int8Products<Dot<4>>(steps);
   if (bits == 5) return Int8Products<Dot<5>>(steps);
   if (bits == 6) return Int8Products<Dot<6>>(steps);
   return Int8Products<Dot<8>>(steps);

@@ -11,7 +11,7 @@ namespace rondo {
 // operations done.
 double MultiplyAddLoop(int64_t steps);
 
-// The same for products of weight codes of 4, 5, 6 (unsigned) or 8 bits (signed) with signed 8-bit
+// The same for products of weight codes of 2 to 6 (unsigned) or 8 bits (signed) with signed 8-bit
 // activations, summed in 32 bits over groups of 32; returns the operations done, two a product.
 // Narrow codes are faster where their products can first be summed in 16 bits.
 double Int8Loop(int bits, int64_t steps);

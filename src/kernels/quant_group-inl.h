@@ -7,6 +7,7 @@
 #define RONDO_QUANT_GROUP_INL_H_
 #endif
 
+#include <array>
 #include <bit>
 #include <cstdint>
 #include <cstring>
@@ -16,6 +17,7 @@
 #include "hwy/highway.h"
 #include "kernels/int8_dot-inl.h"
 #include "kernels/quant_panel.h"
+#include "tensor/log_scale.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace rondo::HWY_NAMESPACE {
@@ -48,6 +50,15 @@ HWY_INLINE PanelVec BytesToFloat(const T* p) {
   return hn::ConvertTo(PanelTag(), hn::PromoteTo(SumTag(), hn::LoadU(hn::Rebind<T, SumTag>(), p)));
 }
 
+// kLogMantissas, less the octaves that codes begin below 1, for every lane of a panel.
+HWY_ALIGN inline constexpr auto kPanelMantissas = [] {
+  std::array<uint32_t, kPanelWidth> table{};
+  for (size_t i = 0; i < table.size(); ++i) {
+    table[i] = kLogMantissas[i % 8] - (static_cast<uint32_t>(kLogBias) << 23);
+  }
+  return table;
+}();
+
 template <int kScales>
 struct GroupScales {
   PanelVec scale[kScales][kPanelVecs];
@@ -69,6 +80,23 @@ HWY_INLINE void LoadSuper(const uint8_t* header, SuperScales& super) {
   }
 }
 
+// The scales of kPanelLanes bytes (log_scale.h): the mantissa from a table, the octaves into the
+// exponent.
+HWY_INLINE PanelVec LogScalesToFloat(const uint8_t* p) {
+  const QuadTag d;
+  const QuadVec code = hn::PromoteTo(d, hn::LoadU(hn::Rebind<uint8_t, QuadTag>(), p));
+  const QuadVec octaves = hn::AndNot(hn::Set(d, 7u), code);  // times 8
+  const QuadVec step = hn::And(code, hn::Set(d, 7u));
+#if HWY_TARGET == HWY_AVX2 || HWY_TARGET == HWY_AVX3
+  const QuadVec mantissa =
+      hn::TableLookupLanes(hn::Load(d, kPanelMantissas.data()), hn::IndicesFromVec(d, step));
+#else
+  const QuadVec mantissa = hn::GatherIndex(d, kPanelMantissas.data(), hn::BitCast(SumTag(), step));
+#endif
+  const QuadVec bits = hn::Add(mantissa, hn::ShiftLeft<20>(octaves));
+  return hn::BitCast(PanelTag(), hn::IfThenElseZero(hn::Ne(code, hn::Zero(d)), bits));
+}
+
 // Products of f16 and 8-bit scales are exact in f32.
 template <DType kType>
 HWY_INLINE void LoadScales(const uint8_t* group, const SuperScales& super,
@@ -76,7 +104,18 @@ HWY_INLINE void LoadScales(const uint8_t* group, const SuperScales& super,
   constexpr QuantFormat f = kQuantFormat<kType>;
   for (int v = 0; v < kPanelVecs; ++v) {
     const int lane = v * kPanelLanes;
-    if constexpr (!f.super) {
+    if constexpr (f.log) {
+      const PanelTag d;
+      const PanelVec scale = LogScalesToFloat(group + lane);
+      // −1.5 or −3.5 steps and the stored part, an exact factor.
+      PanelVec steps = hn::Set(d, -0.5f * ((1 << f.bits) - 1));
+      if constexpr (f.moved) {
+        const auto* at = reinterpret_cast<const int8_t*>(group + f.scale_bytes() + lane);
+        steps = hn::Add(steps, hn::Mul(BytesToFloat(at), hn::Set(d, 0x1p-5f)));
+      }
+      scales.scale[0][v] = scale;
+      scales.min[v] = hn::Mul(scale, steps);
+    } else if constexpr (!f.super) {
       scales.scale[0][v] = HalvesToFloat(group + 2 * lane);
       if (f.min) scales.min[v] = HalvesToFloat(group + f.scale_bytes() + 2 * lane);
     } else {
@@ -97,9 +136,15 @@ HWY_INLINE QuadVec LoadQuads(const uint8_t* p) {
   return hn::LoadU(QuadTag(), reinterpret_cast<const uint32_t*>(p));
 }
 
-// A left shift by -3 to 4 bits, constant after unrolling.
+// A left shift by -6 to 4 bits, constant after unrolling.
 HWY_INLINE QuadVec ShiftedLeft(QuadVec v, int bits) {
   switch (bits) {
+    case -6:
+      return hn::ShiftRight<6>(v);
+    case -5:
+      return hn::ShiftRight<5>(v);
+    case -4:
+      return hn::ShiftRight<4>(v);
     case -3:
       return hn::ShiftRight<3>(v);
     case -2:
@@ -126,16 +171,23 @@ HWY_INLINE QuadVec Codes(const uint8_t* codes, int quad, int v) {
   constexpr int kLine = 4 * kPanelWidth;
   const int at = 4 * v * kPanelLanes;
   if (kBits == 8) return LoadQuads(codes + quad * kLine + at);
+  if (kBits < 4) {
+    const QuadVec pairs = LoadQuads(codes + quad / 4 * kLine + at);
+    const QuadVec low = hn::And(ShiftedLeft(pairs, -2 * (quad % 4)), hn::Set(d, 0x03030303u));
+    if (kBits == 2) return low;
+    const QuadVec bits = LoadQuads(codes + 2 * kLine + at);
+    return hn::OrAnd(low, ShiftedLeft(bits, 2 - quad), hn::Set(d, 0x04040404u));
+  }
   const QuadVec bytes = LoadQuads(codes + quad / 2 * kLine + at);
   const QuadVec nibbles = hn::Set(d, 0x0f0f0f0fu);
   const QuadVec low = hn::And(quad % 2 == 0 ? bytes : hn::ShiftRight<4>(bytes), nibbles);
   if (kBits == 4) return low;
   if (kBits == 5) {
     const QuadVec bits = LoadQuads(codes + 4 * kLine + at);
-    return hn::Or(low, hn::And(ShiftedLeft(bits, 4 - quad), hn::Set(d, 0x10101010u)));
+    return hn::OrAnd(low, ShiftedLeft(bits, 4 - quad), hn::Set(d, 0x10101010u));
   }
   const QuadVec bits = LoadQuads(codes + (4 + quad / 4) * kLine + at);
-  return hn::Or(low, hn::And(ShiftedLeft(bits, 4 - 2 * (quad % 4)), hn::Set(d, 0x30303030u)));
+  return hn::OrAnd(low, ShiftedLeft(bits, 4 - 2 * (quad % 4)), hn::Set(d, 0x30303030u));
 }
 
 // Where a group's codes come from: packed, or already spread to one byte each.

@@ -5,6 +5,7 @@
 #include "kernels/panel.h"
 #include "kernels/quant_panel.h"
 #include "tensor/float_convert.h"
+#include "tensor/log_scale.h"
 
 namespace rondo {
 namespace {
@@ -22,8 +23,12 @@ int Code(const uint8_t* low, int lane, int i) {
   constexpr int kLine = 4 * kPanelWidth;
   const int quad = i / 4, at = 4 * lane + i % 4;
   if constexpr (format.bits == 8) return static_cast<int8_t>(low[quad * kLine + at]);
-  int code = low[quad / 2 * kLine + at] >> (quad % 2 * 4) & 15;
   const uint8_t* high = low + format.low_bytes();
+  if constexpr (format.log) {
+    const int code = low[quad / 4 * kLine + at] >> (quad % 4 * 2) & 3;
+    return format.bits == 3 ? code | (high[at] >> quad & 1) << 2 : code;
+  }
+  int code = low[quad / 2 * kLine + at] >> (quad % 2 * 4) & 15;
   if constexpr (format.bits == 5) code |= (high[at] >> quad & 1) << 4;
   if constexpr (format.bits == 6) {
     code |= (high[quad / 4 * kLine + at] >> (2 * (quad % 4)) & 3) << 4;
@@ -37,7 +42,13 @@ void UnpackGroup(const uint8_t* header, const uint8_t* group, int lane, float* o
   constexpr QuantFormat format = kQuantFormat<kType>;
   const uint8_t* minima = group + format.scale_bytes();
   const uint8_t* low = minima + format.min_bytes();
-  if constexpr (format.bits == 6) {
+  if constexpr (format.log) {
+    const float d = kLogScales[group[lane]];
+    const int moved = format.moved ? static_cast<int8_t>(minima[lane]) : 0;
+    for (int i = 0; i < kGroup; ++i) {
+      out[i] = LogValue(LogFormatOf(kType), d, Code<kType>(low, lane, i), moved);
+    }
+  } else if constexpr (format.bits == 6) {
     const float d = Half(header, lane);
     for (int i = 0; i < kGroup; ++i) {
       const auto scale = static_cast<int8_t>(group[i / 16 * kPanelWidth + lane]);

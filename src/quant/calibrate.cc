@@ -122,7 +122,7 @@ class Quantizer {
     const std::vector<float> scale = InputScale(m, depth);
     if (later.empty() && scale.empty()) {
       AddTo(goal, shift);
-      return RoundWithFeedback(goal, FeedbackFactor(targets.moment()), dtype, pool_);
+      return RoundTo(goal, targets.moment(), dtype);
     }
     MatrixF64 moment = targets.moment();
     MatrixF64 mapped = Multiply(shift, moment);  // shift · C, spread over all uses below
@@ -132,7 +132,12 @@ class Quantizer {
     ScaleBoth(moment, scale);
     for (const int d : later) AddTo(moment, LaterMoment(m, d));
     AddTo(goal, SolveRight(mapped, Cholesky(moment)));
-    return RoundWithFeedback(goal, FeedbackFactor(moment), dtype, pool_);
+    return RoundTo(goal, moment, dtype);
+  }
+
+  Tensor RoundTo(const MatrixF64& goal, const MatrixF64& moment, DType dtype) {
+    Tensor rounded = RoundWithFeedback(goal, FeedbackFactor(moment), dtype, pool_);
+    return RefineRounding(goal, moment, std::move(rounded), options_.passes, pool_);
   }
 
   // What the original feeds `m` at a later use, with the ridge that DriftTargets adds.

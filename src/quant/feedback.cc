@@ -1,10 +1,10 @@
 #include "quant/feedback.h"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <vector>
 
+#include "quant/block_search.h"
 #include "rondo/error.h"
 #include "rondo/thread_pool.h"
 #include "tensor/quant_grid.h"
@@ -23,86 +23,49 @@ MatrixF64 Reversed(const MatrixF64& m) {
   return out;
 }
 
-// One block rounded on one grid.
-struct Rounded {
-  std::array<int16_t, kMaxBlockLength> codes;
-  std::array<float, kMaxBlockLength> errors;  // of each column, over the factor's diagonal
-  float loss = INFINITY;
-};
-
 // The rows of a task, block after block.
 class ChunkRounder {
  public:
   ChunkRounder(const MatrixF32& factor, DType dtype)
-      : factor_(factor), dtype_(dtype), length_(static_cast<int>(Info(dtype).block_length)) {}
+      : factor_(factor), dtype_(dtype), search_(dtype) {}
 
   // values [rows, in] in; blocks out. Values behind each block change as errors are spread.
   void Run(MatrixF32& values, uint8_t* out) {
+    const int length = search_.length();
     const int64_t rows = values.rows(), cols = values.cols();
-    const int64_t row_bytes = cols / length_ * Info(dtype_).block_bytes;
-    MatrixF32 errors(length_, rows);
-    for (int64_t column = 0; column < cols; column += length_) {
-      SetImportance(column);
-      uint8_t* block = out + column / length_ * Info(dtype_).block_bytes;
+    const int64_t row_bytes = cols / length * Info(dtype_).block_bytes;
+    MatrixF32 errors(length, rows);
+    for (int64_t column = 0; column < cols; column += length) {
+      search_.SetFactor(factor_, column);
+      uint8_t* block = out + column / length * Info(dtype_).block_bytes;
       for (int64_t r = 0; r < rows; ++r) {
-        RoundBlock(values.row(r) + column, column, block + r * row_bytes);
-        for (int i = 0; i < length_; ++i) errors(i, r) = best_.errors[static_cast<size_t>(i)];
+        RoundBlock(values.row(r) + column, block + r * row_bytes);
+        for (int i = 0; i < length; ++i) {
+          errors(i, r) = search_.best().errors[static_cast<size_t>(i)];
+        }
       }
       Spread(errors, column, values);
     }
   }
 
  private:
-  void SetImportance(int64_t column) {
-    for (int i = 0; i < length_; ++i) {
-      const float diagonal = factor_(column + i, column + i);
-      importance_[static_cast<size_t>(i)] = 1 / (diagonal * diagonal);
-    }
-  }
-
-  void RoundBlock(const float* x, int64_t column, uint8_t* out) {
-    best_.loss = INFINITY;
-    BlockGrid best_grid;
-    for (const BlockGrid& grid : CandidateGrids(dtype_, x, importance_.data())) {
-      Try(grid, x, column);
-      if (trial_.loss < best_.loss) {
-        std::swap(best_, trial_);
-        best_grid = grid;
-      }
-    }
-    if (!std::isfinite(best_.loss)) {
+  void RoundBlock(const float* x, uint8_t* out) {
+    search_.Run(x, INFINITY);
+    if (!std::isfinite(search_.best().loss)) {
       throw Error({.function = "RoundWithFeedback",
                    .problem = "error of a block is not finite",
                    .expected = "weights and moments within the range of f32"});
     }
-    PackBlock(dtype_, best_grid, best_.codes.data(), out);
-  }
-
-  // Rounds the block with feedback inside it; gives up once it is worse than the best so far.
-  void Try(const BlockGrid& grid, const float* x, int64_t column) {
-    std::array<float, kMaxBlockLength> rest;
-    std::copy(x, x + length_, rest.begin());
-    float loss = 0;
-    for (int i = 0; i < length_ && loss < best_.loss; ++i) {
-      const auto at = static_cast<size_t>(i);
-      const float* row = factor_.row(column + i) + column;
-      const int code = grid.Nearest(i, rest[at]);
-      const float error = (rest[at] - grid.Value(i, code)) / row[i];
-      trial_.codes[at] = static_cast<int16_t>(code);
-      trial_.errors[at] = error;
-      loss += error * error;
-      for (int j = i + 1; j < length_; ++j) rest[static_cast<size_t>(j)] -= error * row[j];
-    }
-    trial_.loss = loss;
+    PackBlock(dtype_, search_.best().grid, search_.best().codes.data(), out);
   }
 
   // values[:, behind the block] −= errorsᵀ · factor[block, behind it].
   void Spread(const MatrixF32& errors, int64_t column, MatrixF32& values) const {
-    const int64_t first = column + length_, rest = values.cols() - first;
+    const int64_t first = column + search_.length(), rest = values.cols() - first;
     if (rest == 0) return;
     MatrixF32 change(values.rows(), rest);
     CrossProduct({errors.data(), errors.rows(), errors.cols(), errors.cols()},
-                 {factor_.row(column) + first, length_, rest, factor_.cols()}, change);
+                 {factor_.row(column) + first, errors.rows(), rest, factor_.cols()}, change);
     for (int64_t r = 0; r < values.rows(); ++r) {
       float* row = values.row(r) + first;
       for (int64_t j = 0; j < rest; ++j) row[j] -= change(r, j);
@@ -111,9 +74,7 @@ class ChunkRounder {
 
   const MatrixF32& factor_;
   const DType dtype_;
-  const int length_;
-  std::array<float, kMaxBlockLength> importance_{};
-  Rounded best_, trial_;
+  BlockSearch search_;
 };
 
 }  // namespace

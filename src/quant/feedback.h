@@ -4,6 +4,10 @@
 // yet rounded, so that the sum over the inputs' second moment H, (W − Ŵ) H (W − Ŵ)ᵀ, grows least.
 // Scales are part of the search: every block is rounded on each of its candidate grids and the one
 // with the least error in that sense is kept.
+//
+// The first columns never learn what the later ones did. Refine() goes over the blocks again: with
+// all other blocks of a row as they are, what a block should be to make good their errors too has a
+// closed form, and it is rounded to that where the sum above falls.
 #pragma once
 
 #include "fold/linalg.h"
@@ -22,5 +26,11 @@ MatrixF32 FeedbackFactor(const MatrixF64& moment);
 // cannot hold.
 Tensor RoundWithFeedback(const MatrixF64& target, const MatrixF32& factor, DType dtype,
                          ThreadPool& pool);
+
+// The blocks of `rounded`, a rounding of target [out, in] to a type with blocks of 32, rounded
+// again up to `passes` times in the moment [in, in] itself. The error never grows. Other types are
+// returned as they are. Rows are independent.
+Tensor RefineRounding(const MatrixF64& target, const MatrixF64& moment, Tensor rounded, int passes,
+                      ThreadPool& pool);
 
 }  // namespace rondo

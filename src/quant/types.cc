@@ -1,6 +1,10 @@
+#include <algorithm>
 #include <string>
 #include <string_view>
+#include <vector>
 
+#include "base/glob.h"
+#include "rondo/error.h"
 #include "rondo/quantize.h"
 
 namespace rondo {
@@ -24,10 +28,31 @@ DType Smaller(DType dtype) {
 }
 
 DType WantedType(std::string_view name, const QuantizeOptions& options) {
+  for (auto rule = options.tensors.rbegin(); rule != options.tensors.rend(); ++rule) {
+    if (GlobMatch(rule->pattern, name)) return rule->type;
+  }
   if (name == "embed.weight") return options.embedding;
   if (name == "head.weight") return options.head;
   if (name == "positions.weight") return DType::kF32;  // a few rows; llama.cpp wants them so
   return name.starts_with("residual.") ? options.residual : options.type;
+}
+
+bool IsMatrix(const TensorSpec& spec) {
+  return spec.shape.size() >= 2 && !IsPrefixTensor(spec.name);
+}
+
+void CheckRules(const std::vector<TensorTypeRule>& rules, const std::vector<TensorSpec>& specs) {
+  for (const TensorTypeRule& rule : rules) {
+    const bool used = std::any_of(specs.begin(), specs.end(), [&](const TensorSpec& spec) {
+      return IsMatrix(spec) && GlobMatch(rule.pattern, spec.name);
+    });
+    if (used) continue;
+    throw Error({.function = "ChooseTypes",
+                 .problem = "pattern '" + rule.pattern + "' matches no matrix of the model",
+                 .expected = "a pattern of whole names, such as blocks.*.down.weight",
+                 .file = {},
+                 .field = "tensor_type"});
+  }
 }
 
 }  // namespace
@@ -40,15 +65,22 @@ void TypeChoice::Add(const std::string& tensor, const Shape& shape, DType wanted
 }
 
 TypeChoice ChooseTypes(const Model& model, const QuantizeOptions& options) {
+  const std::vector<TensorSpec> specs = ExpectedTensors(model.config, model.plan);
+  CheckRules(options.tensors, specs);
   TypeChoice choice;
-  for (const TensorSpec& spec : ExpectedTensors(model.config, model.plan)) {
-    if (spec.shape.size() < 2 || IsPrefixTensor(spec.name)) {
-      choice.types[spec.name] = DType::kF32;
-    } else {
+  for (const TensorSpec& spec : specs) {
+    if (IsMatrix(spec)) {
       choice.Add(spec.name, spec.shape, WantedType(spec.name, options));
+    } else {
+      choice.types[spec.name] = DType::kF32;
     }
   }
   return choice;
+}
+
+bool NeedsNativeGguf(const TensorTypes& types) {
+  return std::any_of(types.begin(), types.end(),
+                     [](const auto& entry) { return OnlyRondoReads(entry.second); });
 }
 
 }  // namespace rondo

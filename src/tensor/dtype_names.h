@@ -10,13 +10,14 @@
 
 namespace rondo {
 
-// The names allowed where a type is given: of stored matrices, of blocks of 4 to 8 bits, and of
+// The names allowed where a type is given: of stored matrices, of blocks of 2 to 8 bits, and of
 // what the engine multiplies.
 inline constexpr std::array<std::string_view, 3> kStoredTypes = {"f32", "bf16", "f16"};
-inline constexpr std::array<std::string_view, 8> kQuantizedTypes = {"q8_0", "q4_0", "q4_1", "q5_0",
-                                                                    "q5_1", "q4_k", "q5_k", "q6_k"};
-inline constexpr std::array<std::string_view, 11> kPackedTypes = {
-    "auto", "f32", "bf16", "q8_0", "q4_0", "q4_1", "q5_0", "q5_1", "q4_k", "q5_k", "q6_k"};
+inline constexpr std::array<std::string_view, 12> kQuantizedTypes = {
+    "q8_0", "q4_0", "q4_1", "q5_0", "q5_1", "q4_k", "q5_k", "q6_k", "q2_0", "q2_1", "q3_0", "q3_1"};
+inline constexpr std::array<std::string_view, 15> kPackedTypes = {
+    "auto", "f32",  "bf16", "q8_0", "q4_0", "q4_1", "q5_0", "q5_1",
+    "q4_k", "q5_k", "q6_k", "q2_0", "q2_1", "q3_0", "q3_1"};
 
 // For base/options.h. Capitals are taken too.
 bool FromText(std::string_view text, DType& value);

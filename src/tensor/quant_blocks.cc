@@ -5,6 +5,7 @@
 
 #include "rondo/error.h"
 #include "tensor/float_convert.h"
+#include "tensor/log_scale.h"
 
 namespace rondo {
 namespace {
@@ -119,6 +120,23 @@ void DecodeQ6_K(const uint8_t* block, float* out) {
   }
 }
 
+// q2_0 to q3_1: see log_scale.h.
+template <DType kType>
+void DecodeLog(const uint8_t* block, float* out) {
+  constexpr LogFormat format = LogFormatOf(kType);
+  const float d = kLogScales[block[0]];
+  const int offset = format.offset ? static_cast<int8_t>(block[1]) : 0;
+  float values[format.highest() + 1];
+  for (int q = 0; q <= format.highest(); ++q) values[q] = LogValue(format, d, q, offset);
+  const uint8_t* low = block + format.header_bytes();
+  uint32_t third = 0;
+  if (format.bits == 3) std::memcpy(&third, low + 8, sizeof(third));
+  for (int i = 0; i < kSmallBlock; ++i) {
+    const uint32_t code = (low[i % 8] >> (i / 8 * 2) & 3u) | (third >> i & 1u) << 2;
+    out[i] = values[code];
+  }
+}
+
 // The types from here on are read and never written.
 
 // q2_k: 16 bytes of (scale, minimum) nibbles, 64 bytes of 2-bit codes, half d, half dmin.
@@ -211,6 +229,14 @@ Decoder DecoderOf(DType dtype) {
       return DecodeQ5_K;
     case DType::kQ6_K:
       return DecodeQ6_K;
+    case DType::kQ2_0:
+      return DecodeLog<DType::kQ2_0>;
+    case DType::kQ2_1:
+      return DecodeLog<DType::kQ2_1>;
+    case DType::kQ3_0:
+      return DecodeLog<DType::kQ3_0>;
+    case DType::kQ3_1:
+      return DecodeLog<DType::kQ3_1>;
     case DType::kQ2_K:
       return DecodeQ2_K;
     case DType::kQ3_K:

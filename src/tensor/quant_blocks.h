@@ -1,4 +1,5 @@
-// Decoding of GGUF's quantised blocks to f32, one row at a time. Layouts: ggml's block formats.
+// Decoding of GGUF's quantised blocks to f32, one row at a time. Layouts: ggml's block formats
+// and those of log_scale.h.
 #pragma once
 
 #include <cstddef>

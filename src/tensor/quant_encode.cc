@@ -7,6 +7,7 @@
 
 #include "rondo/error.h"
 #include "tensor/float_convert.h"
+#include "tensor/log_encode.h"
 #include "tensor/quant_grid.h"
 
 namespace rondo {
@@ -18,7 +19,7 @@ using Codes = std::array<int16_t, kMaxBlockLength>;
 [[noreturn]] void Fail(float value) {
   throw Error({.function = "EncodeBlocks",
                .problem = "value " + std::to_string(value),
-               .expected = "finite values whose scale fits f16"});
+               .expected = "finite values within the range of the scales"});
 }
 
 uint16_t Half(float value) {
@@ -108,6 +109,9 @@ void EncodeBlocks(DType dtype, const float* values, int64_t count, std::byte* ou
     throw Error({.function = "EncodeBlocks",
                  .problem = std::to_string(count) + " values of type " + std::string(info.name),
                  .expected = "whole blocks of a quantised type that rondo writes"});
+  }
+  if (OnlyRondoReads(dtype)) {
+    return EncodeLogBlocks(LogFormatOf(dtype), values, count / info.block_length, out);
   }
   for (int64_t i = 0; i < count; ++i) {
     if (!std::isfinite(values[i])) Fail(values[i]);

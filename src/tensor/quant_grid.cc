@@ -5,6 +5,8 @@
 
 #include "rondo/error.h"
 #include "tensor/float_convert.h"
+#include "tensor/log_encode.h"
+#include "tensor/log_scale.h"
 
 namespace rondo {
 namespace {
@@ -27,6 +29,12 @@ CodeRange RangeOf(DType dtype) {
     case DType::kQ4_1:
     case DType::kQ4_K:
       return {0, 15};
+    case DType::kQ3_0:
+    case DType::kQ3_1:
+      return {0, 7};
+    case DType::kQ2_0:
+    case DType::kQ2_1:
+      return {0, 3};
     default:
       return {0, 31};
   }
@@ -228,6 +236,62 @@ std::vector<BlockGrid> AffineGrids(DType dtype, const float* x) {
   return grids;
 }
 
+BlockGrid LogGrid(const LogFormat& format, uint8_t scale, int offset) {
+  BlockGrid grid{.group_length = 32, .lowest = 0, .highest = format.highest()};
+  grid.log_scale = scale;
+  grid.log_offset = static_cast<int8_t>(offset);
+  grid.scale[0] = kLogScales[scale];
+  grid.offset[0] = LogValue(format, grid.scale[0], 0, offset);
+  return grid;
+}
+
+// The offset, in 1/32 steps, that moves the middle of the codes to `middle` steps.
+int NearestLogOffset(float middle) {
+  if (!(middle > -4)) return -128;  // NaN too
+  return static_cast<int>(std::lround(std::min(32 * middle, 127.0f)));
+}
+
+// Where the middle of codes of scale d should be, in steps: codes and middle in turn.
+float FitMiddle(const LogFormat& format, float d, float middle, const float* x,
+                const float* importance) {
+  constexpr int kRounds = 2;
+  const float inverse = 1 / d, highest = static_cast<float>(format.highest());
+  for (int round = 0; round < kRounds; ++round) {
+    float sum = 0, weights = 0;
+    for (int i = 0; i < 32; ++i) {
+      const float at = x[i] * inverse - middle + format.center();
+      sum += importance[i] * (at - std::clamp(std::nearbyint(at), 0.0f, highest));
+      weights += importance[i];
+    }
+    if (weights > 0) middle += sum / weights;
+    middle = std::clamp(middle, -4.0f, 127.0f / 32);
+  }
+  return middle;
+}
+
+// Scales from one that spans the values down to where clipping surely costs more, and for each the
+// offset of least squared error with its neighbours, which suit what feedback adds to the values.
+std::vector<BlockGrid> LogGrids(DType dtype, const float* x, const float* importance) {
+  const LogFormat format = LogFormatOf(dtype);
+  const auto [low, high] = std::minmax_element(x, x + 32);
+  const LogReach reach = LogReachOf(format, *low, *high);
+  std::vector<BlockGrid> grids;
+  for (int k = reach.first; k > reach.first - reach.count; --k) {
+    const auto scale = static_cast<uint8_t>(std::clamp(k, reach.code == 0 ? 0 : 1, 255));
+    if (!format.offset || scale == 0) {
+      grids.push_back(LogGrid(format, scale, 0));
+      continue;
+    }
+    const float d = kLogScales[scale];
+    const float start = std::clamp((*low + *high) / 2 / d, -4.0f, 127.0f / 32);
+    const int middle = NearestLogOffset(FitMiddle(format, d, start, x, importance));
+    for (const int shift : {0, -6, 6}) {
+      grids.push_back(LogGrid(format, scale, std::clamp(middle + shift, -128, 127)));
+    }
+  }
+  return grids;
+}
+
 }  // namespace
 
 int BlockGrid::Nearest(int element, float x) const {
@@ -248,10 +312,37 @@ std::vector<BlockGrid> CandidateGrids(DType dtype, const float* x, const float* 
     case DType::kQ5_K:
     case DType::kQ6_K:
       return {FitSuperBlock(dtype, x, importance)};
+    case DType::kQ2_0:
+    case DType::kQ2_1:
+    case DType::kQ3_0:
+    case DType::kQ3_1:
+      return LogGrids(dtype, x, importance);
     default:
       throw Error({.function = "CandidateGrids",
                    .problem = "type " + std::string(Info(dtype).name) + " has no blocks"});
   }
+}
+
+BlockGrid NearestGrid(DType dtype, float scale, float offset) {
+  if (!CanEncode(dtype) || Info(dtype).block_length != 32) {
+    throw Error({.function = "NearestGrid",
+                 .problem = "type " + std::string(Info(dtype).name),
+                 .expected = "a type with blocks of 32"});
+  }
+  if (!OnlyRondoReads(dtype)) {
+    const bool affine = dtype == DType::kQ4_1 || dtype == DType::kQ5_1;
+    return SmallGrid(RangeOf(dtype), scale, affine ? offset : 0);
+  }
+  if (!std::isfinite(scale) || !std::isfinite(offset)) {
+    throw Error({.function = "NearestGrid",
+                 .problem = "scale " + std::to_string(scale) + ", offset " + std::to_string(offset),
+                 .expected = "finite numbers"});
+  }
+  const LogFormat format = LogFormatOf(dtype);
+  const uint8_t code = NearestLogScale(scale);
+  const float d = kLogScales[code];
+  const bool moved = format.offset && code != 0;
+  return LogGrid(format, code, moved ? NearestLogOffset(offset / d + format.center()) : 0);
 }
 
 }  // namespace rondo

@@ -1,5 +1,6 @@
 #include <cstring>
 
+#include "tensor/log_scale.h"
 #include "tensor/quant_grid.h"
 
 namespace rondo {
@@ -67,6 +68,20 @@ void PackQ6_K(const BlockGrid& grid, const int16_t* codes, uint8_t* out) {
   PutHalf(grid.half_scale, out + 208);
 }
 
+void PackLog(DType dtype, const BlockGrid& grid, const int16_t* codes, uint8_t* out) {
+  const LogFormat format = LogFormatOf(dtype);
+  *out++ = grid.log_scale;
+  if (format.offset) *out++ = static_cast<uint8_t>(grid.log_offset);
+  uint32_t third = 0;
+  std::memset(out, 0, 8);
+  for (int i = 0; i < 32; ++i) {
+    const auto code = static_cast<uint32_t>(codes[i]);
+    out[i % 8] |= static_cast<uint8_t>((code & 3u) << (i / 8 * 2));
+    third |= (code >> 2 & 1u) << i;
+  }
+  if (format.bits == 3) std::memcpy(out + 8, &third, sizeof(third));
+}
+
 }  // namespace
 
 void PackBlock(DType dtype, const BlockGrid& grid, const int16_t* codes, uint8_t* out) {
@@ -95,6 +110,11 @@ void PackBlock(DType dtype, const BlockGrid& grid, const int16_t* codes, uint8_t
       return PackQ45K(grid, codes, out + 16, out + 48, out);
     case DType::kQ6_K:
       return PackQ6_K(grid, codes, out);
+    case DType::kQ2_0:
+    case DType::kQ2_1:
+    case DType::kQ3_0:
+    case DType::kQ3_1:
+      return PackLog(dtype, grid, codes, out);
     default:  // types that are only read, or have no blocks: CanEncode() is false of them
       return;
   }

@@ -17,7 +17,8 @@ namespace {
 constexpr DTypeInfo kInfos[] = {
     {"f32", 1, 4},      {"f16", 1, 2},      {"bf16", 1, 2},       {"q8_0", 32, 34},
     {"q4_0", 32, 18},   {"q4_1", 32, 20},   {"q5_0", 32, 22},     {"q5_1", 32, 24},
-    {"q4_k", 256, 144}, {"q5_k", 256, 176}, {"q6_k", 256, 210},   {"q2_k", 256, 84},
+    {"q4_k", 256, 144}, {"q5_k", 256, 176}, {"q6_k", 256, 210},   {"q2_0", 32, 9},
+    {"q2_1", 32, 10},   {"q3_0", 32, 13},   {"q3_1", 32, 14},     {"q2_k", 256, 84},
     {"q3_k", 256, 110}, {"iq4_nl", 32, 18}, {"iq4_xs", 256, 136}, {"mxfp4", 32, 17},
 };
 
@@ -52,7 +53,9 @@ const DTypeInfo& Info(DType dtype) { return kInfos[static_cast<int>(dtype)]; }
 
 bool IsQuantized(DType dtype) { return Info(dtype).block_length > 1; }
 
-bool CanEncode(DType dtype) { return dtype <= DType::kQ6_K; }
+bool CanEncode(DType dtype) { return dtype <= DType::kQ3_1; }
+
+bool OnlyRondoReads(DType dtype) { return dtype >= DType::kQ2_0 && dtype <= DType::kQ3_1; }
 
 DType DTypeFromName(std::string_view name) {
   std::vector<std::string> names;

@@ -55,7 +55,7 @@ TEST_P(TiedEmbeddingTest, IsHeldOnceAndGivesTheSameBits) {
 INSTANTIATE_TEST_SUITE_P(Types, TiedEmbeddingTest,
                          testing::Values(DType::kF32, DType::kF16, DType::kBF16, DType::kQ8_0,
                                          DType::kQ4_0, DType::kQ4_1, DType::kQ5_0, DType::kQ5_1,
-                                         DType::kQ4_K, DType::kQ6_K),
+                                         DType::kQ4_K, DType::kQ6_K, DType::kQ3_1, DType::kQ2_0),
                          [](const auto& tested) { return std::string(Info(tested.param).name); });
 
 // Rounded for the head, exact as rows: then both are needed.

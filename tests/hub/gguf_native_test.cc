@@ -68,6 +68,31 @@ void ExpectV1(const Model& model) {
   }
 }
 
+// Bytes as they were; and never in a file that says it is for others.
+TEST(GgufNative, TypesOfTwoAndThreeBitsAreRondosAlone) {
+  TempDir dir;
+  const Model model = RuleModel(GgufV1Config(), GgufV1Plan());
+  ThreadPool pool(1);
+  for (const DType type : {DType::kQ2_0, DType::kQ2_1, DType::kQ3_0, DType::kQ3_1}) {
+    TensorTypes types = GgufV1Types(model);
+    for (auto& [name, dtype] : types) {
+      if (dtype == DType::kQ4_0) dtype = type;
+    }
+    const std::string file = dir.File(std::string(Info(type).name) + ".gguf");
+    SaveNativeGguf(model, file, types, pool);
+    const Model read = LoadModel(file);
+    for (const auto& [name, dtype] : types) {
+      const Tensor expected = Cast(model.weights.Get(name), dtype);
+      ASSERT_EQ(read.weights.Get(name).dtype(), dtype) << name;
+      const auto bytes = read.weights.Get(name).bytes();
+      EXPECT_TRUE(std::equal(bytes.begin(), bytes.end(), expected.bytes().begin())) << name;
+    }
+    EXPECT_THAT([&] { ExportGguf(model, dir.File("other.gguf"), types, pool); },
+                ThrowsMessage<Error>(
+                    AllOf(HasSubstr(std::string(Info(type).name)), HasSubstr("only rondo reads"))));
+  }
+}
+
 TEST(GgufNative, WhatIsWrittenIsReadBack) {
   TempDir dir;
   Save(RuleModel(GgufV1Config(), GgufV1Plan()), dir.File("m.gguf"));

@@ -11,9 +11,9 @@
 namespace rondo {
 namespace {
 
-constexpr DType kTypes[] = {DType::kF32,  DType::kF16,  DType::kBF16, DType::kQ8_0,
-                            DType::kQ4_0, DType::kQ4_1, DType::kQ5_0, DType::kQ5_1,
-                            DType::kQ4_K, DType::kQ5_K, DType::kQ6_K};
+constexpr DType kTypes[] = {DType::kF32,  DType::kF16,  DType::kBF16, DType::kQ8_0, DType::kQ4_0,
+                            DType::kQ4_1, DType::kQ5_0, DType::kQ5_1, DType::kQ4_K, DType::kQ5_K,
+                            DType::kQ6_K, DType::kQ2_0, DType::kQ2_1, DType::kQ3_0, DType::kQ3_1};
 
 Tensor RandomWeights(DType type, int64_t out, int64_t in) {
   if (IsQuantized(type)) return RandomBlocks(type, out, in, 7);

@@ -85,9 +85,29 @@ TEST_P(Feedback, ThreadsDoNotChangeTheBytes) {
   EXPECT_TRUE(std::equal(a.bytes().begin(), a.bytes().end(), b.bytes().begin()));
 }
 
+// Every pass lowers the sum or leaves it; the first makes good what feedback could not know.
+TEST_P(Feedback, RefiningNeverLosesAndMostlyGains) {
+  ThreadPool one(1), three(3);
+  const MatrixF64 weight = Random(7, kOut, kIn), moment = CorrelatedMoment(8);
+  const Tensor start = RoundWithFeedback(weight, FeedbackFactor(moment), GetParam(), one);
+  const Tensor once = RefineRounding(weight, moment, start, 1, one);
+  const Tensor often = RefineRounding(weight, moment, start, 5, one);
+  const double before = Cost(weight, start, moment);
+  // The sums that decide are in f32.
+  EXPECT_LE(Cost(weight, often, moment), Cost(weight, once, moment) * (1 + 1e-5));
+  if (Info(GetParam()).block_length == 32) {
+    EXPECT_LT(Cost(weight, once, moment), 0.97 * before);
+  } else {
+    EXPECT_EQ(Cost(weight, once, moment), before);
+  }
+  const Tensor again = RefineRounding(weight, moment, start, 5, three);
+  EXPECT_TRUE(std::equal(often.bytes().begin(), often.bytes().end(), again.bytes().begin()));
+}
+
 INSTANTIATE_TEST_SUITE_P(AllTypes, Feedback,
                          testing::Values(DType::kQ8_0, DType::kQ4_0, DType::kQ4_1, DType::kQ5_0,
-                                         DType::kQ5_1, DType::kQ4_K, DType::kQ5_K, DType::kQ6_K),
+                                         DType::kQ5_1, DType::kQ4_K, DType::kQ5_K, DType::kQ6_K,
+                                         DType::kQ2_0, DType::kQ2_1, DType::kQ3_0, DType::kQ3_1),
                          [](const auto& type) { return std::string(Info(type.param).name); });
 
 TEST(FeedbackTest, RefusesAFactorOfAnotherSize) {

@@ -1,6 +1,8 @@
-#include <gtest/gtest.h>
+#include <gmock/gmock.h>
 
 #include "fold/random_model.h"
+#include "quant/type_rules.h"
+#include "rondo/error.h"
 #include "rondo/quantize.h"
 
 namespace rondo {
@@ -50,6 +52,41 @@ TEST(ChooseTypes, KTypesFallBackToBlocksOf32) {
   EXPECT_EQ(type(DType::kQ4_K, "blocks.0.up.weight"), DType::kQ5_0);    // 96 inputs
   EXPECT_EQ(type(DType::kQ5_K, "blocks.0.up.weight"), DType::kQ5_1);
   EXPECT_EQ(type(DType::kQ6_K, "blocks.0.up.weight"), DType::kQ8_0);
+}
+
+TEST(ChooseTypes, RulesForTensorsComeBeforeTheirParts) {
+  const Model model = Sized(96, 512);
+  const QuantizeOptions options = {
+      .type = DType::kQ3_1,
+      .tensors = {{"blocks.*", DType::kQ2_0}, {"blocks.?.down.weight", DType::kQ4_1}}};
+  const TypeChoice choice = ChooseTypes(model, options);
+  EXPECT_EQ(choice.types.at("blocks.0.up.weight"), DType::kQ2_0);
+  EXPECT_EQ(choice.types.at("blocks.1.down.weight"), DType::kQ4_1);  // the last that matches
+  EXPECT_EQ(choice.types.at("blocks.0.attn_norm.weight"), DType::kF32);
+  EXPECT_EQ(choice.types.at("embed.weight"), DType::kQ8_0);
+  EXPECT_TRUE(NeedsNativeGguf(choice.types));
+  EXPECT_FALSE(NeedsNativeGguf(ChooseTypes(model, {.type = DType::kQ4_0}).types));
+}
+
+TEST(ChooseTypes, ARuleThatMatchesNoMatrixIsAnError) {
+  const Model model = Sized(96, 512);
+  for (const char* pattern : {"blocks.7.up.weight", "blocks.*.attn_norm.weight", "up"}) {
+    EXPECT_THAT(
+        [&] {
+          ChooseTypes(model, {.tensors = {{pattern, DType::kQ2_0}}});
+        },
+        testing::ThrowsMessage<Error>(testing::HasSubstr(pattern)));
+  }
+}
+
+TEST(TensorTypeRule, IsReadAndWrittenAsText) {
+  TensorTypeRule rule;
+  ASSERT_TRUE(FromText("blocks.*.up.weight=Q3_1", rule));
+  EXPECT_EQ(rule, (TensorTypeRule{"blocks.*.up.weight", DType::kQ3_1}));
+  EXPECT_EQ(ToText(rule), "blocks.*.up.weight=q3_1");
+  for (const char* text : {"blocks.*", "=q3_1", "a=q7_0", "a="}) {
+    EXPECT_FALSE(FromText(text, rule)) << text;
+  }
 }
 
 }  // namespace
