@@ -95,11 +95,15 @@ def serve(peer) -> None:
 
 
 def quantize(source: str, target: str, kind: str) -> None:
-    import llama_cpp as api
+    try:
+        import llama_cpp as api
+    except ImportError as error:
+        sys.exit(f"llama.cpp's quantiser is missing ({error}); scripts/install_python.sh peers installs it")
 
     _silence(api)
     parameters = api.llama_model_quantize_default_params()
     parameters.ftype = getattr(api, f"LLAMA_FTYPE_MOSTLY_{kind.upper()}")
+    parameters.allow_requantize = True
     if api.llama_model_quantize(source.encode(), target.encode(), ctypes.byref(parameters)) != 0:
         sys.exit(f"llama.cpp does not quantise {source} to {kind}")
 
@@ -121,7 +125,7 @@ def parse() -> argparse.Namespace:
     transformers.add_argument("threads", type=int)
     transformers.add_argument("type", help="a torch dtype, such as bfloat16")
     quantise = programs.add_parser("quantize", help="quantise a GGUF file with llama.cpp, and end")
-    quantise.add_argument("source", help="GGUF file of f16 weights")
+    quantise.add_argument("source", help="GGUF file")
     quantise.add_argument("target", help="GGUF file to write")
     quantise.add_argument("type", help="a llama.cpp file type, such as q4_0")
     return parser.parse_args()

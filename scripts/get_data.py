@@ -34,9 +34,14 @@ SETS = {
                "line `= Title =`; pages that are in WikiText-2's validation or test split are removed",
         licence="CC BY-SA 3.0",
         used_by="uptrain_smollm2, uptrain_smollm2_half, tying_smollm2; tables recovery_smollm2, table_small, "
-                "tying_small",
+                "tying_small, frontier",
         folder="enwiki-slice",
         files={"train-a.txt.xz": "models/text/enwiki.txt.xz", "valid.txt.xz": "models/text/enwiki-valid.txt.xz"}),
+    "novels": DataSet(
+        source="100 English novels, 1813 to 1922, github.com/computationalstylistics/100_english_novels, corpus/, commit "
+               "143e6018, packed in one tar",
+        licence="public domain", used_by="table frontier",
+        folder="novels", files={"100-english-novels.tar.xz": "models/text/novels.tar.xz"}),
     "tinyshakespeare": DataSet(
         source="tiny shakespeare, github.com/karpathy/char-rnn, data/tinyshakespeare/input.txt",
         licence="public domain", used_by="table tying_small",
@@ -45,7 +50,7 @@ SETS = {
         source="LAMBADA (OpenAI's version), HellaSwag, PIQA, WinoGrande, ARC, OpenBookQA as JSON Lines "
                "(docs/eval.md says which fields and names)",
         licence="CC BY 4.0, MIT, AFL-3.0, CC BY, CC BY-SA 4.0, Apache-2.0",
-        used_by="`rondo eval --tasks … --data models/eval`, benchmarks/tasks.py",
+        used_by="`rondo eval --tasks … --data models/eval`, benchmarks/tasks.py, table frontier",
         folder="eval", files={"*.jsonl": "models/eval/", "*.jsonl.xz": "models/eval/", "*.lst": "models/eval/"}),
     "kathleen-en": DataSet(
         source="CMU Arctic prompts read by one speaker, github.com/rhasspy/dataset-voice-kathleen; recordings in one "

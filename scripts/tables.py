@@ -100,7 +100,8 @@ def markdown(header: list, rows: list[list]) -> list[str]:
 
 def write_report(recipe: pathlib.Path, lines: list[str]) -> None:
     """RECIPE.md: a title, what made it, the lines, and what RECIPE.notes.md says of them."""
-    made_by = (f"Made by `scripts/{pathlib.Path(sys.argv[0]).name} recipes/tables/{recipe.name}` from the runs in "
+    program = pathlib.Path(sys.argv[0]).resolve().relative_to(ROOT)
+    made_by = (f"Made by `{program} recipes/tables/{recipe.name}` from the runs in "
                f"[{recipe.stem}.jsonl]({recipe.stem}.jsonl).")
     text = "\n".join([f"# What {recipe.name} gave", "", made_by, "", *lines]).rstrip() + "\n"
     notes = recipe.with_suffix(".notes.md")
@@ -167,12 +168,14 @@ def table_main(doc: str, table, add_options=lambda parser: None, parallel: bool 
                             help="runs at the same time, one thread each (default: 2)")
     parser.set_defaults(jobs=2 if parallel else 1)
     parser.add_argument("--bin", type=pathlib.Path, default=BIN, metavar="DIR", help="folder of rondo and rondo-train")
+    parser.add_argument("--work", type=pathlib.Path, metavar="DIR",
+                        help="folder of what is made on the way (default: models/recipes/NAME)")
     add_options(parser)
     options = parser.parse_args()
     options.recipe, options.bin = options.recipe.resolve(), options.bin.resolve()
     options.deadline = time.monotonic() + 60 * options.minutes
+    work = options.work.resolve() if options.work else pathlib.Path("models", "recipes", options.recipe.stem)
     os.chdir(ROOT)
-    work = pathlib.Path("models", "recipes", options.recipe.stem)
     made = table(tomllib.loads(options.recipe.read_text()), work, Points(options.recipe), options)
     if not options.report:
         work.mkdir(parents=True, exist_ok=True)

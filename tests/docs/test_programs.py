@@ -38,7 +38,7 @@ def test_an_unknown_flag_is_refused(program):
 
 def program_of(table):
     """The program that a table's first line names."""
-    return ROOT / re.search(r"scripts/\w+\.py", table.read_text().splitlines()[0])[0]
+    return ROOT / re.search(r"(scripts|benchmarks)/\w+\.py", table.read_text().splitlines()[0])[0]
 
 
 @pytest.mark.parametrize("table", TABLES, ids=name_of)
