@@ -241,7 +241,7 @@ json& Blocks(json& config, const char* module) {
 INSTANTIATE_TEST_SUITE_P(
     Directories, MalformedNative,
     testing::Values(
-        BadDirectory{"later format", [](json& c) { c["rondo"]["format"] = 2; }, "version 2"},
+        BadDirectory{"later format", [](json& c) { c["rondo"]["format"] = 3; }, "version 3"},
         BadDirectory{"plan no object", [](json& c) { c["rondo"] = 1; }, "expected an object"},
         BadDirectory{"plan null", [](json& c) { c["rondo"] = nullptr; }, "expected an object"},
         BadDirectory{"family missing", [](json& c) { c.erase("base_model_type"); },
