@@ -6,9 +6,11 @@
 #include <string>
 
 #include "engine/layer.h"
+#include "fold/moments.h"
 #include "fold/residual.h"
 #include "kernels/log_softmax.h"
 #include "kernels/row_ops.h"
+#include "quant/feedback.h"
 #include "rondo/thread_pool.h"
 
 namespace rondo {
@@ -85,6 +87,23 @@ Tensor Meter::Rounded(const State& state, const std::string& name) const {
                            : Cast(tensor, DType::kF32, &pool_);
 }
 
+Tensor Meter::RoundedVocabulary(const State& state, const std::string& name) {
+  const bool is_head = name == "head.weight" || state.model.config.tied_embeddings;
+  const DType type = state.types.at(name);
+  const Tensor& tensor = state.model.weights.Get(name);
+  const bool whole = state.model.plan.embedding_rank == 0;
+  if (!is_head || !whole || !IsQuantized(type) || tensor.dtype() == type) {
+    return Rounded(state, name);
+  }
+  const Key key = {{tensor.bytes().data(), static_cast<int>(type)}};
+  auto& [from, rounded] = rounded_heads_[key];
+  if (rounded.empty()) {
+    from = tensor;
+    rounded = RoundHead(tensor, head_moment_, state.model.config.tied_embeddings, type, pool_);
+  }
+  return Cast(rounded, DType::kF32, &pool_);
+}
+
 Meter::Key Meter::KeyOfDepth(const State& state, int depth) const {
   Key key;
   for (const std::string& name : TensorsOfDepth(state, depth)) {
@@ -140,12 +159,13 @@ const Meter::Head& Meter::HeadOf(const State& state) {
   if (head) return *head;
   head = std::make_unique<Head>();
   head->alive = std::move(alive);
-  head->embedding = Rounded(state, "embed.weight");
+  head->embedding = RoundedVocabulary(state, "embed.weight");
   if (state.model.plan.embedding_rank > 0) {
     head->embedding = Multiplied(head->embedding, Rounded(state, "embed_projection.weight"), pool_);
   }
   const bool tied = state.model.config.tied_embeddings;
-  head->head = PackedMatrix(tied ? head->embedding : Rounded(state, "head.weight"), DType::kF32);
+  head->head =
+      PackedMatrix(tied ? head->embedding : RoundedVocabulary(state, "head.weight"), DType::kF32);
   head->norm_gain = ToF32(weights.Get("final_norm.weight"));
   if (weights.Has("final_norm.bias")) head->norm_bias = ToF32(weights.Get("final_norm.bias"));
   if (weights.Has("head.bias")) head->bias = ToF32(weights.Get("head.bias"));
@@ -224,14 +244,19 @@ MeterValue Meter::Measure(const State& state) {
   return value;
 }
 
+std::vector<float> Meter::Normed(const Head& head, const float* hidden, int64_t rows) const {
+  std::vector<float> normed(static_cast<size_t>(rows * config_.d_model));
+  const NormUse norm = {.gain = head.norm_gain.data(),
+                        .bias = head.norm_bias.empty() ? nullptr : head.norm_bias.data()};
+  RunNorm(config_, norm, hidden, rows, config_.d_model, normed.data(), pool_);
+  return normed;
+}
+
 std::vector<float> Meter::Logits(const State& state, const Head& head, const float* hidden,
                                  int64_t rows) const {
   const ModelConfig& config = state.model.config;
-  const int64_t d = config.d_model, vocab = config.vocab;
-  std::vector<float> normed(static_cast<size_t>(rows * d));
-  const NormUse norm = {.gain = head.norm_gain.data(),
-                        .bias = head.norm_bias.empty() ? nullptr : head.norm_bias.data()};
-  RunNorm(config, norm, hidden, rows, d, normed.data(), pool_);
+  const int64_t vocab = config.vocab;
+  const std::vector<float> normed = Normed(head, hidden, rows);
   std::vector<float> logits(static_cast<size_t>(rows * vocab));
   MatMul(head.head, normed.data(), rows, logits.data(), /*accumulate=*/false, pool_);
   pool_.ParallelFor(rows, [&](int64_t r) {
@@ -243,11 +268,18 @@ std::vector<float> Meter::Logits(const State& state, const Head& head, const flo
   return logits;
 }
 
+void Meter::MeasureHead(const Head& head, const std::vector<float>& hidden) {
+  const std::vector<float> normed = Normed(head, hidden.data(), runner_.rows());
+  const Rows rows = {normed.data(), runner_.rows(), config_.d_model};
+  head_moment_ = CrossMoment(rows, rows, pool_);
+}
+
 // The first call is with the original's hidden states.
 MeterValue Meter::Compare(const State& state, const std::vector<float>& hidden) {
   const Head& head = HeadOf(state);
   const int64_t rows = runner_.rows(), d = config_.d_model, vocab = config_.vocab;
   const bool first = log_probabilities_.empty();
+  if (first) MeasureHead(head, hidden);
   std::vector<double> kl(static_cast<size_t>(rows)), nll(static_cast<size_t>(rows));
   for (int64_t begin = 0; begin < rows; begin += kHeadRows) {
     const int64_t count = std::min(kHeadRows, rows - begin);

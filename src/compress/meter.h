@@ -10,6 +10,7 @@
 
 #include "compress/state.h"
 #include "fold/calibrate_layer.h"
+#include "fold/linalg.h"
 #include "kernels/matmul.h"
 
 namespace rondo {
@@ -46,7 +47,11 @@ class Meter {
   const Layer& LayerOf(const State& state, int depth, const Key& key);
   const Head& HeadOf(const State& state);
   Tensor Rounded(const State& state, const std::string& name) const;
+  // Embedding or head as it will be stored: with error feedback where it is the head.
+  Tensor RoundedVocabulary(const State& state, const std::string& name);
   MeterValue Compare(const State& state, const std::vector<float>& hidden);
+  void MeasureHead(const Head& head, const std::vector<float>& hidden);
+  std::vector<float> Normed(const Head& head, const float* hidden, int64_t rows) const;
   std::vector<float> Logits(const State& state, const Head& head, const float* hidden,
                             int64_t rows) const;
   void Forget(const std::vector<Key>& kept);
@@ -56,7 +61,9 @@ class Meter {
   LayerRunner runner_;
   std::vector<int32_t> tokens_;
   int context_;
-  std::vector<float> log_probabilities_;  // of the original, [rows, vocab]
+  std::vector<float> log_probabilities_;                    // of the original, [rows, vocab]
+  MatrixF64 head_moment_;                                   // of what enters the original's head
+  std::map<Key, std::pair<Tensor, Tensor>> rounded_heads_;  // beside what they were rounded from
   std::map<Key, std::unique_ptr<Layer>> layers_;
   std::map<Key, std::unique_ptr<Head>> heads_;
   std::vector<Key> base_keys_;                   // of embedding, then of every depth

@@ -46,8 +46,6 @@ void ScaleBoth(MatrixF64& moment, const std::vector<float>& scale) {
   }
 }
 
-constexpr double kTiedRidge = 0.05;  // of the moment's mean diagonal
-
 class Quantizer {
  public:
   Quantizer(const Model& model, const TensorTypes& types, LayerRunner& runner,
@@ -89,19 +87,15 @@ class Quantizer {
     statistics_ = MeasureDepths(plain_, plain_.plan, later_use, runner_, pool_, quiet_);
   }
 
-  // The head, and the embedding where it is the head, by what enters the head of the original. The
-  // ridge stands for the other end of a tied embedding, where its rows enter the first layer.
+  // The head, and the embedding where it is the head, by what enters the head of the original.
   void RoundVocabulary() {
-    const char* name = model_.config.tied_embeddings ? "embed.weight" : "head.weight";
+    const bool tied = model_.config.tied_embeddings;
+    const char* name = tied ? "embed.weight" : "head.weight";
     const Tensor* head = model_.weights.Find(name);
     const auto type = types_.find(name);
     if (head == nullptr || plan_.embedding_rank > 0 || type == types_.end()) return;
     if (!IsQuantized(type->second) || head->dtype() == type->second) return;
-    MatrixF64 moment = HeadMoment();
-    Damp(moment, model_.config.tied_embeddings ? kTiedRidge : options_.damping);
-    const MatrixF64 target = Decoded(*head);
-    // Refining it did not lower the loss of held-out text.
-    weights_.Set(name, RoundWithFeedback(target, FeedbackFactor(moment), type->second, pool_));
+    weights_.Set(name, RoundHead(*head, HeadMoment(), tied, type->second, pool_));
   }
 
   // Second moment of the original's final norm.

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <vector>
 
+#include "fold/moments.h"
 #include "quant/block_search.h"
 #include "rondo/error.h"
 #include "rondo/thread_pool.h"
@@ -88,6 +89,13 @@ MatrixF32 FeedbackFactor(const MatrixF64& moment) {
   for (int64_t i = 0; i < n; ++i) inverse(i, i) = 1;
   TriangularSolve(Op::kPlain, lower, inverse);
   return {n, n, Narrow(Reversed(inverse))};
+}
+
+Tensor RoundHead(const Tensor& head, MatrixF64 moment, bool tied, DType dtype, ThreadPool& pool) {
+  constexpr double kTied = 0.05, kApart = 0.01;  // of the mean diagonal
+  Damp(moment, tied ? kTied : kApart);
+  return RoundWithFeedback(Widen(ToF32(head), head.rows(), head.cols()), FeedbackFactor(moment),
+                           dtype, pool);
 }
 
 Tensor RoundWithFeedback(const MatrixF64& target, const MatrixF32& factor, DType dtype,
