@@ -33,8 +33,8 @@ SETS = {
                "data/A[A-I], commit 961716d8; pages of 2,000 characters or more, shuffled by page; each begins with a "
                "line `= Title =`; pages that are in WikiText-2's validation or test split are removed",
         licence="CC BY-SA 3.0",
-        used_by="uptrain_smollm2, uptrain_smollm2_half, tying_smollm2; tables recovery_smollm2, table_small, "
-                "tying_small, frontier",
+        used_by="uptrain_smollm2, uptrain_smollm2_half, round_smollm2_q3, tying_smollm2; tables recovery_smollm2, "
+                "table_small, tying_small, frontier",
         folder="enwiki-slice",
         files={"train-a.txt.xz": "models/text/enwiki.txt.xz", "valid.txt.xz": "models/text/enwiki-valid.txt.xz"}),
     "novels": DataSet(
