@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""Quality against bytes: the same texts, tasks and speeds for models made by every method, as one table and one picture.
+"""Quality against bytes: the same texts, tasks and speeds for models made by every method, as a table and a picture.
 
-The recipe (docs/frontier.md) names models, texts and tasks, and what rondo and llama.cpp round each model to. Files that
-other commands made, such as `rondo train` or `rondo compress`, are rows of --rows FILE. A row is measured by `rondo eval`
-and `rondo bench` alone. Every measurement is kept by the file's hash and its settings: an interrupted run goes on where
-it was, and a new row costs only itself. A row that fails stays in the table with its error, and is tried again.
+The recipe (docs/frontier.md) names models, texts and tasks, and what rondo and llama.cpp round each model to. Files
+that other commands made, such as `rondo train` or `rondo compress`, are rows of --rows FILE. A row is measured by
+`rondo eval` and `rondo bench` alone. Every measurement is kept by the file's hash and its settings: an interrupted run
+goes on where it was, and a new row costs only itself. A row that fails stays in the table with its error, and is tried
+again.
 """
 
 import argparse
@@ -29,6 +30,7 @@ ROW_KEYS = {"model": str, "name": str, "method": str, "file": str, "minutes": (i
             "note": str}
 NEEDED = ("model", "name", "method", "file")
 WORKER = pathlib.Path(__file__).with_name("peer_worker.py")
+MEASURE = ("type", "threads", "texts", "context", "max_tokens", "tasks", "limit", "bench")
 STAGES = ("perplexity", "tasks", "bench")
 SHOWN = ("model", "method", "name", "minutes", "tokens", "seed", "note")  # of a row, in its point
 
@@ -63,6 +65,8 @@ def slice_of_archive(text: dict) -> str:
     parts = []
     with tarfile.open(ROOT / text["file"]) as archive:
         for name in text["members"]:
+            if name not in archive.getnames():
+                raise FileNotFoundError(f"{text['file']} holds no {name}")
             book = io.TextIOWrapper(archive.extractfile(name), encoding="utf-8").read()
             parts.append(book[text["skip"]:text["skip"] + text["characters"]].strip())
     return "\n\n".join(parts) + "\n"
@@ -93,7 +97,7 @@ class Frontier:
         names = [model["name"] for model in recipe["models"]]
         self.rows = read_rows(options.rows, names) if options.rows else []
         # Points of other texts, tasks or lengths are not of this table.
-        self.measure = {key: recipe[key] for key in ("type", "texts", "context", "max_tokens", "tasks", "limit", "bench")}
+        self.measure = {key: recipe[key] for key in MEASURE}
 
     def report(self, path: pathlib.Path) -> None:
         measure = json.loads(json.dumps(self.measure))
@@ -175,8 +179,7 @@ class Frontier:
         if not (path.exists() and made_from(stamp, made)):
             part.unlink(missing_ok=True)
             if "quantize" in entry:
-                rondo(self.options.bin, "quantize", entry["source"], "--out", part, *self.flags(entry["quantize"]),
-                      threads=self.options.threads)
+                self.rondo("quantize", entry["source"], "--out", part, *self.flags(entry["quantize"]))
             else:
                 run([sys.executable, str(WORKER), "quantize", entry["source"], str(part), entry["llama.cpp"]])
             part.rename(path)
@@ -193,14 +196,20 @@ class Frontier:
     def kept(self, file: pathlib.Path, command: str, *arguments) -> dict:
         """What a command of rondo says of a file, from an earlier run where it said it then."""
         store = self.work / "measured.jsonl"
-        whole = store.read_text().rpartition("\n")[0] if store.exists() else ""  # a killed run may leave half a line
-        key = [hash_of(file), command, *map(str, arguments)]
-        for line in map(json.loads, whole.splitlines()):
+        lines = store.read_text().splitlines() if store.exists() else []
+        key = [hash_of(file), command, *(hash_of(word) if isinstance(word, pathlib.Path) else str(word)
+                                         for word in arguments), self.recipe["threads"]]
+        for line in map(json.loads, lines):
             if line["key"] == key:
                 return line["value"]
-        value = rondo(self.options.bin, command, file, *arguments, threads=self.options.threads)
-        store.write_text((whole + "\n" if whole else "") + json.dumps({"key": key, "value": value}) + "\n")
+        value = self.rondo(command, file, *arguments)
+        part = store.with_suffix(".part")
+        part.write_text("".join(line + "\n" for line in [*lines, json.dumps({"key": key, "value": value})]))
+        part.rename(store)
         return value
+
+    def rondo(self, *arguments) -> dict:
+        return rondo(self.options.bin, *arguments, threads=self.recipe["threads"])
 
     def perplexity(self, file: pathlib.Path) -> dict:
         return {name: self.kept(file, "eval", "--text", text, "--context", self.recipe["context"], "--max-tokens",
@@ -208,10 +217,10 @@ class Frontier:
                 for name, text in self.texts.items()}
 
     def tasks(self, file: pathlib.Path) -> dict:
-        examples = self.work / f"tasks-{hash_of(file)[:16]}-{self.recipe['type']}.jsonl"  # goes on within a task
+        examples = f"tasks-{hash_of(file)[:16]}-{self.recipe['type']}.jsonl"  # goes on within a task
         report = self.kept(file, "eval", "--tasks", ",".join(self.recipe["tasks"]["names"]), "--data",
-                           self.recipe["tasks"]["data"], "--limit", self.recipe["limit"], "--type", self.recipe["type"],
-                           "--resume", examples)
+                           self.recipe["tasks"]["data"], "--limit", self.recipe["limit"], "--type",
+                           self.recipe["type"], "--resume", str(self.work / examples))
         return {name: {key: scores[key] for key in ("acc", "acc_norm", "examples") if key in scores}
                 for name, scores in report["tasks"].items()}
 
@@ -226,8 +235,7 @@ def main() -> None:
     def add_options(parser: argparse.ArgumentParser) -> None:
         parser.add_argument("--rows", type=lambda path: pathlib.Path(path).resolve(), metavar="FILE",
                             help="TOML list of files that other commands made (docs/frontier.md)")
-        parser.add_argument("--until", choices=STAGES, default=STAGES[-1], help="last thing to measure (default: bench)")
-        parser.add_argument("--threads", type=int, default=0, metavar="N", help="threads; 0: one for each CPU (default)")
+        parser.add_argument("--until", choices=STAGES, default=STAGES[-1], help="last thing measured (default: bench)")
 
     try:
         table_main(__doc__, Frontier, add_options, parallel=False)

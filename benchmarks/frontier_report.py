@@ -24,6 +24,8 @@ def write(path: pathlib.Path, recipe: dict, points: list[dict]) -> None:
                   "Across: bytes of the file. Up: the geometric mean of the perplexities on the texts.", ""]
     for model in recipe["models"]:
         rows = [point for point in points if point["model"] == model["name"]]
+        if not rows:
+            continue
         lines += [f"## {model['name']}", "", model["note"], ""] if "note" in model else [f"## {model['name']}", ""]
         lines += markdown(*table(recipe, [row for row in rows if "error" not in row]))
         failed = [row for row in rows if "error" in row]
@@ -39,10 +41,10 @@ def header(recipe: dict) -> list[str]:
     if "calibrate" in recipe:
         texts.append([recipe["calibrate"]["name"], recipe["calibrate"]["source"], recipe["calibrate"]["use"]])
     bench = recipe["bench"]
-    return [f"All rows are measured alike by `rondo eval` and `rondo bench`, weights as they are stored (`--type "
-            f"{recipe['type']}`). Perplexity: the first {recipe['max_tokens']} tokens of each text, windows of "
-            f"{recipe['context']} that do not overlap; models with other tokenizers cannot be compared by it. Tasks: the "
-            f"first {recipe['limit']} records, acc_norm or, of LAMBADA, acc; the standard error is about "
+    return [f"All rows are measured alike by `rondo eval` and `rondo bench`, `--type {recipe['type']} --threads "
+            f"{recipe['threads']}`. Perplexity: the first {recipe['max_tokens']} tokens of each text, windows of "
+            f"{recipe['context']} that do not overlap; models with other tokenizers cannot be compared by it. Tasks: "
+            f"the first {recipe['limit']} records, acc_norm or, of LAMBADA, acc; the standard error is about "
             f"{50 / math.sqrt(recipe['limit']):.1f} points. Decode: the fastest of {bench['repeat']} repeats of "
             f"{bench['decode']} tokens. Memory: the largest resident set of that run.", ""] + markdown(
                 ["text", "what it is", "what it is used for"], texts)
@@ -140,9 +142,10 @@ class Panel:
             for size, value, point in mine:
                 x, y, right = self.x(size), self.y(value), self.x(size) < self.left + 0.75 * WIDTH
                 name = point["name"] + ("" if value <= self.top else f" ↑ {value:,.0f}")
-                out.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{color}"><title>'
-                           f'{html.escape(method)}, {html.escape(point["name"])}: {size:.1f} MB, {value:,.2f}</title></circle>')
-                out.append(text(x + (7 if right else -7), y - 4, name, "start" if right else "end", f'font-size="9" fill="{color}"'))
+                title = html.escape(f"{method}, {point['name']}: {size:.1f} MB, {value:,.2f}")
+                out += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{color}"><title>{title}</title></circle>',
+                        text(x + (7 if right else -7), y - 4, name, "start" if right else "end",
+                             f'font-size="9" fill="{color}"')]
         return out
 
 
@@ -157,7 +160,8 @@ def picture(recipe: dict, points: list[dict]) -> str:
     legend = LEFT + len(panels) * (WIDTH + LEFT) - 40
     out = [f'<svg xmlns="http://www.w3.org/2000/svg" width="{legend + 190}" height="{TOP + HEIGHT + 50}" '
            'font-family="sans-serif" font-size="11"><rect width="100%" height="100%" fill="white"/>',
-           text(0, 0, "perplexity, geometric mean of the texts", extra=f'transform="translate(18 {TOP + HEIGHT / 2}) rotate(-90)"')]
+           text(0, 0, "perplexity, geometric mean of the texts",
+                extra=f'transform="translate(18 {TOP + HEIGHT / 2}) rotate(-90)"')]
     for panel in panels:
         out += panel.draw()
     for i, (method, color) in enumerate(colors.items()):

@@ -38,8 +38,8 @@ SETS = {
         folder="enwiki-slice",
         files={"train-a.txt.xz": "models/text/enwiki.txt.xz", "valid.txt.xz": "models/text/enwiki-valid.txt.xz"}),
     "novels": DataSet(
-        source="100 English novels, 1813 to 1922, github.com/computationalstylistics/100_english_novels, corpus/, commit "
-               "143e6018, packed in one tar",
+        source="100 English novels, 1813 to 1922, github.com/computationalstylistics/100_english_novels, corpus/, "
+               "commit 143e6018, packed in one tar",
         licence="public domain", used_by="table frontier",
         folder="novels", files={"100-english-novels.tar.xz": "models/text/novels.tar.xz"}),
     "tinyshakespeare": DataSet(

@@ -1,4 +1,4 @@
-"""benchmarks/frontier.py on a tiny model: rows, what is kept, errors, and that its figures are those of `rondo eval`."""
+"""benchmarks/frontier.py on a tiny model: rows, what is kept, errors, and figures that are those of `rondo eval`."""
 
 import json
 import shutil
@@ -10,6 +10,7 @@ from conftest import BUILD, DATA, ROOT
 
 RECIPE = """
 type = "auto"
+threads = 1
 context = 64
 max_tokens = 128
 limit = 2
@@ -73,7 +74,7 @@ class Table:
 
     def run(self, *arguments):
         return subprocess.run([sys.executable, ROOT / "benchmarks" / "frontier.py", self.recipe, "--bin", BUILD / "bin",
-                               "--work", self.work, "--threads", "1", *map(str, arguments)], capture_output=True, text=True)
+                               "--work", self.work, *map(str, arguments)], capture_output=True, text=True)
 
     def points(self):
         points = map(json.loads, self.recipe.with_suffix(".jsonl").read_text().splitlines())
@@ -97,8 +98,6 @@ def table(tmp_path_factory, rondo, stories):
     assert first.returncode == 0, first.stderr
     assert list(table.points()) == ["as it comes"]
     table.first = table.measured()
-    with open(table.work / "measured.jsonl", "a") as store:
-        store.write('{"key": ["half a li')  # as a killed run leaves it
     result = table.run("--rows", table.rows)
     assert result.returncode == 0, result.stderr
     return table
@@ -108,12 +107,12 @@ def test_figures_are_those_of_rondo_eval(table, rondo, stories):
     for name, file in (("as it comes", stories), ("trained", table.folder / "trained.gguf")):
         point = table.points()[name]
         for text, perplexity in point["perplexity"].items():
-            report = rondo.json("eval", file, "--text", table.work / f"{text}.txt", "--context", 64, "--max-tokens", 128,
-                                "--type", "auto", "--threads", 1)
+            report = rondo.json("eval", file, "--text", table.work / f"{text}.txt", "--context", 64,
+                                "--max-tokens", 128, "--type", "auto", "--threads", 1)
             assert report["tokens"] > 100 and perplexity == report["perplexity"]
             assert f"| {perplexity:,.2f} |" in table.report()
-        scores = rondo.json("eval", file, "--tasks", "lambada,arc_easy", "--data", DATA / "eval", "--limit", 2, "--type",
-                            "auto", "--threads", 1)["tasks"]
+        scores = rondo.json("eval", file, "--tasks", "lambada,arc_easy", "--data", DATA / "eval", "--limit", 2,
+                            "--type", "auto", "--threads", 1)["tasks"]
         assert point["tasks"]["lambada_openai"]["acc"] == scores["lambada_openai"]["acc"]
         assert point["tasks"]["arc_easy"]["acc_norm"] == scores["arc_easy"]["acc_norm"]
         assert point["bytes"] == file.stat().st_size
@@ -148,6 +147,17 @@ def test_a_second_run_measures_nothing_again(table):
     assert again.returncode == 0, again.stderr
     assert table.measured() == kept and table.report() == report
     assert sorted(table.recipe.with_suffix(".jsonl").read_text().splitlines()) == sorted(points.splitlines())
+
+
+def test_a_text_that_changed_is_measured_again(table, tmp_path, stories):
+    other = Table(tmp_path, stories)
+    shutil.copytree(table.work, other.work)
+    other.recipe.write_text(other.recipe.read_text().replace("skip = 4", "skip = 0"))
+    result = other.run("--only", "*as it comes", "--until", "perplexity")
+    assert result.returncode == 0, result.stderr
+    mine, before = (t.points()["as it comes"]["perplexity"] for t in (other, table))
+    assert mine["wikitext"] == before["wikitext"] and mine["novels"] != before["novels"]
+    assert len(other.measured()) == len(table.measured()) + 1
 
 
 def test_what_is_kept_makes_the_table_alone(table, tmp_path):
