@@ -73,6 +73,9 @@ std::vector<std::string> CompressOperators();
 // as they are stored; others as q8_0 for kBytes and as bf16 for kTokenBytes.
 double BudgetOf(const Model& model, BudgetKind kind);
 
+// The types with which a search for kBytes begins.
+TensorTypes StartingTypes(const Model& model);
+
 // `tokens` is the text that everything is measured and fitted on; keep another for judging the
 // result. Throws for models that share already, for too little text, and where the operators cannot
 // reach the target.

@@ -148,19 +148,16 @@ class Compression {
   }
 
  private:
-  // What a GGUF file of this model has beside its tensors.
-  double MetadataBytes() const {
+  // What a GGUF file of this model has beside its tensors: vocabulary, names, plan.
+  double MetadataBytes() {
     if (goal_.budget.kind != BudgetKind::kBytes) return 0;
-    constexpr double kSlack = 64e3;  // names, shapes and alignment of the tensors, and the plan
-    if (!IsDirectory(options_.model)) {
-      return static_cast<double>(fs::file_size(options_.model) - model_.weights.bytes()) + kSlack;
-    }
-    double bytes = kSlack;
-    for (const char* name : {"tokenizer.json", "tokenizer.model"}) {
-      const std::string file = options_.model + "/" + name;
-      if (IsRegularFile(file)) bytes = std::max(bytes, static_cast<double>(fs::file_size(file)));
-    }
-    return bytes;
+    const std::string file = work_ + "/as_it_came.gguf";
+    SaveNativeGguf(model_, file, StartingTypes(model_), pool_, /*quiet=*/true, {.force = true});
+    const double bytes =
+        static_cast<double>(fs::file_size(file)) - BudgetOf(model_, BudgetKind::kBytes);
+    fs::remove(file);
+    constexpr double kLongerPlan = 4e3;  // what a plan of format 2 says more
+    return bytes + kLongerPlan;
   }
 
   std::vector<int32_t> TrainTokens() const {

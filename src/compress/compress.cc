@@ -170,6 +170,10 @@ double BudgetOf(const Model& model, BudgetKind kind) {
   return CostIn(kind)(StartingState(model, kind));
 }
 
+TensorTypes StartingTypes(const Model& model) {
+  return StartingState(model, BudgetKind::kBytes).types;
+}
+
 CompressResult Compress(const Model& model, std::span<const int32_t> tokens,
                         const CompressOptions& options, ThreadPool& pool) {
   RequirePlain(model, "Compress");

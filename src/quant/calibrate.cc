@@ -83,7 +83,9 @@ class Quantizer {
         return model_.config.HasModule(m) && !IsFirstUse(plan_, m, depth);
       });
     };
-    if (!plan_.SharesAnything() && !plan_.HasResiduals()) return;
+    const bool factors = std::ranges::any_of(
+        plan_.modules, [](const ModulePlan& module) { return !module.factors.empty(); });
+    if (!plan_.SharesAnything() && !plan_.HasResiduals() && !factors) return;
     statistics_ = MeasureDepths(plain_, plain_.plan, later_use, runner_, pool_, quiet_);
   }
 

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -97,6 +98,47 @@ TEST(QuantizeCalibrated, BeatsRoundingToNearest) {
           << config.family << " " << order << " " << Name(kind);
     }
   }
+}
+
+// Blocks of low rank, gains and narrowed feed-forwards, alone and together.
+TEST(QuantizeCalibrated, PlansThatChangeMoreThanTies) {
+  ThreadPool pool(2);
+  const ModelConfig config = Widened(LlamaConfig(4));
+  const auto check = [&](const std::function<void(SharingPlan&)>& change) {
+    Model model = {.config = config, .plan = IdentityPlan(config), .weights = {}, .path = {}};
+    change(model.plan);
+    Rng rng(3);
+    for (const TensorSpec& spec : ExpectedTensors(config, model.plan)) {
+      const bool norm = spec.name.find("norm") != spec.name.npos;
+      const bool gain = spec.name.ends_with(".gain");
+      model.weights.Set(spec.name,
+                        Tensor::FromF32(spec.shape, RandomValues(rng, ElementCount(spec.shape),
+                                                                 norm || gain ? 0.1 : 0.12,
+                                                                 norm || gain ? 1 : 0)));
+    }
+    const TensorTypes types =
+        ChooseTypes(model, {.type = DType::kQ4_0, .embedding = DType::kF32, .head = DType::kF32})
+            .types;
+    const std::vector<float> expected = Logits(model, pool);
+    const double nearest = MeanSquare(Logits(AsStored(model, types), pool), expected);
+    EXPECT_LT(MeanSquare(Logits(Calibrated(model, types, pool), pool), expected), nearest);
+  };
+  const auto factors = [](SharingPlan& plan) {
+    plan[Module::kUp].factors = {32, 0, 32, 0};
+    plan[Module::kO].factors = {0, 32, 0, 0};
+  };
+  const auto gains = [](SharingPlan& plan) {
+    plan[Module::kDown].gains.assign(4, GainKind::kVector);
+    plan[Module::kDown].blocks = {0, 1, 1, 2};
+  };
+  check(factors);
+  check(gains);
+  check([&](SharingPlan& plan) {
+    factors(plan);
+    gains(plan);
+    plan.ffn_widths = {96, 64, 64, 32};
+    plan.patches = {2};
+  });
 }
 
 // What rounding takes from the shared tensor, a residual of full rank gives back at its depth.
