@@ -19,8 +19,8 @@ def measure(options, policy: str, batch: str, threshold: str) -> dict:
     return json.loads(run(
         RONDO, "bench", options.model, "--depth-batching", "--exit", options.rule, "--exit-threshold", threshold,
         "--skipped-kv", policy, "--text", options.text, "--follow-text", "--requests", options.requests,
-        "--batch", batch, "--prefill", options.prompt, "--decode", options.new, "--repeat", options.repeat, "--threads", options.threads,
-        "--type", options.type, "--json", "--quiet"))
+        "--batch", batch, "--prefill", options.prompt, "--decode", options.new, "--repeat", options.repeat,
+        "--threads", options.threads, "--type", options.type, "--json", "--quiet"))
 
 
 def main() -> None:
