@@ -139,7 +139,9 @@ class Compression {
     if (options_.minutes > 0) {
       const std::string trained = work_ + "/run/model/model.gguf";
       const std::string file = IsRegularFile(trained) ? trained : work_ + "/run/model.gguf";
-      fs::copy_file(file, rounded, fs::copy_options::overwrite_existing);
+      // Matrices that no rounding trained are stored as planned.
+      SaveNativeGguf(LoadModel(file), rounded, result_.types, pool_, common_.quiet,
+                     {.force = true});
       AddRow("chosen, trained", LoadModel(rounded), static_cast<int64_t>(fs::file_size(rounded)));
     } else {
       fs::copy_file(untrained_, rounded, fs::copy_options::overwrite_existing);
@@ -218,7 +220,7 @@ class Compression {
                         .minutes = options_.minutes,
                         .threads = common_.threads};
     WriteTextFile(recipe, RecipeText(place));
-    RunTrainer(recipe, IsDirectory(out));
+    RunTrainer(recipe, IsDirectory(out), common_.quiet);
   }
 
   double DecodeSpeed(const Model& model) {

@@ -168,8 +168,9 @@ std::string SummaryText(const CompressResult& result, const std::vector<Compress
     text += std::to_string(result.returns) + " gone depths return as passes through kept ones.\n";
   }
   if (!only_bits && !counts.empty()) {
-    text += result.repaired ? "The repair in closed form lowered the loss and stayed.\n"
-                            : "The repair in closed form did not lower the loss and was left out.\n";
+    text += result.repaired
+                ? "The repair in closed form lowered the loss and stayed.\n"
+                : "The repair in closed form did not lower the loss and was left out.\n";
   }
   for (const CompressRow& row : rows) {
     text += row.name + ": " + HumanBytes(static_cast<uint64_t>(row.bytes)) + ", perplexity " +
@@ -202,13 +203,13 @@ std::string RecipeText(const TrainingPlace& place) {
   if (place.threads > 0) text += "threads = " + std::to_string(place.threads) + "\n";
   text +=
       "\n[train]\nbatch = 2\nlr = 2e-4\nbeta2 = 0.99\nce = 0.1\nkd = 0.9\nwarmup = 0.03\n"
-      "final_lr = 0.03\nspike = 3.0\n"
+      "final_lr = 0.03\nspike = 3.0\nweight_decay = 0.0\n"
       "\n[[stages]]\nname = \"distil\"\nminutes = " +
       Fixed(place.minutes, 3) + "\n";
   return text;
 }
 
-void RunTrainer(const std::string& recipe, bool resume) {
+void RunTrainer(const std::string& recipe, bool resume, bool quiet) {
   const fs::path program = fs::read_symlink("/proc/self/exe").parent_path() / "rondo-train";
   if (!IsRegularFile(program.string())) {
     Fail("not found", "the trainer beside rondo; it is built where LibTorch is found (make build)",
@@ -216,9 +217,12 @@ void RunTrainer(const std::string& recipe, bool resume) {
   }
   const pid_t child = fork();
   if (child == 0) {
-    const char* arguments[] = {program.c_str(), recipe.c_str(), resume ? "--resume" : nullptr,
-                               nullptr};
-    execv(program.c_str(), const_cast<char* const*>(arguments));
+    std::vector<const char*> arguments = {program.c_str(), recipe.c_str()};
+    if (resume) arguments.push_back("--resume");
+    if (quiet) arguments.push_back("--quiet");
+    arguments.push_back(nullptr);
+    dup2(STDERR_FILENO, STDOUT_FILENO);  // standard output is for the report
+    execv(program.c_str(), const_cast<char* const*>(arguments.data()));
     _exit(127);
   }
   int status = 0;

@@ -58,6 +58,6 @@ struct TrainingPlace {
 std::string RecipeText(const TrainingPlace& place);
 
 // Runs rondo-train on a recipe and waits; goes on where an earlier run stopped.
-void RunTrainer(const std::string& recipe, bool resume);
+void RunTrainer(const std::string& recipe, bool resume, bool quiet);
 
 }  // namespace rondo::cli

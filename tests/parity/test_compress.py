@@ -81,6 +81,16 @@ def test_an_interrupted_compression_goes_on(rondo, stories, story_text, tmp_path
     assert (out / "model.gguf").stat().st_size <= 150_000
 
 
+def test_training_keeps_to_the_budget(rondo, stories, story_text, tmp_path):
+    out = tmp_path / "t"
+    report = compress(rondo, stories, story_text, out, "--target-size", "230KB", "--only", "bits", "--minutes", 0.05,
+                      "--threads", 1)
+    assert (out / "model.gguf").stat().st_size == report["bytes"] <= 230_000
+    rows = [line.split("|") for line in (out / "table.md").read_text().splitlines()[2:]]
+    perplexity = {row[1].strip(): float(row[4]) for row in rows}
+    assert perplexity["chosen, trained"] < perplexity["chosen"]
+
+
 def test_wishes_that_make_no_sense_are_refused(rondo, stories, story_text, tmp_path):
     def fails(message, *flags, code=1):
         result = rondo.run("compress", stories, "--text", story_text, *flags, check=False)
