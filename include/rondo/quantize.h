@@ -75,8 +75,9 @@ struct QuantizeCalibration {
 //      it was where that is better. lora factors are rescaled so that blocks lose least.
 // Before that the head, and an embedding that is the head, are rounded with error feedback in the
 // moment of the final norm; an embedding apart from the head is rounded to nearest when written.
-// The result has quantised tensors in the places of what was rounded; everything else is as it was. Deterministic: the same bytes
-// for any number of threads. Memory: the unrolled model in f32, and a moment for every later use.
+// The result has quantised tensors in the places of what was rounded; everything else is as it was.
+// Deterministic: the same bytes for any number of threads. Memory: the unrolled model in f32, and a
+// moment for every later use.
 Model QuantizeCalibrated(const Model& model, const TensorTypes& types,
                          std::span<const int32_t> tokens, const QuantizeCalibration& options,
                          ThreadPool& pool, bool quiet = true);

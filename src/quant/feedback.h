@@ -33,9 +33,9 @@ Tensor RoundWithFeedback(const MatrixF64& target, const MatrixF32& factor, DType
 Tensor RefineRounding(const MatrixF64& target, const MatrixF64& moment, Tensor rounded, int passes,
                       ThreadPool& pool);
 
-// Rounds a head [vocab, d_model] in the moment of what enters it, the final norm's output. Of a head
-// that is the embedding too, a ridge stands for the other end, where its rows enter the first layer.
-// Refining it did not lower the loss of held-out text.
+// Rounds a head [vocab, d_model] in the moment of what enters it, the final norm's output. Of a
+// head that is the embedding too, a ridge stands for the other end, where its rows enter the first
+// layer. Refining it did not lower the loss of held-out text.
 Tensor RoundHead(const Tensor& head, MatrixF64 moment, bool tied, DType dtype, ThreadPool& pool);
 
 }  // namespace rondo

@@ -187,7 +187,8 @@ TEST(Compress, FitsTheBudgetAndRunsAsWritten) {
   const CompressResult result = Compress(model, tokens, options, pool);
   EXPECT_LE(static_cast<double>(result.rounded.weights.bytes()), options.target.amount);
   const Engine engine(result.rounded, {}, pool);
-  EXPECT_LT(Perplexity(engine, tokens, {.context = 32}).nll, 2 * std::log(static_cast<double>(Config().vocab)));
+  EXPECT_LT(Perplexity(engine, tokens, {.context = 32}).nll,
+            2 * std::log(static_cast<double>(Config().vocab)));
   // The parameters of the same model as a share.
   options.target = {BudgetKind::kParameters, 0.6 * BudgetOf(model, BudgetKind::kParameters)};
   options.only = {"drop", "return"};
