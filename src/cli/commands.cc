@@ -175,7 +175,7 @@ int ParseAndRun(int argc, const char* const* argv) {
       RunCalibrateExit);
   add("generate", "continue a prompt", RunGenerate);
   add("chat", "talk with a model, a line at a time", RunChat);
-  add("quantize", "write a model in blocks of 4 to 8 bits, as GGUF", RunQuantize);
+  add("quantize", "write a model in blocks of 2 to 8 bits, as GGUF", RunQuantize);
   add("compress", "choose, by measurement, the best model under a budget", RunCompress);
   add("export", "write a model for transformers or llama.cpp, or a narrower one", RunExport);
   add("bench", "measure a model's speed beside what the machine's memory allows", RunBench);
